@@ -1,0 +1,1 @@
+//! Worlds, providers, probes, journeys, the load balancer, and verdicts.
