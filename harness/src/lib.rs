@@ -1,1 +1,5 @@
 //! Worlds, providers, probes, journeys, the load balancer, and verdicts.
+
+pub mod netns;
+pub mod timing;
+pub mod world;

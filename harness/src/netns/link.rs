@@ -1,0 +1,210 @@
+//! Links, addresses and routes, by netlink.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd};
+
+use ipnet::IpNet;
+use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth};
+use rtnetlink::{
+    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+};
+
+use super::Namespace;
+use crate::world::Dual;
+
+/// What the lab could not build, and why.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// The kernel refused a namespace, a parameter or a socket.
+    #[error("failed to prepare the network namespace of {host}")]
+    Namespace {
+        /// The host.
+        host: String,
+        /// What the kernel answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel refused a link, an address or a route.
+    #[error("failed to {what} on {host}")]
+    Netlink {
+        /// The host.
+        host: String,
+        /// What was asked.
+        what: String,
+        /// What the kernel answered.
+        #[source]
+        source: rtnetlink::Error,
+    },
+}
+
+/// A host of the lab: a namespace, and a netlink socket in it.
+#[derive(Clone, Debug)]
+pub struct Host {
+    namespace: Namespace,
+    netlink: Handle,
+}
+
+impl Host {
+    /// Makes a host with no interface but loopback, and the kernel parameters given.
+    ///
+    /// # Errors
+    /// When the kernel refuses the namespace or a parameter.
+    pub fn create(name: &str, settings: &[(&str, &str)]) -> Result<Self, NetworkError> {
+        let error = |source| NetworkError::Namespace {
+            host: name.to_owned(),
+            source,
+        };
+        let namespace = Namespace::create(name).map_err(error)?;
+        namespace.sysctl(settings).map_err(error)?;
+        let (connection, netlink, _) = namespace
+            .within(rtnetlink::new_connection)
+            .and_then(|made| made)
+            .map_err(error)?;
+        tokio::spawn(connection);
+        Ok(Self { namespace, netlink })
+    }
+
+    /// The host's name.
+    pub fn name(&self) -> &str {
+        self.namespace.name()
+    }
+
+    /// The host's namespace.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Joins this host and another by a pair of interfaces, both up.
+    ///
+    /// The peer is made directly in the other namespace: moving it there afterwards costs seven
+    /// times as much.
+    pub(super) async fn connect(
+        &self,
+        interface: &str,
+        peer: &Self,
+        peer_interface: &str,
+    ) -> Result<(), NetworkError> {
+        let peer_end = LinkMessageBuilder::<LinkUnspec>::new()
+            .name(peer_interface)
+            .setns_by_fd(peer.namespace.as_fd().as_raw_fd())
+            .build();
+        let link = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
+            .name(interface)
+            .set_info_data(InfoData::Veth(InfoVeth::Peer(peer_end)))
+            .up()
+            .build();
+        self.done(self.netlink.link().add(link).execute().await, || {
+            format!("add {interface} towards {}", peer.name())
+        })?;
+        // The kernel refuses to make the far end already up: it is not joined to its peer yet.
+        let up = LinkUnspec::new_with_index(peer.index(peer_interface)?)
+            .up()
+            .build();
+        peer.done(peer.netlink.link().set(up).execute().await, || {
+            format!("bring {peer_interface} up")
+        })
+    }
+
+    /// Makes a bridge, up.
+    pub(super) async fn bridge(&self, interface: &str) -> Result<(), NetworkError> {
+        let link = LinkBridge::new(interface).up().build();
+        self.done(self.netlink.link().add(link).execute().await, || {
+            format!("add {interface}")
+        })
+    }
+
+    /// Puts an interface on a bridge of this host.
+    pub(super) async fn enslave(&self, interface: &str, bridge: &str) -> Result<(), NetworkError> {
+        let (port, bridge_index) = (self.index(interface)?, self.index(bridge)?);
+        let link = LinkUnspec::new_with_index(port)
+            .controller(bridge_index)
+            .build();
+        self.done(self.netlink.link().set(link).execute().await, || {
+            format!("put {interface} on {bridge}")
+        })
+    }
+
+    /// Gives an interface an address of each family, with the prefix lengths given.
+    pub(super) async fn address(
+        &self,
+        interface: &str,
+        address: Dual,
+        prefixes: [u8; 2],
+    ) -> Result<(), NetworkError> {
+        let index = self.index(interface)?;
+        for (address, prefix) in address.both().into_iter().zip(prefixes) {
+            let added = self
+                .netlink
+                .address()
+                .add(index, address, prefix)
+                .execute()
+                .await;
+            self.done(added, || format!("add {address}/{prefix} to {interface}"))?;
+        }
+        Ok(())
+    }
+
+    /// Routes a network through a gateway on this link. The gateway need not lie in a network of
+    /// the interface (`onlink`), as with point-to-point pod links.
+    pub(super) async fn route(
+        &self,
+        to: IpNet,
+        gateway: Option<IpAddr>,
+        interface: &str,
+    ) -> Result<(), NetworkError> {
+        let index = self.index(interface)?;
+        let refused = |_| NetworkError::Namespace {
+            host: self.name().to_owned(),
+            source: io::Error::new(io::ErrorKind::InvalidInput, format!("bad route to {to}")),
+        };
+        let mut route = RouteMessageBuilder::<IpAddr>::new()
+            .destination_prefix(to.addr(), to.prefix_len())
+            .map_err(refused)?
+            .output_interface(index);
+        if let Some(gateway) = gateway {
+            route = route.gateway(gateway).map_err(refused)?.onlink();
+        }
+        self.done(
+            self.netlink.route().add(route.build()).execute().await,
+            || format!("add a route to {to} by {interface}"),
+        )
+    }
+
+    /// Routes both families through the addresses of one gateway.
+    pub(super) async fn route_both(
+        &self,
+        to: [IpNet; 2],
+        gateway: Dual,
+        interface: &str,
+    ) -> Result<(), NetworkError> {
+        for (to, gateway) in to.into_iter().zip(gateway.both()) {
+            self.route(to, Some(gateway), interface).await?;
+        }
+        Ok(())
+    }
+
+    fn index(&self, interface: &str) -> Result<u32, NetworkError> {
+        self.namespace
+            .interface_index(interface)
+            .map_err(|source| NetworkError::Namespace {
+                host: self.name().to_owned(),
+                source: io::Error::new(
+                    source.kind(),
+                    format!("no interface {interface}: {source}"),
+                ),
+            })
+    }
+
+    fn done(
+        &self,
+        result: Result<(), rtnetlink::Error>,
+        what: impl FnOnce() -> String,
+    ) -> Result<(), NetworkError> {
+        result.map_err(|source| NetworkError::Netlink {
+            host: self.name().to_owned(),
+            what: what(),
+            source,
+        })
+    }
+}

@@ -1,0 +1,11 @@
+//! The `netns` provider: a world in Linux network namespaces, without root.
+
+mod link;
+mod namespace;
+mod network;
+mod sandbox;
+
+pub use link::{Host, NetworkError};
+pub use namespace::Namespace;
+pub use network::{API, FABRIC, LOAD_BALANCER, Network, ROUTER};
+pub use sandbox::{Sandbox, SandboxError, enter};

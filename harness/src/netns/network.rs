@@ -1,0 +1,209 @@
+//! The lab's network: hosts, links, addresses and routes, with no proxy and no rule anywhere.
+//!
+//! ```text
+//!  client-private ─┐                              ┌─ vm1 ── pods
+//!                  ├─ router ── lb ── fabric ─────┼─ vm2 ── pods
+//!  client-public ──┘                  (bridge)    ├─ vm3 ── pods
+//!                                                 └─ api
+//! ```
+//! Every link of a pod is point-to-point, so each packet of a pod crosses its node's IP layer
+//! and the number of hops is the number of routers. The load balancer is the gateway of the node
+//! network: it sees both directions, as a cloud's does, and it routes what is not addressed to a
+//! load-balancer address like any router.
+
+use std::collections::BTreeMap;
+
+use futures::future::try_join_all;
+use ipnet::IpNet;
+
+use super::link::{Host, NetworkError};
+use crate::world::{AddressPlan, Client, Node, Pod, World};
+
+/// The host that routes between the outside clients and the load balancer.
+pub const ROUTER: &str = "router";
+/// The host of the load balancer.
+pub const LOAD_BALANCER: &str = "lb";
+/// The host of the Kubernetes API.
+pub const API: &str = "api";
+/// The host whose bridge is the node network.
+pub const FABRIC: &str = "fabric";
+
+const BRIDGE: &str = "br0";
+const UPLINK: &str = "eth0";
+
+/// Kernel parameters of every host.
+const EVERY_HOST: &[(&str, &str)] = &[
+    // Asymmetric paths are normal behind a load balancer; a drop must come from the proxy alone.
+    ("net/ipv4/conf/all/rp_filter", "0"),
+    ("net/ipv4/conf/default/rp_filter", "0"),
+    // A node that forwards out of the interface that a packet came by would otherwise tell the
+    // gateway a shorter way, and later packets would not cross the entry node.
+    ("net/ipv4/conf/all/send_redirects", "0"),
+    ("net/ipv4/conf/default/send_redirects", "0"),
+    ("net/ipv4/conf/all/accept_redirects", "0"),
+    ("net/ipv6/conf/default/accept_redirects", "0"),
+    // A rejected connection is answered by ICMP. The kernel limits those answers per peer, which
+    // turns a burst of refused connections into silently dropped ones.
+    ("net/ipv4/icmp_ratelimit", "0"),
+    ("net/ipv6/icmp/ratelimit", "0"),
+    // Addresses serve at once: duplicate address detection takes a second.
+    ("net/ipv6/conf/default/accept_dad", "0"),
+    ("net/ipv6/conf/default/dad_transmits", "0"),
+    ("net/ipv6/conf/default/accept_ra", "0"),
+    ("net/core/somaxconn", "8192"),
+];
+
+const FORWARDING: &[(&str, &str)] = &[
+    ("net/ipv4/ip_forward", "1"),
+    ("net/ipv6/conf/all/forwarding", "1"),
+];
+
+/// The hosts of a world, connected.
+#[derive(Debug)]
+pub struct Network {
+    hosts: BTreeMap<String, Host>,
+}
+
+impl Network {
+    /// Builds the network of a world. Must be called inside the sandbox, on a Tokio runtime.
+    ///
+    /// # Errors
+    /// When the kernel refuses a namespace, a link, an address or a route.
+    pub async fn build(world: &World) -> Result<Self, NetworkError> {
+        let hosts = create_hosts(world)?;
+        let network = Self { hosts };
+        network.build_core().await?;
+        try_join_all(
+            world
+                .nodes
+                .iter()
+                .map(|node| network.build_node(world, node)),
+        )
+        .await?;
+        try_join_all(world.pods.iter().map(|pod| network.build_pod(world, pod))).await?;
+        try_join_all(
+            world
+                .clients
+                .iter()
+                .map(|client| network.build_client(client)),
+        )
+        .await?;
+        Ok(network)
+    }
+
+    /// A host by its name: a node, a pod, a client, or one of the constants of this module.
+    pub fn host(&self, name: &str) -> Option<&Host> {
+        self.hosts.get(name)
+    }
+
+    /// All hosts, by name.
+    pub fn hosts(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.values()
+    }
+
+    fn get(&self, name: &str) -> &Host {
+        &self.hosts[name]
+    }
+
+    /// The hosts that every world has, and what connects them.
+    async fn build_core(&self) -> Result<(), NetworkError> {
+        let (router, lb, api) = (self.get(ROUTER), self.get(LOAD_BALANCER), self.get(API));
+        self.get(FABRIC).bridge(BRIDGE).await?;
+
+        let [router_end, lb_end] = AddressPlan::transit();
+        router.connect("lb", lb, "router").await?;
+        router.address("lb", router_end, [30, 126]).await?;
+        lb.address("router", lb_end, [30, 126]).await?;
+        router.route_both(everywhere(), lb_end, "lb").await?;
+        lb.route_both(everywhere(), router_end, "router").await?;
+
+        self.attach(lb, AddressPlan::load_balancer()).await?;
+        self.attach(api, AddressPlan::api()).await?;
+        api.route_both(everywhere(), AddressPlan::load_balancer(), UPLINK)
+            .await
+    }
+
+    /// Puts a host on the node network.
+    async fn attach(&self, host: &Host, address: crate::world::Dual) -> Result<(), NetworkError> {
+        let fabric = self.get(FABRIC);
+        host.connect(UPLINK, fabric, host.name()).await?;
+        fabric.enslave(host.name(), BRIDGE).await?;
+        let prefixes = AddressPlan::node_networks().map(|network| network.prefix_len());
+        host.address(UPLINK, address, prefixes).await
+    }
+
+    async fn build_node(&self, world: &World, node: &Node) -> Result<(), NetworkError> {
+        let host = self.get(&node.name);
+        self.attach(host, node.address).await?;
+        host.route_both(everywhere(), AddressPlan::load_balancer(), UPLINK)
+            .await?;
+        for other in world.nodes.iter().filter(|other| other.name != node.name) {
+            host.route_both(other.pod_cidrs, other.address, UPLINK)
+                .await?;
+        }
+        self.get(LOAD_BALANCER)
+            .route_both(node.pod_cidrs, node.address, UPLINK)
+            .await?;
+        self.get(API)
+            .route_both(node.pod_cidrs, node.address, UPLINK)
+            .await
+    }
+
+    async fn build_pod(&self, world: &World, pod: &Pod) -> Result<(), NetworkError> {
+        let node = world
+            .node(&pod.node)
+            .expect("a world's pods run on its nodes");
+        let (host, node_host) = (self.get(&pod.name), self.get(&node.name));
+        host.connect(UPLINK, node_host, &pod.name).await?;
+        host.address(UPLINK, pod.address, [32, 128]).await?;
+        node_host
+            .address(&pod.name, node.pod_gateway, [32, 128])
+            .await?;
+        host.route_both(everywhere(), node.pod_gateway, UPLINK)
+            .await?;
+        for address in pod.address.both() {
+            node_host.route(address.into(), None, &pod.name).await?;
+        }
+        Ok(())
+    }
+
+    async fn build_client(&self, client: &Client) -> Result<(), NetworkError> {
+        let (host, router) = (self.get(&client.name), self.get(ROUTER));
+        host.connect(UPLINK, router, &client.name).await?;
+        host.address(UPLINK, client.address, [24, 64]).await?;
+        router
+            .address(&client.name, client.gateway, [24, 64])
+            .await?;
+        host.route_both(everywhere(), client.gateway, UPLINK).await
+    }
+}
+
+fn create_hosts(world: &World) -> Result<BTreeMap<String, Host>, NetworkError> {
+    let ends = world
+        .pods
+        .iter()
+        .map(|p| &*p.name)
+        .chain(world.clients.iter().map(|c| &*c.name));
+    let ends = ends.chain([API, FABRIC]).map(|name| (name, false));
+    let routers = world
+        .nodes
+        .iter()
+        .map(|n| &*n.name)
+        .chain([ROUTER, LOAD_BALANCER]);
+    let routers = routers.map(|name| (name, true));
+    let mut hosts = BTreeMap::new();
+    for (name, forwards) in ends.chain(routers) {
+        let settings: Vec<_> = EVERY_HOST
+            .iter()
+            .chain(FORWARDING.iter().filter(|_| forwards))
+            .copied()
+            .collect();
+        hosts.insert(name.to_owned(), Host::create(name, &settings)?);
+    }
+    Ok(hosts)
+}
+
+/// The default routes of both families.
+fn everywhere() -> [IpNet; 2] {
+    ["0.0.0.0/0", "::/0"].map(|net| net.parse().expect("a valid network"))
+}

@@ -1,0 +1,59 @@
+//! Every timing and tolerance of a run, in one place.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// The timings and tolerances of a run. A report carries them, so that a verdict can be read
+/// together with the patience behind it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Timing {
+    /// How long a proxy under test may take from its start to its first 200 on its ready URL.
+    pub proxy_ready: Duration,
+    /// How long after a change the dataplane and the load balancer may take to behave as expected.
+    pub converge: Duration,
+    /// Pause between two attempts while converging.
+    pub converge_pause: Duration,
+    /// How long a probe waits for an answer that has begun to arrive: after the handshake, for
+    /// the identity; and for a fence, which always answers. Generous, because it costs nothing
+    /// when the answer comes.
+    pub answer: Duration,
+    /// How long after its fence came back an unanswered SYN still counts as under way.
+    pub fence_grace: Duration,
+    /// Pause between two health checks of one node by the load balancer.
+    pub health_check_interval: Duration,
+    /// How long a health check may take before it counts as failed.
+    pub health_check_timeout: Duration,
+    /// Checks in a row, with the other result, that change a node's health.
+    pub health_check_threshold: u32,
+    /// Pause before an exited proxy is started again, doubled each time.
+    pub restart_backoff: Duration,
+    /// The chance that a correct proxy fails one distribution check.
+    pub false_alarm: f64,
+    /// Connections of a distribution check, per flow. With three pods, this many show a pod of
+    /// double weight with a probability above 99.9 % at the false-alarm rate above; see
+    /// `verdict::distribution`.
+    pub distribution_samples: u32,
+    /// Connections of any other check, per flow: enough that each of three equally likely pods
+    /// is missed with a probability of at most one in a million.
+    pub coverage_samples: u32,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            proxy_ready: Duration::from_secs(30),
+            converge: Duration::from_secs(15),
+            converge_pause: Duration::from_millis(20),
+            answer: Duration::from_secs(5),
+            fence_grace: Duration::from_millis(25),
+            health_check_interval: Duration::from_millis(100),
+            health_check_timeout: Duration::from_millis(500),
+            health_check_threshold: 2,
+            restart_backoff: Duration::from_millis(250),
+            false_alarm: 1e-6,
+            distribution_samples: 600,
+            coverage_samples: 40,
+        }
+    }
+}
