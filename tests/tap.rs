@@ -3,13 +3,13 @@
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use onehop_harness::netns::{self, Namespace, Network};
-use onehop_harness::tap::{Call, Half, Journey, Kind, Taps, What, choose_sequence};
+use onehop_harness::tap::{Call, Half, Journey, Kind, Sighting, Taps, What, choose_sequence};
 use onehop_harness::world::{CLIENT_PRIVATE, CLIENT_PUBLIC, Family, World};
 use socket2::{Domain, Socket, Type};
 
@@ -24,6 +24,8 @@ struct Lab {
     world: World,
     network: Network,
     taps: Taps,
+    /// One burst at a time, so that its cost is its own.
+    bursting: Mutex<()>,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -109,6 +111,7 @@ impl Lab {
             world,
             network,
             taps,
+            bursting: Mutex::new(()),
             _runtime: runtime,
         };
         lab.warm_up();
@@ -226,9 +229,9 @@ fn hops(journey: &Journey, half: Half) -> Vec<(&str, &str, String, u8)> {
         Half::Request => &journey.request,
         Half::Reply => &journey.reply,
     };
-    let hop = |s: &'_ onehop_harness::tap::Sighting| s.direction.to_string();
+    let way = |s: &Sighting| s.direction.to_string();
     let rows = sightings.iter();
-    rows.map(|s| (&*s.host, &*s.interface, hop(s), s.ttl))
+    rows.map(|s| (&*s.host, &*s.interface, way(s), s.ttl))
         .collect()
 }
 
@@ -522,6 +525,8 @@ fn own_refusal(lab: &Lab, family: Family) -> Result<(), Failed> {
 }
 
 fn burst(lab: &Lab, family: Family) -> Result<(), Failed> {
+    let bursting = lab.bursting.lock();
+    let _bursting = bursting.unwrap_or_else(PoisonError::into_inner);
     let port = PORT + 30;
     let remote = SocketAddr::new(lab.address("web-0", family), port);
     let listener = lab.host("web-0").within(|| -> io::Result<TcpListener> {
