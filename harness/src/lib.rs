@@ -1,8 +1,11 @@
 //! Worlds, providers, probes, journeys, the load balancer, and verdicts.
 
 pub mod case;
+pub mod control_plane;
 pub mod netns;
 pub mod probe;
+pub mod profile;
 pub mod timing;
+pub mod tools;
 pub mod verdict;
 pub mod world;

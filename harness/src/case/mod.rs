@@ -14,48 +14,7 @@ pub use service::{Backend, BalancerMode, Policy, Service, ServiceType};
 
 use serde::Serialize;
 
-/// What a case needs of a provider and of a proxy. A profile that declares one unsupported has
-/// the cases that need it reported as skipped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Feature {
-    /// Services on node ports.
-    NodePort,
-    /// ClusterIPs.
-    ClusterIp,
-    /// Load-balancer addresses (VIPs), which need a load balancer.
-    LoadBalancer,
-    /// `externalTrafficPolicy: Local`.
-    ExternalTrafficPolicyLocal,
-    /// `internalTrafficPolicy: Local`.
-    InternalTrafficPolicyLocal,
-    /// The health check node port.
-    HealthCheckNodePort,
-}
-
-impl Feature {
-    /// Every feature, in the order in which errors list them.
-    pub const ALL: [Self; 6] = [
-        Self::NodePort,
-        Self::ClusterIp,
-        Self::LoadBalancer,
-        Self::ExternalTrafficPolicyLocal,
-        Self::InternalTrafficPolicyLocal,
-        Self::HealthCheckNodePort,
-    ];
-
-    /// Its name in profiles, in `--feature` and in results.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::NodePort => "node-port",
-            Self::ClusterIp => "cluster-ip",
-            Self::LoadBalancer => "load-balancer",
-            Self::ExternalTrafficPolicyLocal => "external-traffic-policy-local",
-            Self::InternalTrafficPolicyLocal => "internal-traffic-policy-local",
-            Self::HealthCheckNodePort => "health-check-node-port",
-        }
-    }
-}
+pub use crate::profile::Feature;
 
 /// A change to the world, made through the Kubernetes API.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -135,10 +135,10 @@ impl Service {
             ServiceType::LoadBalancer(_) => Feature::LoadBalancer,
         }];
         if self.external == Policy::Local {
-            features.push(Feature::ExternalTrafficPolicyLocal);
+            features.push(Feature::ExternalTrafficPolicy);
         }
         if self.internal == Policy::Local {
-            features.push(Feature::InternalTrafficPolicyLocal);
+            features.push(Feature::InternalTrafficPolicy);
         }
         features
     }
