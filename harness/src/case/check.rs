@@ -1,5 +1,7 @@
 //! What a case asks of the world, and what it expects for an answer.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use super::{Place, Target};
@@ -27,10 +29,25 @@ pub enum Question {
         /// `localEndpoints`, if the port is open.
         local_endpoints: Option<u32>,
     },
-    /// Which nodes the load balancer finds healthy, each with the check that the Service asks for.
-    HealthyNodes(Vec<String>),
+    /// Which nodes the load balancer finds healthy, and by which check.
+    HealthyNodes {
+        /// The check that it must use.
+        by: BalancerCheck,
+        /// The nodes that must be healthy; every other must not.
+        nodes: Vec<String>,
+    },
     /// Whether `spec.healthCheckNodePort` is allocated.
     HealthCheckAllocated(bool),
+}
+
+/// How the load balancer finds out whether a node is healthy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BalancerCheck {
+    /// By HTTP on the health check node port: `externalTrafficPolicy: Local`.
+    HealthCheckNodePort,
+    /// By TCP on the node port: `externalTrafficPolicy: Cluster`.
+    NodePort,
 }
 
 /// Connections from one place to one target, and what should become of them.
@@ -181,5 +198,47 @@ impl Reach {
 impl From<Reach> for Expectation {
     fn from(reach: Reach) -> Self {
         Self::Reaches(reach)
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Preserved => "the caller's own",
+            Self::EntryNode => "the entry node's",
+        })
+    }
+}
+
+impl fmt::Display for Expectation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dropped => f.write_str("dropped"),
+            Self::Refused => f.write_str("refused"),
+            Self::Reaches(reach) => reach.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.pods.join(" "))?;
+        match &self.spread {
+            Spread::Covered => {}
+            Spread::Even => f.write_str(" evenly")?,
+            Spread::Shares(shares) => {
+                let parts: Vec<_> = shares.iter().map(|s| format!("{:.0}", s * 100.0)).collect();
+                write!(f, " {} %", parts.join("/"))?;
+            }
+        }
+        let hops = match self.hops {
+            Hops::Direct => "+0",
+            Hops::OneIfRemote => "+0 local, +1 remote",
+        };
+        let entry = match &self.entry {
+            Entry::Node(node) => node.clone(),
+            Entry::Balanced(nodes) => nodes.join("+"),
+        };
+        write!(f, "; source {}; hops {hops}; by {entry}", self.source)
     }
 }

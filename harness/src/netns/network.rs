@@ -114,7 +114,15 @@ impl Network {
         router.connect("lb", lb, "router").await?;
         router.address("lb", router_end, [30, 126]).await?;
         lb.address("router", lb_end, [30, 126]).await?;
-        router.route_both(everywhere(), lb_end, "lb").await?;
+        // The router knows the cluster and nothing else: what strays is unreachable, and does not
+        // circle between the two default routes.
+        for networks in [
+            AddressPlan::node_networks(),
+            AddressPlan::cluster_cidrs(),
+            AddressPlan::vip_cidrs(),
+        ] {
+            router.route_both(networks, lb_end, "lb").await?;
+        }
         lb.route_both(everywhere(), router_end, "router").await?;
 
         self.attach(lb, AddressPlan::load_balancer()).await?;

@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -11,6 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::outcome::{Connection, Identity, Outcome, Refusal};
 use super::refusal::refusal_of;
 use crate::netns::Namespace;
+use crate::tap::choose_sequence;
 
 /// More than any identity needs; an answer that does not end by then is not one.
 const LONGEST_ANSWER: usize = 4096;
@@ -46,6 +48,7 @@ impl Wave {
                 .collect::<io::Result<Vec<_>>>()
         })??;
         let attempts = sockets.into_iter().map(|socket| {
+            choose_sequence(&socket, next_sequence()).map_err(io::Error::other)?;
             let started = Instant::now();
             let state = match socket.connect(&remote.into()) {
                 Ok(()) => State::Answering(Vec::new()),
@@ -208,6 +211,16 @@ fn refused(socket: &Socket, error: io::Error) -> io::Result<Outcome> {
         }
         None => Err(error),
     }
+}
+
+/// The initial sequence number of the next probe, by which the taps know it.
+///
+/// Left to chance, one of the many connections of a run would now and then share a number with
+/// another, and its journey would show hosts that it never crossed. The step is odd, so that every
+/// number comes up before any comes again.
+fn next_sequence() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0x6f6e_6568);
+    NEXT.fetch_add(4099, Ordering::Relaxed)
 }
 
 /// A socket that will not block, and that keeps the ICMP errors that it receives.

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::distribution::{chi_square_p_value, coverage_size, sample_size};
 use super::tally::{FlowResult, Tally};
-use crate::case::{Entry, Expectation, FlowCheck, Hops, Reach, Source, Spread};
+use crate::case::{Entry, Expectation, FlowCheck, Hops, Place, Reach, Source};
+use crate::netns::LOAD_BALANCER;
 use crate::probe::{Connection, Identity, Outcome};
 use crate::timing::Timing;
 use crate::world::{Family, Protocol, World};
@@ -22,14 +23,31 @@ pub struct Baseline(pub BTreeMap<(String, String, Family), u8>);
 /// The way of one connection, as the taps saw it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trip {
-    /// The node by which it entered: the first one that saw it.
+    /// The node by which it entered: the one that rewrote its destination, or, where none did, the
+    /// first that saw it.
     pub entry: Option<String>,
+    /// The hosts that rewrote the request's source.
+    pub source_rewritten_by: BTreeSet<String>,
+    /// The hosts that rewrote the request's destination.
+    pub destination_rewritten_by: BTreeSet<String>,
     /// The addresses that answers came from, as they arrived at the caller.
     pub answers_from: BTreeSet<SocketAddr>,
     /// Rewrites of the request that were not undone, in the reply, on the same host.
     pub not_undone: Vec<String>,
     /// Whether any answer was seen anywhere.
     pub answered: bool,
+}
+
+impl Observed {
+    /// Its outcome in a word or two, by which connections are told apart.
+    pub fn kind(&self) -> String {
+        match &self.connection.outcome {
+            Outcome::Reached { identity, .. } => format!("reached {}", identity.pod),
+            Outcome::Refused(refusal) => format!("refused ({refusal})"),
+            Outcome::Dropped => "dropped".to_owned(),
+            Outcome::Broken(how) => format!("broken ({how})"),
+        }
+    }
 }
 
 /// One connection with its way.
@@ -122,7 +140,7 @@ pub fn judge(
         family: Some(family),
         protocol: Protocol::Tcp,
         count: total as u64,
-        expected: expected_text(&flow.expect),
+        expected: flow.expect.to_string(),
         got: tally.text(),
         hops: tally.hops.clone(),
         shares: tally.shares(),
@@ -174,11 +192,7 @@ impl Judge<'_> {
                 }
                 match expect {
                     Expectation::Reaches(reach) => self.reached(reach, one, identity, extra),
-                    other => vec![format!(
-                        "reached {}, not {}",
-                        identity.pod,
-                        expected_text(other)
-                    )],
+                    other => vec![format!("reached {}, not {other}", identity.pod)],
                 }
             }
             (Outcome::Refused(refusal), expect) => {
@@ -228,6 +242,7 @@ impl Judge<'_> {
         if let Some(text) = self.wrong_source(reach.source, identity.peer.ip(), one) {
             wrong.push(text);
         }
+        wrong.extend(self.wrong_rewrites(reach, &one.trip));
         let expected = match reach.hops {
             Hops::OneIfRemote if entry.is_some_and(|entry| entry != identity.node) => 1,
             Hops::Direct | Hops::OneIfRemote => 0,
@@ -252,6 +267,30 @@ impl Judge<'_> {
         wrong
     }
 
+    /// Only the entry node rewrites: the destination always, the source where it is to be lost. In
+    /// front of it, the load balancer may have rewritten the destination.
+    fn wrong_rewrites(&self, reach: &Reach, trip: &Trip) -> Vec<String> {
+        let entry = trip.entry.iter().cloned().collect::<BTreeSet<_>>();
+        let mut wrong = Vec::new();
+        let mut nodes = trip.destination_rewritten_by.clone();
+        if matches!(reach.entry, Entry::Balanced(_)) {
+            nodes.remove(LOAD_BALANCER);
+        }
+        if nodes != entry {
+            wrong.push(format!("destination rewritten by {nodes:?}, not by the entry node alone"));
+        }
+        // A node's own packets have its address already, unless they leave by another interface.
+        let may = matches!(self.flow.from, Place::Node(_)) && trip.source_rewritten_by.is_empty();
+        let right = match reach.source {
+            Source::Preserved => trip.source_rewritten_by.is_empty(),
+            Source::EntryNode => may || trip.source_rewritten_by == entry,
+        };
+        if !right {
+            wrong.push(format!("source rewritten by {:?}", trip.source_rewritten_by));
+        }
+        wrong
+    }
+
     fn wrong_source(&self, source: Source, peer: IpAddr, one: &Observed) -> Option<String> {
         let entry = one.trip.entry.as_deref();
         let right = match source {
@@ -264,7 +303,7 @@ impl Judge<'_> {
             format!(
                 "source {} instead of {}",
                 self.world.describe(peer),
-                source.text()
+                source
             )
         };
         (!right).then(text)
@@ -279,15 +318,6 @@ impl Judge<'_> {
         );
         let direct = self.baseline.0.get(&way)?;
         Some(i16::from(*direct) - i16::from(identity.ttl))
-    }
-}
-
-impl Source {
-    fn text(self) -> &'static str {
-        match self {
-            Self::Preserved => "the caller's own",
-            Self::EntryNode => "the entry node's",
-        }
     }
 }
 
@@ -357,34 +387,4 @@ fn judge_shares(
         }
     }
     wrong
-}
-
-/// What is expected, in a few words.
-fn expected_text(expect: &Expectation) -> String {
-    let reach = match expect {
-        Expectation::Dropped => return "dropped".to_owned(),
-        Expectation::Refused => return "refused".to_owned(),
-        Expectation::Reaches(reach) => reach,
-    };
-    let shares = match &reach.spread {
-        Spread::Covered => String::new(),
-        Spread::Even => " evenly".to_owned(),
-        Spread::Shares(shares) => {
-            let parts: Vec<_> = shares.iter().map(|s| format!("{:.0}", s * 100.0)).collect();
-            format!(" {} %", parts.join("/"))
-        }
-    };
-    let hops = match reach.hops {
-        Hops::Direct => "+0",
-        Hops::OneIfRemote => "+0 local, +1 remote",
-    };
-    let entry = match &reach.entry {
-        Entry::Node(node) => node.clone(),
-        Entry::Balanced(nodes) => nodes.join("+"),
-    };
-    format!(
-        "{}{shares}; source {}; hops {hops}; by {entry}",
-        reach.pods.join(" "),
-        reach.source.text()
-    )
 }
