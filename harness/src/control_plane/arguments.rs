@@ -36,7 +36,8 @@ pub(super) fn etcd(config: &ControlPlaneConfig) -> Vec<String> {
         // A member alone elects itself after one election timeout, which is a second by default.
         "--heartbeat-interval=10".to_owned(),
         "--election-timeout=50".to_owned(),
-        "--log-level=warn".to_owned(),
+        // Its readiness is read from this log.
+        "--log-level=info".to_owned(),
     ]
 }
 

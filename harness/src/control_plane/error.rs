@@ -30,7 +30,7 @@ pub enum ControlPlaneError {
     /// The API did not get ready in time.
     #[error("{url} is not ready: {answer}; the last lines of kube-apiserver:\n{said}")]
     NotReady {
-        /// What was asked last.
+        /// Its address.
         url: String,
         /// What came instead of 200.
         answer: String,

@@ -3,13 +3,13 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
-use super::ControlPlaneError;
+use super::{ControlPlaneError, POLL};
 
 /// How many of the last lines an error quotes.
 const QUOTED_LINES: usize = 12;
@@ -75,6 +75,26 @@ impl Process {
     #[cfg(test)]
     pub(super) fn id(&self) -> Option<u32> {
         self.child.id()
+    }
+
+    /// Waits until its log has a text, and gives up without an error after some time.
+    ///
+    /// A log can be read from any network namespace, which a port of the process cannot.
+    pub(super) async fn wait_for_line(
+        &mut self,
+        text: &str,
+        at_most: Duration,
+    ) -> Result<(), ControlPlaneError> {
+        let deadline = Instant::now() + at_most;
+        while Instant::now() < deadline {
+            self.check()?;
+            let log = fs::read(&self.log).map_err(ControlPlaneError::io("read", &self.log))?;
+            if String::from_utf8_lossy(&log).contains(text) {
+                break;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
     }
 
     /// The end of its log.

@@ -25,7 +25,7 @@ fn config(dir: &Path, etcd: &str, apiserver: &str) -> ControlPlaneConfig {
     }
 }
 
-const RUNS: &str = "exec sleep 60";
+const RUNS: &str = "echo ready to serve client requests; exec sleep 60";
 
 #[tokio::test]
 async fn readiness_is_asked_for_in_order_until_it_comes() {
@@ -35,14 +35,7 @@ async fn readiness_is_asked_for_in_order_until_it_comes() {
     let get = async |endpoint: &Endpoint, path: &str| {
         assert_eq!(endpoint.url, "https://10.0.0.1:6443");
         let nth = asked.fetch_add(1, Ordering::Relaxed);
-        assert_eq!(
-            path,
-            if nth < 3 {
-                "/readyz"
-            } else {
-                "/api/v1/namespaces/default"
-            }
-        );
+        assert_eq!(path, READY_PATHS[usize::from(nth >= 3)]);
         if nth < 2 {
             Err("503".to_owned())
         } else {
@@ -83,7 +76,7 @@ async fn one_that_never_gets_ready_is_quoted() {
     let error = ControlPlane::start(config, |_| {}, get).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "https://10.0.0.1:6443/readyz is not ready: connection refused; \
+        "https://10.0.0.1:6443 is not ready: connection refused; \
          the last lines of kube-apiserver:\n  waiting for etcd"
     );
 }
