@@ -26,7 +26,7 @@ pub(super) fn etcd(config: &ControlPlaneConfig) -> Vec<String> {
     let peer = format!("http://127.0.0.1:{peer}");
     vec![
         "--name=onehop".to_owned(),
-        flag("--data-dir", config.dir.join("etcd")),
+        flag("--data-dir", &config.dir.join("etcd")),
         format!("--listen-client-urls={client}"),
         format!("--advertise-client-urls={client}"),
         format!("--listen-peer-urls={peer}"),
@@ -55,13 +55,13 @@ pub(super) fn apiserver(config: &ControlPlaneConfig) -> Vec<String> {
         // Without it the server looks for a default route, which the lab's namespace need not have.
         format!("--advertise-address={address}"),
         format!("--secure-port={}", config.address.port()),
-        flag("--cert-dir", config.dir.join("certificates")),
+        flag("--cert-dir", &config.dir.join("certificates")),
         format!("--service-cluster-ip-range={}", ranges.join(",")),
-        flag("--token-auth-file", token_file(&config.dir)),
-        flag("--service-account-key-file", public_key(&config.dir)),
+        flag("--token-auth-file", &token_file(&config.dir)),
+        flag("--service-account-key-file", &public_key(&config.dir)),
         flag(
             "--service-account-signing-key-file",
-            private_key(&config.dir),
+            &private_key(&config.dir),
         ),
     ];
     arguments.extend(APISERVER.map(str::to_owned));
@@ -86,6 +86,6 @@ const APISERVER: [&str; 8] = [
     "--profiling=false",
 ];
 
-fn flag(name: &str, path: PathBuf) -> String {
+fn flag(name: &str, path: &Path) -> String {
     format!("{name}={}", path.display())
 }

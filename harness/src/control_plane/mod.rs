@@ -77,7 +77,8 @@ pub struct Endpoint {
     pub kubeconfig: PathBuf,
 }
 
-/// A running control plane. Dropping it kills its processes.
+/// A running control plane. Dropping it kills its processes; and so does the kernel, when the thread on which it
+/// was started ends. That thread must therefore outlive it.
 #[derive(Debug)]
 pub struct ControlPlane {
     endpoint: Endpoint,

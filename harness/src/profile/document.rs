@@ -66,7 +66,7 @@ struct KindDocument {
 const KIND_MODES: [&str; 4] = ["nftables", "iptables", "ipvs", "none"];
 
 /// Reads a profile.
-pub(super) fn parse(text: &str, origin: Origin) -> Result<Profile, ProfileError> {
+pub(super) fn parse(text: &str, origin: &Origin) -> Result<Profile, ProfileError> {
     let options = serde_saphyr::options! { with_snippet: false };
     let document: Document =
         serde_saphyr::from_str_with_options(text, options).map_err(|error| {
@@ -84,7 +84,7 @@ pub(super) fn parse(text: &str, origin: Origin) -> Result<Profile, ProfileError>
             };
             ProfileError::Invalid { place, problem }
         })?;
-    Checker { origin: &origin }.profile(document)
+    Checker { origin }.profile(document)
 }
 
 /// Turns a document into a profile, and finds what is wrong in it.
@@ -122,7 +122,7 @@ impl Checker<'_> {
                 .collect(),
             tool,
             netns: self.netns(document.netns)?,
-            features: self.features(document.features)?,
+            features: self.features(&document.features)?,
             variations: self.variations(document.variations)?,
             kind: document.kind.map(|kind| self.kind(kind)).transpose()?,
         })
@@ -193,7 +193,7 @@ impl Checker<'_> {
             .map_err(|problem| self.invalid(field, text.referenced, problem))
     }
 
-    fn features(&self, features: FeaturesDocument) -> Result<Features, ProfileError> {
+    fn features(&self, features: &FeaturesDocument) -> Result<Features, ProfileError> {
         let mut unsupported = BTreeSet::new();
         for name in &features.unsupported {
             let Some(feature) = Feature::from_name(&name.value) else {

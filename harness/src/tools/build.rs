@@ -79,7 +79,7 @@ pub fn install_in(
     fs::create_dir_all(&partial).map_err(ToolError::io("create", &partial))?;
     match tool.tool {
         Tool::KubeProxy => {
-            build_kubernetes(&mut go, &module, "kube-proxy", tool.version, &partial)?
+            build_kubernetes(&mut go, &module, "kube-proxy", tool.version, &partial)?;
         }
         Tool::ControlPlane => {
             for binary in ["kube-apiserver", "kubectl"] {

@@ -13,7 +13,7 @@ netns:
 ";
 
 fn load(text: &str) -> Result<Profile, String> {
-    parse(text, Origin::File(PathBuf::from("mine.yaml"))).map_err(|error| error.to_string())
+    parse(text, &Origin::File(PathBuf::from("mine.yaml"))).map_err(|error| error.to_string())
 }
 
 /// The error of the minimal profile with one part replaced.
