@@ -69,7 +69,7 @@ pub(super) fn apiserver(config: &ControlPlaneConfig) -> Vec<String> {
 }
 
 /// The arguments of kube-apiserver that are always the same.
-const APISERVER: [&str; 8] = [
+const APISERVER: [&str; 9] = [
     "--service-account-issuer=https://onehop.invalid",
     "--authorization-mode=AlwaysAllow",
     // ServiceAccount refuses pods until a controller has made accounts, and there is no such controller.
@@ -83,6 +83,7 @@ const APISERVER: [&str; 8] = [
     // the harness.
     "--enable-priority-and-fairness=false",
     "--max-requests-inflight=0",
+    "--max-mutating-requests-inflight=0",
     "--profiling=false",
 ];
 

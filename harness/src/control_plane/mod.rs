@@ -89,7 +89,8 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts a control plane in this process's own network namespace.
+    /// Starts a control plane in the calling thread's network namespace; if that is not the one of the other
+    /// threads, the runtime must be a current-thread one.
     ///
     /// # Errors
     /// As [`ControlPlane::start`].

@@ -11,7 +11,7 @@ use super::{
     Feature, Features, KindProfile, NetnsProfile, Origin, Place, Profile, ProfileError, Ready,
     Variation, template,
 };
-use crate::tools::ToolRef;
+use crate::tools::{ParseToolError, Tool, ToolRef};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -129,11 +129,13 @@ impl Checker<'_> {
     }
 
     fn tool(&self, tool: &Spanned<String>) -> Result<ToolRef, ProfileError> {
-        tool.value
-            .parse()
-            .map_err(|error: crate::tools::ParseToolError| {
-                self.invalid("tool", tool.referenced, error.to_string())
-            })
+        let invalid = |problem| self.invalid("tool", tool.referenced, problem);
+        let parsed: Result<ToolRef, ParseToolError> = tool.value.parse();
+        let reference = parsed.map_err(|error| invalid(error.to_string()))?;
+        match reference.tool {
+            Tool::KubeProxy => Ok(reference),
+            other => Err(invalid(format!("`{other}` is not a proxy"))),
+        }
     }
 
     fn netns(&self, netns: NetnsDocument) -> Result<NetnsProfile, ProfileError> {
