@@ -111,7 +111,7 @@ fn config(assets: PathBuf, dir: &Path) -> Result<ControlPlaneConfig, Failed> {
     let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0"));
     let mut addresses = Vec::new();
     for listener in &listeners {
-        let listener = listener.as_ref().map_err(|error| error.to_string())?;
+        let listener = listener.as_ref().map_err(ToString::to_string)?;
         addresses.push(listener.local_addr()?);
     }
     let [address, client, peer]: [SocketAddr; 3] =
