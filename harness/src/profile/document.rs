@@ -75,7 +75,7 @@ pub(super) fn parse(text: &str, origin: &Origin) -> Result<Profile, ProfileError
                 None => (1, 1),
             };
             let field = field_at(text, line, column);
-            let problem = without_location(&error.to_string());
+            let problem = in_plain_words(&without_location(&error.to_string()));
             let place = Place {
                 origin: origin.clone(),
                 line,
@@ -262,6 +262,17 @@ fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str> + Cl
 fn is_inside(path: &Path) -> bool {
     let mut components = path.components().peekable();
     components.peek().is_some() && components.all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// Replaces the parser's terms where they are a whole message.
+fn in_plain_words(message: &str) -> String {
+    match message {
+        "expected sequence start" => "expected a list",
+        "expected mapping start" => "expected a mapping, with a `key: value` on each line",
+        "expected string scalar" => "expected a text",
+        other => other,
+    }
+    .to_owned()
 }
 
 /// Cuts off the location at the end of a message of the parser: the place in front of it says the same.

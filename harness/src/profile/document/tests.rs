@@ -94,9 +94,17 @@ fn a_missing_field_is_named() {
 
 #[test]
 fn a_value_of_the_wrong_type_is_located() {
-    let error = error("[./proxy, \"--node={node}\"]", "./proxy");
+    assert_eq!(
+        error("[./proxy, \"--node={node}\"]", "./proxy"),
+        "mine.yaml:3:12: netns.command: expected a list"
+    );
+    assert_eq!(
+        error("name: mine", "name: [mine]"),
+        "mine.yaml:1:7: name: expected a text"
+    );
+    let error = error_with("features: [sctp]\n");
     assert!(
-        error.starts_with("mine.yaml:3:12: netns.command: "),
+        error.starts_with("mine.yaml:6:11: features: expected a mapping"),
         "{error}"
     );
 }
