@@ -26,7 +26,7 @@ pub(super) fn etcd(config: &ControlPlaneConfig) -> Vec<String> {
     let peer = format!("http://127.0.0.1:{peer}");
     vec![
         "--name=onehop".to_owned(),
-        flag("--data-dir", config.dir.join("etcd")),
+        flag("--data-dir", &config.dir.join("etcd")),
         format!("--listen-client-urls={client}"),
         format!("--advertise-client-urls={client}"),
         format!("--listen-peer-urls={peer}"),
@@ -55,13 +55,13 @@ pub(super) fn apiserver(config: &ControlPlaneConfig) -> Vec<String> {
         // Without it the server looks for a default route, which the lab's namespace need not have.
         format!("--advertise-address={address}"),
         format!("--secure-port={}", config.address.port()),
-        flag("--cert-dir", config.dir.join("certificates")),
+        flag("--cert-dir", &config.dir.join("certificates")),
         format!("--service-cluster-ip-range={}", ranges.join(",")),
-        flag("--token-auth-file", token_file(&config.dir)),
-        flag("--service-account-key-file", public_key(&config.dir)),
+        flag("--token-auth-file", &token_file(&config.dir)),
+        flag("--service-account-key-file", &public_key(&config.dir)),
         flag(
             "--service-account-signing-key-file",
-            private_key(&config.dir),
+            &private_key(&config.dir),
         ),
     ];
     arguments.extend(APISERVER.map(str::to_owned));
@@ -69,7 +69,7 @@ pub(super) fn apiserver(config: &ControlPlaneConfig) -> Vec<String> {
 }
 
 /// The arguments of kube-apiserver that are always the same.
-const APISERVER: [&str; 8] = [
+const APISERVER: [&str; 9] = [
     "--service-account-issuer=https://onehop.invalid",
     "--authorization-mode=AlwaysAllow",
     // ServiceAccount refuses pods until a controller has made accounts, and there is no such controller.
@@ -83,9 +83,10 @@ const APISERVER: [&str; 8] = [
     // the harness.
     "--enable-priority-and-fairness=false",
     "--max-requests-inflight=0",
+    "--max-mutating-requests-inflight=0",
     "--profiling=false",
 ];
 
-fn flag(name: &str, path: PathBuf) -> String {
+fn flag(name: &str, path: &Path) -> String {
     format!("{name}={}", path.display())
 }

@@ -45,7 +45,7 @@ const ETCD_HEAD_START: Duration = Duration::from_secs(1);
 /// The check that is left out waits a second before it makes priority classes, which nothing in the lab uses.
 /// `/readyz` says yes a moment before the namespace in which everybody creates their Services exists.
 const READY_PATHS: [&str; 2] = [
-    "/readyz?exclude=scheduling/bootstrap-system-priority-classes",
+    "/readyz?exclude=poststarthook/scheduling/bootstrap-system-priority-classes",
     "/api/v1/namespaces/default",
 ];
 
@@ -77,7 +77,8 @@ pub struct Endpoint {
     pub kubeconfig: PathBuf,
 }
 
-/// A running control plane. Dropping it kills its processes.
+/// A running control plane. Dropping it kills its processes; and so does the kernel, when the thread on which it
+/// was started ends. That thread must therefore outlive it.
 #[derive(Debug)]
 pub struct ControlPlane {
     endpoint: Endpoint,
@@ -88,7 +89,8 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts a control plane in this process's own network namespace.
+    /// Starts a control plane in the calling thread's network namespace; if that is not the one of the other
+    /// threads, the runtime must be a current-thread one.
     ///
     /// # Errors
     /// As [`ControlPlane::start`].

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
@@ -48,6 +49,7 @@ impl Process {
             .stderr(file)
             .kill_on_drop(true);
         prepare(&mut command);
+        die_with_parent(&mut command);
         match command.spawn() {
             Ok(child) => Ok(Process {
                 program,
@@ -117,6 +119,15 @@ impl Process {
             Ok(status) => status.map(drop).map_err(failed),
             Err(_) => self.child.kill().await.map_err(failed),
         }
+    }
+}
+
+/// Has the kernel kill the process when the thread that spawns it ends, which it does however this process ends.
+#[expect(unsafe_code, reason = "a closure that runs between fork and exec")]
+fn die_with_parent(command: &mut Command) {
+    // SAFETY: prctl is one system call, which allocates nothing and takes no lock.
+    unsafe {
+        command.pre_exec(|| Ok(prctl::set_pdeathsig(Signal::SIGKILL)?));
     }
 }
 

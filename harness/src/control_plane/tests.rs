@@ -1,17 +1,14 @@
 //! What can be tested without the real programs: their place is taken by shell scripts.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
+use crate::tools::testing::script;
 
 /// A folder with an etcd and a kube-apiserver that are scripts.
 fn config(dir: &Path, etcd: &str, apiserver: &str) -> ControlPlaneConfig {
-    for (name, body) in [("etcd", etcd), ("kube-apiserver", apiserver)] {
-        let path = dir.join(name);
-        fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
+    script(&dir.join("etcd"), etcd);
+    script(&dir.join("kube-apiserver"), apiserver);
     ControlPlaneConfig {
         assets: dir.to_owned(),
         dir: dir.join("run"),

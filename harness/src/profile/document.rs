@@ -11,7 +11,7 @@ use super::{
     Feature, Features, KindProfile, NetnsProfile, Origin, Place, Profile, ProfileError, Ready,
     Variation, template,
 };
-use crate::tools::ToolRef;
+use crate::tools::{ParseToolError, Tool, ToolRef};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,7 +66,7 @@ struct KindDocument {
 const KIND_MODES: [&str; 4] = ["nftables", "iptables", "ipvs", "none"];
 
 /// Reads a profile.
-pub(super) fn parse(text: &str, origin: Origin) -> Result<Profile, ProfileError> {
+pub(super) fn parse(text: &str, origin: &Origin) -> Result<Profile, ProfileError> {
     let options = serde_saphyr::options! { with_snippet: false };
     let document: Document =
         serde_saphyr::from_str_with_options(text, options).map_err(|error| {
@@ -75,7 +75,7 @@ pub(super) fn parse(text: &str, origin: Origin) -> Result<Profile, ProfileError>
                 None => (1, 1),
             };
             let field = field_at(text, line, column);
-            let problem = without_location(&error.to_string());
+            let problem = in_plain_words(&without_location(&error.to_string()));
             let place = Place {
                 origin: origin.clone(),
                 line,
@@ -84,7 +84,7 @@ pub(super) fn parse(text: &str, origin: Origin) -> Result<Profile, ProfileError>
             };
             ProfileError::Invalid { place, problem }
         })?;
-    Checker { origin: &origin }.profile(document)
+    Checker { origin }.profile(document)
 }
 
 /// Turns a document into a profile, and finds what is wrong in it.
@@ -122,18 +122,20 @@ impl Checker<'_> {
                 .collect(),
             tool,
             netns: self.netns(document.netns)?,
-            features: self.features(document.features)?,
+            features: self.features(&document.features)?,
             variations: self.variations(document.variations)?,
             kind: document.kind.map(|kind| self.kind(kind)).transpose()?,
         })
     }
 
     fn tool(&self, tool: &Spanned<String>) -> Result<ToolRef, ProfileError> {
-        tool.value
-            .parse()
-            .map_err(|error: crate::tools::ParseToolError| {
-                self.invalid("tool", tool.referenced, error.to_string())
-            })
+        let invalid = |problem| self.invalid("tool", tool.referenced, problem);
+        let parsed: Result<ToolRef, ParseToolError> = tool.value.parse();
+        let reference = parsed.map_err(|error| invalid(error.to_string()))?;
+        match reference.tool {
+            Tool::KubeProxy => Ok(reference),
+            other => Err(invalid(format!("`{other}` is not a proxy"))),
+        }
     }
 
     fn netns(&self, netns: NetnsDocument) -> Result<NetnsProfile, ProfileError> {
@@ -193,7 +195,7 @@ impl Checker<'_> {
             .map_err(|problem| self.invalid(field, text.referenced, problem))
     }
 
-    fn features(&self, features: FeaturesDocument) -> Result<Features, ProfileError> {
+    fn features(&self, features: &FeaturesDocument) -> Result<Features, ProfileError> {
         let mut unsupported = BTreeSet::new();
         for name in &features.unsupported {
             let Some(feature) = Feature::from_name(&name.value) else {
@@ -260,6 +262,17 @@ fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str> + Cl
 fn is_inside(path: &Path) -> bool {
     let mut components = path.components().peekable();
     components.peek().is_some() && components.all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// Replaces the parser's terms where they are a whole message.
+fn in_plain_words(message: &str) -> String {
+    match message {
+        "expected sequence start" => "expected a list",
+        "expected mapping start" => "expected a mapping, with a `key: value` on each line",
+        "expected string scalar" => "expected a text",
+        other => other,
+    }
+    .to_owned()
 }
 
 /// Cuts off the location at the end of a message of the parser: the place in front of it says the same.

@@ -135,7 +135,7 @@ impl Profile {
                     path: path.to_owned(),
                     source,
                 })?;
-            return document::parse(&text, Origin::File(path.to_owned()));
+            return document::parse(&text, &Origin::File(path.to_owned()));
         }
         let (name, version) = match spec.split_once('@') {
             Some((name, version)) => (name, Some(version)),
@@ -144,7 +144,7 @@ impl Profile {
         let Some((_, text)) = BUILT_IN.into_iter().find(|(known, _)| *known == name) else {
             return Err(ProfileError::unknown(name, Profile::built_in()));
         };
-        let mut profile = document::parse(text, Origin::BuiltIn)?;
+        let mut profile = document::parse(text, &Origin::BuiltIn)?;
         if let (Some(version), Some(tool)) = (version, &mut profile.tool) {
             tool.version = version
                 .parse::<Version>()

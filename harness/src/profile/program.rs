@@ -118,10 +118,9 @@ pub fn read_version(profile: &str, command: &[String]) -> Result<String, Profile
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
+    use crate::tools::testing::script;
+    use std::fs;
 
     /// A profile in a folder of its own, with a program beside it.
     fn profile(folder: &Path, program: &str) -> Profile {
@@ -132,11 +131,6 @@ mod tests {
         );
         fs::write(&path, text).unwrap();
         Profile::load(path.to_str().unwrap()).unwrap()
-    }
-
-    fn script(path: &Path, body: &str) {
-        fs::write(path, format!("#!/bin/sh\n{body}\n")).unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     #[test]

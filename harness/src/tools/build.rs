@@ -79,7 +79,7 @@ pub fn install_in(
     fs::create_dir_all(&partial).map_err(ToolError::io("create", &partial))?;
     match tool.tool {
         Tool::KubeProxy => {
-            build_kubernetes(&mut go, &module, "kube-proxy", tool.version, &partial)?
+            build_kubernetes(&mut go, &module, "kube-proxy", tool.version, &partial)?;
         }
         Tool::ControlPlane => {
             for binary in ["kube-apiserver", "kubectl"] {
@@ -172,35 +172,36 @@ fn published_go_mod(
         Ok(download) => download,
         // Without JSON, what it wrote as plain text is the better explanation.
         Err(error) if finished.status.success() => return Err(error),
-        Err(_) => return Err(no_download(version, &finished.stderr, &arguments)),
+        Err(_) => return Err(no_download(version, &finished.stderr)),
     };
     match (download.go_mod, download.error) {
         (Some(go_mod), None) => Ok(go_mod),
         (_, error) => {
             let said = error.unwrap_or(finished.stderr);
-            Err(no_download(version, &said, &arguments))
+            Err(no_download(version, &said))
         }
     }
 }
 
-/// Tells a version that does not exist from a network that does not work.
-fn no_download(version: Version, said: &str, arguments: &[&str]) -> ToolError {
+/// Tells a version that surely does not exist from a download that failed.
+fn no_download(version: Version, said: &str) -> ToolError {
     let unknown = [
         "unknown revision",
         "404 Not Found",
         "410 Gone",
         "no matching versions",
     ];
+    let said_last = last_lines(said);
     if unknown.iter().any(|sign| said.contains(sign)) {
-        return ToolError::NoSuchVersion {
+        ToolError::NoSuchVersion {
             version,
-            said: last_lines(said),
-        };
-    }
-    ToolError::Go {
-        command: arguments.join(" "),
-        status: "no module".to_owned(),
-        said: last_lines(said),
+            said: said_last,
+        }
+    } else {
+        ToolError::Download {
+            version,
+            said: said_last,
+        }
     }
 }
 
@@ -315,7 +316,7 @@ mod tests {
 
     #[test]
     fn an_unknown_version_is_told_from_a_broken_network() {
-        let error = |said| no_download(Version::DEFAULT, said, &["mod", "download"]).to_string();
+        let error = |said| no_download(Version::DEFAULT, said).to_string();
         assert_eq!(
             error("k8s.io/kubernetes@v1.36.3: invalid version: unknown revision v1.36.3"),
             "there is no Kubernetes v1.36.3 among the published Go modules; go said:\n  \
@@ -323,7 +324,8 @@ mod tests {
         );
         assert_eq!(
             error("dial tcp: lookup: no such host"),
-            "`go mod download` failed (no module); its last lines:\n  dial tcp: lookup: no such host"
+            "cannot download Kubernetes v1.36.3 as a Go module (is it a released version?); go said:\n  \
+             dial tcp: lookup: no such host"
         );
     }
 

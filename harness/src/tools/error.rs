@@ -66,6 +66,16 @@ pub enum ToolError {
         /// The last lines of go.
         said: String,
     },
+    /// Kubernetes could not be downloaded, for a reason that only go knows.
+    #[error(
+        "cannot download Kubernetes {version} as a Go module (is it a released version?); go said:\n{said}"
+    )]
+    Download {
+        /// The version.
+        version: Version,
+        /// The last lines of go.
+        said: String,
+    },
     /// The `go` command failed.
     #[error("`go {command}` failed ({status}); its last lines:\n{said}")]
     Go {

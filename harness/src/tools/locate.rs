@@ -193,10 +193,9 @@ pub(super) fn path_of(tool: Tool, dir: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
+    use crate::tools::testing::script;
+    use std::fs;
 
     /// A machine made of folders: a cache home, a folder in PATH.
     struct Machine {
@@ -219,10 +218,7 @@ mod tests {
             let dir = self.home.path().join(dir);
             fs::create_dir_all(&dir).unwrap();
             let path = dir.join(name);
-            // Written aside and renamed: a test thread that forks meanwhile would keep the file open for
-            // writing, and executing it would fail with ETXTBSY.
-            fs::write(&path, format!("#!/bin/sh\necho '{prints}'\n")).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            script(&path, &format!("echo '{prints}'"));
             path
         }
 

@@ -16,6 +16,8 @@ mod go;
 mod locate;
 mod progress;
 mod reference;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use build::{Installation, install, install_in};
 pub(crate) use cache::is_executable;

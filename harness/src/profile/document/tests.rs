@@ -13,7 +13,7 @@ netns:
 ";
 
 fn load(text: &str) -> Result<Profile, String> {
-    parse(text, Origin::File(PathBuf::from("mine.yaml"))).map_err(|error| error.to_string())
+    parse(text, &Origin::File(PathBuf::from("mine.yaml"))).map_err(|error| error.to_string())
 }
 
 /// The error of the minimal profile with one part replaced.
@@ -94,9 +94,17 @@ fn a_missing_field_is_named() {
 
 #[test]
 fn a_value_of_the_wrong_type_is_located() {
-    let error = error("[./proxy, \"--node={node}\"]", "./proxy");
+    assert_eq!(
+        error("[./proxy, \"--node={node}\"]", "./proxy"),
+        "mine.yaml:3:12: netns.command: expected a list"
+    );
+    assert_eq!(
+        error("name: mine", "name: [mine]"),
+        "mine.yaml:1:7: name: expected a text"
+    );
+    let error = error_with("features: [sctp]\n");
     assert!(
-        error.starts_with("mine.yaml:3:12: netns.command: "),
+        error.starts_with("mine.yaml:6:11: features: expected a mapping"),
         "{error}"
     );
 }
@@ -218,6 +226,12 @@ fn an_unknown_tool_and_a_bad_version_are_located() {
 }
 
 #[test]
+fn a_tool_is_a_proxy() {
+    let error = error_with("tool: control-plane@v1.36.3\n");
+    assert_eq!(error, "mine.yaml:6:7: tool: `control-plane` is not a proxy");
+}
+
+#[test]
 fn an_unknown_kind_mode_is_located() {
     assert_eq!(
         error_with("kind: {kubeProxyMode: nft}\n"),
@@ -230,4 +244,31 @@ fn an_unknown_kind_mode_is_located() {
 fn a_name_is_one_word() {
     let error = error("name: mine", "name: my proxy");
     assert!(error.starts_with("mine.yaml:1:7: name: "), "{error}");
+}
+
+#[test]
+fn the_documentation_is_true() {
+    let readme = include_str!("../../../../profiles/README.md");
+    let example = readme
+        .split("```yaml\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .unwrap();
+    let profile = load(example).unwrap();
+    assert_eq!(profile.name, "my-proxy");
+
+    let features = Feature::ALL.iter().map(|feature| feature.name());
+    let variations = Variation::ALL.iter().map(|variation| variation.name());
+    let values = Variation::ALL
+        .iter()
+        .flat_map(|variation| variation.values());
+    for name in features.chain(variations).chain(values.copied()) {
+        assert!(readme.contains(&format!("`{name}`")), "{name}");
+    }
+    for placeholder in crate::profile::PLACEHOLDERS {
+        assert!(
+            readme.contains(&format!("`{{{placeholder}}}`")),
+            "{placeholder}"
+        );
+    }
 }
