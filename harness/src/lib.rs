@@ -5,6 +5,7 @@ pub mod case;
 pub mod control_plane;
 pub mod lab;
 pub mod netns;
+pub mod prepare;
 pub mod probe;
 pub mod profile;
 pub mod run;

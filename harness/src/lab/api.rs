@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use kube::Client;
 use onehop_apiserver::{ApiServer, Config, ConfigError};
@@ -62,7 +63,7 @@ pub struct LabApi {
     url: String,
     token: Option<String>,
     kubeconfig: PathBuf,
-    tasks: JoinSet<()>,
+    tasks: Mutex<JoinSet<()>>,
     real: Option<ControlPlane>,
 }
 
@@ -107,7 +108,7 @@ impl LabApi {
             }
         };
         let client = client(&local_url, token.as_deref())?;
-        let api = Self { host: host.clone(), url, token, kubeconfig, tasks, real };
+        let api = Self { host: host.clone(), url, token, kubeconfig, tasks: Mutex::new(tasks), real };
         Ok((api, client))
     }
 
@@ -131,13 +132,14 @@ impl LabApi {
     ///
     /// # Errors
     /// When the listener is unusable.
-    pub fn open_door(&mut self, door: std::net::TcpListener) -> Result<String, ApiError> {
+    pub fn open_door(&self, door: std::net::TcpListener) -> Result<String, ApiError> {
         let prepared = door.set_nonblocking(true).and_then(|()| TcpListener::from_std(door));
         let door = prepared.map_err(io_error("open the way to the API"))?;
         let scheme = if self.real.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://{}", local_address(&door)?);
         let address = SocketAddr::from((AddressPlan::api().v4, PORT));
-        self.tasks.spawn(forward(door, self.host.clone(), address));
+        let forwarded = forward(door, self.host.clone(), address);
+        self.tasks.lock().expect("no holder panics").spawn(forwarded);
         Ok(kubeconfig(&url, self.token.as_deref()))
     }
 }

@@ -281,11 +281,6 @@ impl Lab {
         &self.api
     }
 
-    /// Its API, to open a door to it.
-    pub fn api_mut(&mut self) -> &mut LabApi {
-        &mut self.api
-    }
-
     /// The objects in its API.
     pub fn objects(&self) -> &Objects {
         &self.objects

@@ -1,5 +1,6 @@
 //! The `netns` provider: a world in Linux network namespaces, without root.
 
+pub mod attach;
 mod link;
 mod namespace;
 mod network;

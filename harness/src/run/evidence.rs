@@ -22,7 +22,7 @@ const COMMANDS: [(&str, &[&str]); 4] = [
 ///
 /// # Errors
 /// When a file cannot be written. A command that is missing is noted in its file instead.
-pub async fn capture(
+pub(super) async fn capture(
     lab: &Lab,
     dir: &Path,
     service: &str,

@@ -1,6 +1,6 @@
 //! One case from its first object to its verdict.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,15 +23,15 @@ pub type Sabotage = Arc<dyn Fn(&Lab, &Allocated, u16) -> Result<(), String> + Se
 const FIRST_PORT: u16 = 20_000;
 
 /// One case about to be run in a lab.
-pub struct CaseRun<'a> {
+pub struct CaseRun {
     /// The lab.
-    pub lab: &'a Lab,
+    pub lab: Arc<Lab>,
     /// The case.
-    pub case: &'a Case,
+    pub case: Case,
     /// A number that no other case in the lab has, below 10 000.
     pub number: u16,
     /// Where evidence of a failure goes.
-    pub evidence: &'a Path,
+    pub evidence: PathBuf,
     /// What makes the proxy wrong, in tests of the suite.
     pub sabotage: Option<Sabotage>,
 }
@@ -45,7 +45,7 @@ struct Progress {
     failure: Option<String>,
 }
 
-impl CaseRun<'_> {
+impl CaseRun {
     /// Runs the case, judges it, and removes what it made.
     ///
     /// Whatever goes wrong ends up in the result: a failure of the harness is a verdict of
@@ -59,7 +59,7 @@ impl CaseRun<'_> {
             converge_seconds: 0.0,
             flows: Vec::new(),
             evidence: None,
-            ..unjudged(self.case, Verdict::Pass, None)
+            ..unjudged(&self.case, Verdict::Pass, None)
         };
         match outcome {
             Err(error) => {
@@ -88,9 +88,9 @@ impl CaseRun<'_> {
         result
     }
 
-    async fn capture(&self, name: &str, journeys: &[String]) -> Option<std::path::PathBuf> {
+    async fn capture(&self, name: &str, journeys: &[String]) -> Option<PathBuf> {
         let dir = self.evidence.join(name);
-        match evidence::capture(self.lab, &dir, name, journeys).await {
+        match evidence::capture(&self.lab, &dir, name, journeys).await {
             Ok(()) => Some(dir),
             Err(error) => {
                 tracing::error!(%error, case = self.case.id, "no evidence could be kept");
@@ -104,7 +104,7 @@ impl CaseRun<'_> {
     }
 
     async fn run_steps(&self, name: &str) -> Result<Progress, LabError> {
-        let pods = every_pod(self.case);
+        let pods = every_pod(&self.case);
         let backends: Vec<probe::Backend> = self.lab.listen(&pods, self.port())?;
         let mut progress = self.create(name).await?;
         for step in &self.case.steps {
@@ -122,7 +122,7 @@ impl CaseRun<'_> {
     }
 
     async fn create(&self, name: &str) -> Result<Progress, LabError> {
-        let Case { service, backends, .. } = self.case;
+        let Case { service, backends, .. } = &self.case;
         let world = self.lab.world();
         let created = self
             .lab
@@ -132,7 +132,7 @@ impl CaseRun<'_> {
             .map_err(LabError::object("create the Service"))?;
         let service = self.with_vip(name, service.kind, created).await?;
         if let Some(sabotage) = &self.sabotage {
-            sabotage(self.lab, &service, self.port()).map_err(LabError::Sabotage)?;
+            sabotage(&self.lab, &service, self.port()).map_err(LabError::Sabotage)?;
         }
         Ok(Progress {
             health_port: service.health_check_node_port,
@@ -204,12 +204,12 @@ impl CaseRun<'_> {
         progress: &mut Progress,
     ) -> Result<(), LabError> {
         let subject = Subject {
-            lab: self.lab,
+            lab: &self.lab,
             name,
             service: &progress.service.clone(),
             health_port: progress.health_port,
             port: self.port(),
-            judged: distributions(self.case).max(1),
+            judged: distributions(&self.case).max(1),
         };
         let started = Instant::now();
         let converged = self.converge(&subject, check).await?;
@@ -260,7 +260,7 @@ impl CaseRun<'_> {
 }
 
 /// A case that is not run, and why.
-pub fn skipped(case: &Case, reason: &str) -> CaseResult {
+pub(super) fn skipped(case: &Case, reason: &str) -> CaseResult {
     unjudged(case, Verdict::Skip, Some(reason.to_owned()))
 }
 
