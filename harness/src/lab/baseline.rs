@@ -59,14 +59,24 @@ pub(super) async fn measure(
 ) -> Result<(Vec<Backend>, Baseline), BaselineError> {
     let namespace = |name: &str| network.host(name).expect("a host of the world").namespace();
     let listen = |pod: &Pod| Backend::listen(namespace(&pod.name), pod, BASELINE_PORT);
-    let backends = world.pods.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
+    let backends = world
+        .pods
+        .iter()
+        .map(listen)
+        .collect::<Result<Vec<_>, _>>()?;
 
-    let callers = world.pods.iter().map(|p| &p.name).chain(world.nodes.iter().map(|n| &n.name));
+    let callers = world
+        .pods
+        .iter()
+        .map(|p| &p.name)
+        .chain(world.nodes.iter().map(|n| &n.name));
     let callers = callers.chain(world.clients.iter().map(|c| &c.name));
     let measured = join_results(callers.map(async |name| {
         let (host, pods, timing) = (namespace(name).clone(), world.pods.clone(), timing.clone());
         let work = move || measure_from(&host, &pods, &timing);
-        tokio::task::spawn_blocking(work).await.expect("a probe does not panic")
+        tokio::task::spawn_blocking(work)
+            .await
+            .expect("a probe does not panic")
     }));
     let mut baseline = Baseline::default();
     for part in measured.await? {
@@ -92,13 +102,22 @@ fn measure_from(
                 match call.outcome {
                     Outcome::Reached { identity, .. } if identity.pod == pod => {
                         if identity.peer.ip() != call.local.ip() {
-                            return Err(BaselineError::Source { from, pod, peer: identity.peer });
+                            return Err(BaselineError::Source {
+                                from,
+                                pod,
+                                peer: identity.peer,
+                            });
                         }
                         ttls.insert((from, pod, family), identity.ttl);
                     }
                     other => {
                         let outcome = format!("{other:?}");
-                        return Err(BaselineError::Unreachable { from, pod, family, outcome });
+                        return Err(BaselineError::Unreachable {
+                            from,
+                            pod,
+                            family,
+                            outcome,
+                        });
                     }
                 }
             }

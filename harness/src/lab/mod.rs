@@ -131,7 +131,10 @@ impl LabError {
     /// For `map_err` on requests to the API.
     pub fn object(what: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
         let what = what.into();
-        move |source| Self::Object { what, source: Box::new(source) }
+        move |source| Self::Object {
+            what,
+            source: Box::new(source),
+        }
     }
 }
 
@@ -147,7 +150,9 @@ pub struct Call {
 impl Call {
     /// The journey, as text.
     pub fn journey_text(&self, lab: &Lab) -> String {
-        self.journey.display(|address| lab.world.describe(address)).to_string()
+        self.journey
+            .display(|address| lab.world.describe(address))
+            .to_string()
     }
 }
 
@@ -181,9 +186,17 @@ impl Lab {
     /// # Errors
     /// When any part fails; parts that were built are taken down again.
     pub async fn start(options: LabOptions) -> Result<Self, LabError> {
-        let LabOptions { world, api, proxy, dir, timing } = options;
-        fs::create_dir_all(&dir)
-            .map_err(|source| LabError::Directory { path: dir.clone(), source })?;
+        let LabOptions {
+            world,
+            api,
+            proxy,
+            dir,
+            timing,
+        } = options;
+        fs::create_dir_all(&dir).map_err(|source| LabError::Directory {
+            path: dir.clone(),
+            source,
+        })?;
         let mut phases = BTreeMap::new();
         let mut clock = Instant::now();
         let mut phase = |name| {
@@ -198,14 +211,15 @@ impl Lab {
         phase("baseline");
         let host = |name: &str| network.host(name).expect("every world has this host");
         let api_dir = dir.join("api");
-        let (api, client) =
-            LabApi::start(&api, host(API).namespace(), &api_dir, &timing).await?;
+        let (api, client) = LabApi::start(&api, host(API).namespace(), &api_dir, &timing).await?;
         phase("api");
         let objects = Objects::new(client.clone());
-        objects.create_world(&world).await.map_err(LabError::object("create the world"))?;
+        objects
+            .create_world(&world)
+            .await
+            .map_err(LabError::object("create the world"))?;
         let nodes = world.nodes.clone();
-        let balancer =
-            Balancer::start(host(LOAD_BALANCER), nodes, client, &timing).await?;
+        let balancer = Balancer::start(host(LOAD_BALANCER), nodes, client, &timing).await?;
         phase("objects");
         let mut lab = Self {
             proxies: Vec::new(),
@@ -233,9 +247,19 @@ impl Lab {
     async fn start_proxies(&mut self, proxy: &ProxyUnderTest) -> Result<(), LabError> {
         let start = |node: &crate::world::Node| {
             let values = self.placeholders(node, &proxy.program.path);
-            NodeProxy::start(&proxy.profile, &values, self.namespace(&node.name), &self.timing)
+            NodeProxy::start(
+                &proxy.profile,
+                &values,
+                self.namespace(&node.name),
+                &self.timing,
+            )
         };
-        self.proxies = self.world.nodes.iter().map(start).collect::<Result<_, _>>()?;
+        self.proxies = self
+            .world
+            .nodes
+            .iter()
+            .map(start)
+            .collect::<Result<_, _>>()?;
         try_join_all(self.proxies.iter().map(|proxy| proxy.ready(&self.timing))).await?;
         Ok(())
     }
@@ -321,7 +345,10 @@ impl Lab {
     /// # Panics
     /// When there is no such host: cases are checked against their world before they run.
     pub fn namespace(&self, host: &str) -> &Namespace {
-        self.network.host(host).unwrap_or_else(|| panic!("no host {host}")).namespace()
+        self.network
+            .host(host)
+            .unwrap_or_else(|| panic!("no host {host}"))
+            .namespace()
     }
 
     /// Opens a backend in each of these pods.
@@ -330,7 +357,10 @@ impl Lab {
     /// When the port is taken in one of them.
     pub fn listen(&self, pods: &[&str], port: u16) -> Result<Vec<Backend>, LabError> {
         let listen = |pod: &&str| {
-            let pod = self.world.pod(pod).expect("a case's backends are pods of its world");
+            let pod = self
+                .world
+                .pod(pod)
+                .expect("a case's backends are pods of its world");
             Backend::listen(self.namespace(&pod.name), pod, port)
         };
         Ok(pods.iter().map(listen).collect::<Result<_, _>>()?)
@@ -367,15 +397,24 @@ impl Lab {
         count: usize,
     ) -> Result<Vec<Call>, LabError> {
         let host = self.namespace(from.host()).clone();
-        let (fences, timing) = (self.fences(from, Family::of(remote.ip())), self.timing.clone());
+        let (fences, timing) = (
+            self.fences(from, Family::of(remote.ip())),
+            self.timing.clone(),
+        );
         let _permit = self.probers.acquire().await.expect("never closed");
         let work = move || probe::call(&host, remote, count, &fences, &timing);
-        let connections =
-            tokio::task::spawn_blocking(work).await.expect("a probe does not panic")?;
+        let connections = tokio::task::spawn_blocking(work)
+            .await
+            .expect("a probe does not panic")?;
         let calls = connections.into_iter().map(|connection| {
-            let journey = self.taps.journey(from.host(), connection.local, connection.remote)?;
+            let journey = self
+                .taps
+                .journey(from.host(), connection.local, connection.remote)?;
             let trip = trip::of(&journey, &self.world);
-            Ok(Call { observed: Observed { connection, trip }, journey })
+            Ok(Call {
+                observed: Observed { connection, trip },
+                journey,
+            })
         });
         calls.collect()
     }
@@ -388,7 +427,8 @@ impl Lab {
             pods.find(|pod| pod.name != from.host())
         };
         let pods = self.world.nodes.iter().filter_map(first_on);
-        pods.map(|pod| SocketAddr::new(pod.address.of(family), BASELINE_PORT)).collect()
+        pods.map(|pod| SocketAddr::new(pod.address.of(family), BASELINE_PORT))
+            .collect()
     }
 }
 

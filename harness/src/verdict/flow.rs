@@ -277,7 +277,9 @@ impl Judge<'_> {
             nodes.remove(LOAD_BALANCER);
         }
         if nodes != entry {
-            wrong.push(format!("destination rewritten by {nodes:?}, not by the entry node alone"));
+            wrong.push(format!(
+                "destination rewritten by {nodes:?}, not by the entry node alone"
+            ));
         }
         // A node's own packets have its address already, unless they leave by another interface.
         let may = matches!(self.flow.from, Place::Node(_)) && trip.source_rewritten_by.is_empty();
@@ -286,7 +288,10 @@ impl Judge<'_> {
             Source::EntryNode => may || trip.source_rewritten_by == entry,
         };
         if !right {
-            wrong.push(format!("source rewritten by {:?}", trip.source_rewritten_by));
+            wrong.push(format!(
+                "source rewritten by {:?}",
+                trip.source_rewritten_by
+            ));
         }
         wrong
     }
@@ -299,13 +304,7 @@ impl Judge<'_> {
                 .and_then(|name| self.world.node(name))
                 .is_some_and(|node| node.owns(peer)),
         };
-        let text = || {
-            format!(
-                "source {} instead of {}",
-                self.world.describe(peer),
-                source
-            )
-        };
+        let text = || format!("source {} instead of {}", self.world.describe(peer), source);
         (!right).then(text)
     }
 
