@@ -75,7 +75,7 @@ async fn settled_call(
                 .pop()
                 .expect("one call was made");
             let outcome = &call.observed.connection.outcome;
-            let reached = matches!(outcome, Outcome::Reached { .. });
+            let reached = outcome.is_reached();
             let kind = if reached {
                 "reached".to_owned()
             } else {

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use super::join_results;
 use crate::netns::{Namespace, Network};
-use crate::probe::{self, Backend, BackendError, Outcome, ProbeError};
+use crate::probe::{self, Backend, BackendError, Connection, Outcome, ProbeError};
 use crate::timing::Timing;
 use crate::verdict::Baseline;
 use crate::world::{Family, Pod, World};
@@ -91,37 +91,46 @@ fn measure_from(
     pods: &[Pod],
     timing: &Timing,
 ) -> Result<BTreeMap<(String, String, Family), u8>, BaselineError> {
-    let mut ttls = BTreeMap::new();
-    for pod in pods.iter().filter(|pod| pod.name != host.name()) {
-        for family in Family::ALL {
-            let remote = SocketAddr::new(pod.address.of(family), BASELINE_PORT);
-            // The pod is its own fence: a first packet may wait for a neighbour to be resolved.
-            let calls = probe::call(host, remote, 1, &[remote], timing)?;
-            for call in calls {
-                let (from, pod) = (host.name().to_owned(), pod.name.clone());
-                match call.outcome {
-                    Outcome::Reached { identity, .. } if identity.pod == pod => {
-                        if identity.peer.ip() != call.local.ip() {
-                            return Err(BaselineError::Source {
-                                from,
-                                pod,
-                                peer: identity.peer,
-                            });
-                        }
-                        ttls.insert((from, pod, family), identity.ttl);
-                    }
-                    other => {
-                        let outcome = format!("{other:?}");
-                        return Err(BaselineError::Unreachable {
-                            from,
-                            pod,
-                            family,
-                            outcome,
-                        });
-                    }
-                }
+    let others = pods.iter().filter(|pod| pod.name != host.name());
+    let ways: Vec<_> = others
+        .flat_map(|pod| Family::ALL.map(|family| (pod, family)))
+        .collect();
+    let remotes: Vec<_> = ways
+        .iter()
+        .map(|(pod, family)| SocketAddr::new(pod.address.of(*family), BASELINE_PORT))
+        .collect();
+    // The pods are their own fences: a first packet may wait for a neighbour to be resolved.
+    let calls = probe::call(host, &remotes, &remotes, timing)?;
+    let ttl = |((pod, family), call): (&(&Pod, Family), Connection)| {
+        let (from, pod) = (host.name().to_owned(), pod.name.clone());
+        match call.outcome {
+            Outcome::Reached { identity, .. } if identity.pod != pod => {
+                let outcome = format!("{} answered", identity.pod);
+                Err(BaselineError::Unreachable {
+                    from,
+                    pod,
+                    family: *family,
+                    outcome,
+                })
+            }
+            Outcome::Reached { identity, .. } if identity.peer.ip() != call.local.ip() => {
+                Err(BaselineError::Source {
+                    from,
+                    pod,
+                    peer: identity.peer,
+                })
+            }
+            Outcome::Reached { identity, .. } => Ok(((from, pod, *family), identity.ttl)),
+            other => {
+                let outcome = format!("{other:?}");
+                Err(BaselineError::Unreachable {
+                    from,
+                    pod,
+                    family: *family,
+                    outcome,
+                })
             }
         }
-    }
-    Ok(ttls)
+    };
+    ways.iter().zip(calls).map(ttl).collect()
 }

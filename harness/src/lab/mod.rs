@@ -25,9 +25,9 @@ pub use proxy::{NodeProxy, ProxyError};
 use crate::balancer::{Balancer, BalancerError};
 use crate::case::{Place, Target};
 use crate::netns::{API, Host, LOAD_BALANCER, Namespace, Network, NetworkError};
-use crate::probe::{self, Backend, BackendError, ProbeError};
+use crate::probe::{self, Backend, BackendError, Connection, ProbeError};
 use crate::profile::{Placeholders, Profile, Program};
-use crate::tap::{Journey, TapError, Taps};
+use crate::tap::{self, Journey, TapError, Taps};
 use crate::timing::Timing;
 use crate::verdict::{Baseline, Observed};
 use crate::world::{AddressPlan, Family, World};
@@ -110,6 +110,14 @@ pub enum LabError {
     /// A test of the suite could not make the proxy wrong.
     #[error("failed to make the proxy wrong: {0}")]
     Sabotage(String),
+    /// The taps did not see a connection that must have crossed an interface.
+    #[error("no tap saw {from} make this connection: {connection:?}")]
+    Unseen {
+        /// Who called.
+        from: Place,
+        /// The connection.
+        connection: Connection,
+    },
     /// Its directory.
     #[error("failed to create {path}")]
     Directory {
@@ -143,16 +151,19 @@ impl LabError {
 pub struct Call {
     /// What was seen of it.
     pub observed: Observed,
-    /// Its journey.
-    pub journey: Journey,
+    /// Its journey; none when a node refused or dropped a call of its own before any interface.
+    pub journey: Option<Journey>,
 }
 
 impl Call {
     /// The journey, as text.
     pub fn journey_text(&self, lab: &Lab) -> String {
-        self.journey
-            .display(|address| lab.world.describe(address))
-            .to_string()
+        match &self.journey {
+            Some(journey) => journey
+                .display(|address| lab.world.describe(address))
+                .to_string(),
+            None => "it never left the calling node".to_owned(),
+        }
     }
 }
 
@@ -207,6 +218,7 @@ impl Lab {
         let network = Network::build(&world).await?;
         phase("network");
         let taps = Taps::start(&network)?;
+        phase("taps");
         let (backends, baseline) = baseline::measure(&network, &world, &timing).await?;
         phase("baseline");
         let host = |name: &str| network.host(name).expect("every world has this host");
@@ -402,20 +414,35 @@ impl Lab {
             self.timing.clone(),
         );
         let _permit = self.probers.acquire().await.expect("never closed");
-        let work = move || probe::call(&host, remote, count, &fences, &timing);
+        let work = move || probe::call(&host, &vec![remote; count], &fences, &timing);
         let connections = tokio::task::spawn_blocking(work)
             .await
             .expect("a probe does not panic")?;
-        let calls = connections.into_iter().map(|connection| {
-            let journey = self
-                .taps
-                .journey(from.host(), connection.local, connection.remote)?;
-            let trip = trip::of(&journey, &self.world);
-            Ok(Call {
-                observed: Observed { connection, trip },
-                journey,
-            })
+        let asked = connections.iter().map(|connection| {
+            let call = tap::Call::new(from.host(), connection.local, connection.remote);
+            (call, connection.sequence)
         });
+        let journeys = self.taps.journeys_of(asked)?;
+        let calls = connections
+            .into_iter()
+            .zip(journeys)
+            .map(|(connection, journey)| {
+                // A node may refuse or drop its own call before any interface; nobody else can.
+                let own = matches!(from, Place::Node(_)) && !connection.outcome.is_reached();
+                if journey.is_none() && !own {
+                    return Err(LabError::Unseen {
+                        from: from.clone(),
+                        connection,
+                    });
+                }
+                let trip = journey
+                    .as_ref()
+                    .map_or_else(Default::default, |j| trip::of(j, &self.world));
+                Ok(Call {
+                    observed: Observed { connection, trip },
+                    journey,
+                })
+            });
         calls.collect()
     }
 

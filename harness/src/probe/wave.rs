@@ -29,26 +29,29 @@ enum State {
 struct Attempt {
     socket: Socket,
     local: SocketAddr,
+    remote: SocketAddr,
+    sequence: u32,
     started: Instant,
     state: State,
 }
 
-/// Connections to one address, all under way.
+/// Connections that are all under way.
 pub(super) struct Wave {
-    remote: SocketAddr,
     attempts: Vec<Attempt>,
 }
 
 impl Wave {
     /// Sends the SYN of each.
-    pub(super) fn start(host: &Namespace, remote: SocketAddr, size: usize) -> io::Result<Self> {
+    pub(super) fn start(host: &Namespace, remotes: &[SocketAddr]) -> io::Result<Self> {
         let sockets = host.within(|| {
-            (0..size)
-                .map(|_| connecting_socket(remote))
+            remotes
+                .iter()
+                .map(|&remote| connecting_socket(remote))
                 .collect::<io::Result<Vec<_>>>()
         })??;
-        let attempts = sockets.into_iter().map(|socket| {
-            choose_sequence(&socket, next_sequence()).map_err(io::Error::other)?;
+        let attempts = sockets.into_iter().zip(remotes).map(|(socket, &remote)| {
+            let sequence = next_sequence();
+            choose_sequence(&socket, sequence).map_err(io::Error::other)?;
             let started = Instant::now();
             let state = match socket.connect(&remote.into()) {
                 Ok(()) => State::Answering(Vec::new()),
@@ -62,12 +65,13 @@ impl Wave {
             Ok(Attempt {
                 socket,
                 local,
+                remote,
+                sequence,
                 started,
                 state,
             })
         });
         Ok(Self {
-            remote,
             attempts: attempts.collect::<io::Result<_>>()?,
         })
     }
@@ -141,7 +145,8 @@ impl Wave {
             .map(|attempt| match attempt.state {
                 State::Settled(outcome) => Connection {
                     local: attempt.local,
-                    remote: self.remote,
+                    sequence: attempt.sequence,
+                    remote: attempt.remote,
                     outcome,
                 },
                 State::Unanswered | State::Answering(_) => unreachable!("asked only when settled"),

@@ -25,9 +25,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// known to have happened between two such questions.
 const PAUSES_PER_ACCOUNT: u32 = 20;
 /// Blocks of a ring of 64 KiB each.
-const BLOCKS: usize = 8;
+const BLOCKS: usize = 32;
 /// Loopback interfaces carry only what a host says to itself.
-const LOOPBACK_BLOCKS: usize = 1;
+const LOOPBACK_BLOCKS: usize = 2;
 /// How long a frame that the kernel has begun to write may take. It takes microseconds, unless a
 /// hypervisor stops the processor in the middle.
 const SETTLE: Duration = Duration::from_millis(250);
@@ -176,6 +176,25 @@ impl Taps {
         let mut shared = self.lock();
         shared.settle()?;
         shared.journey(call, sequence)
+    }
+
+    /// The journeys of many connections, as [`Self::journey_of`] tells each, read at once. One
+    /// that no tap saw has none: a host can refuse or drop a call of its own before it reaches any
+    /// interface.
+    ///
+    /// # Errors
+    /// When packets were lost at the time.
+    pub fn journeys_of(
+        &self,
+        calls: impl IntoIterator<Item = (Call, u32)>,
+    ) -> Result<Vec<Option<Journey>>, TapError> {
+        let mut shared = self.lock();
+        shared.settle()?;
+        let journey = |(call, sequence)| match shared.journey(call, sequence) {
+            Err(TapError::NotSeen { .. }) => Ok(None),
+            journey => journey.map(Some),
+        };
+        calls.into_iter().map(journey).collect()
     }
 
     /// What the taps have cost and seen so far.
