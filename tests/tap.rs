@@ -119,9 +119,8 @@ impl Lab {
         lab
     }
 
-    /// Calls every node from every other and from outside, where nobody listens. A bridge begins
-    /// to forward only when the kernel has noticed that its ports have carriers, up to a second
-    /// after they were made; until then calls are sent twice.
+    /// Calls every node from every other and from outside, where nobody listens. Only then do all
+    /// neighbours know each other, and no call is held back until they do.
     fn warm_up(&self) {
         let nodes = || self.world.nodes.iter().map(|node| &*node.name);
         let callers = || nodes().chain([CLIENT_PUBLIC, CLIENT_PRIVATE]);
@@ -493,7 +492,7 @@ fn own_call(lab: &Lab, family: Family) -> Result<(), Failed> {
         socket.connect_timeout(&remote.into(), PATIENCE)?;
         let journey = lab
             .taps
-            .journey_of(Call::new("vm1", local, remote), sequence)?;
+            .journey_of(&Call::new("vm1", local, remote), sequence)?;
         lab.show(&journey);
         let request = [
             ("vm1", "eth0", "out", 64),

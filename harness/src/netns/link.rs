@@ -1,11 +1,14 @@
 //! Links, addresses and routes, by netlink.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use ipnet::IpNet;
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth};
+use rtnetlink::packet_route::route::RouteType;
+use rtnetlink::packet_route::rule::RuleAction;
 use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
 };
@@ -88,10 +91,12 @@ impl Host {
         let peer_end = LinkMessageBuilder::<LinkUnspec>::new()
             .name(peer_interface)
             .setns_by_fd(peer.namespace.as_fd().as_raw_fd())
+            .index(next_index())
             .build();
         let link = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
             .name(interface)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer_end)))
+            .index(next_index())
             .up()
             .build();
         self.done(self.netlink.link().add(link).execute().await, || {
@@ -184,6 +189,54 @@ impl Host {
         Ok(())
     }
 
+    /// Sends every packet with this firewall mark to one gateway, of its own family, on this link.
+    /// The mark is also the number of the routing table that is used for it. May be repeated.
+    pub(crate) async fn route_mark(
+        &self,
+        mark: u32,
+        gateway: Dual,
+        interface: &str,
+    ) -> Result<(), NetworkError> {
+        let index = self.index(interface)?;
+        let rules = self.netlink.rule();
+        let rule = || rules.add().fw_mark(mark).table_id(mark).priority(mark);
+        let rule = || rule().action(RuleAction::ToTable);
+        for added in [rule().v4().execute().await, rule().v6().execute().await] {
+            let added = added.or_else(|error| if exists(&error) { Ok(()) } else { Err(error) });
+            self.done(added, || format!("add a rule for mark {mark}"))?;
+        }
+        let v4 = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway.v4);
+        let v6 = RouteMessageBuilder::<Ipv6Addr>::new().gateway(gateway.v6);
+        for route in [
+            v4.output_interface(index).table_id(mark).onlink().build(),
+            v6.output_interface(index).table_id(mark).onlink().build(),
+        ] {
+            let added = self.netlink.route().add(route).replace().execute().await;
+            self.done(added, || format!("route mark {mark} to {gateway}"))?;
+        }
+        Ok(())
+    }
+
+    /// Answers whatever is sent to a network, and has no longer route, with ICMP unreachable.
+    /// May be repeated.
+    pub(crate) async fn unreachable(&self, network: IpNet) -> Result<(), NetworkError> {
+        let prefix = network.prefix_len();
+        let route = match network {
+            IpNet::V4(network) => RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(network.addr(), prefix)
+                .kind(RouteType::Unreachable)
+                .build(),
+            IpNet::V6(network) => RouteMessageBuilder::<Ipv6Addr>::new()
+                .destination_prefix(network.addr(), prefix)
+                .kind(RouteType::Unreachable)
+                .build(),
+        };
+        self.done(
+            self.netlink.route().add(route).replace().execute().await,
+            || format!("make {network} unreachable"),
+        )
+    }
+
     fn index(&self, interface: &str) -> Result<u32, NetworkError> {
         self.namespace
             .interface_index(interface)
@@ -207,4 +260,22 @@ impl Host {
             source,
         })
     }
+}
+
+/// Whether the kernel refused because there is one already.
+fn exists(error: &rtnetlink::Error) -> bool {
+    let rtnetlink::Error::NetlinkError(message) = error else {
+        return false;
+    };
+    message.to_io().kind() == io::ErrorKind::AlreadyExists
+}
+
+/// An interface index that no other interface of this process has.
+///
+/// Left to the kernel, both ends of a pair often get the same number, each in its own namespace.
+/// The kernel then takes such an end for one without a peer, and reports its carrier up to a second
+/// later; until it has, a bridge passes nothing on.
+fn next_index() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(100);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }

@@ -1,0 +1,401 @@
+//! The loop that owns all state: events in, rules and views out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Service;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::plan::{Forwarding, Plan, Target};
+use super::pool::Pool;
+use super::tally::{Outcome, Rules, Tally};
+use super::view::{NodeHealth, Shown, View};
+use super::wanted::Wanted;
+use super::{causes, dataplane, health, watch as api};
+use crate::netns::Namespace;
+use crate::timing::Timing;
+use crate::world::{AddressPlan, Node};
+
+/// How long more events are awaited after one. A change of the world comes as several, and `nft`
+/// costs several milliseconds each time.
+const COALESCE: Duration = Duration::from_millis(3);
+
+/// Pause before refused rules are tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// The name of the problem that refused rules are.
+const DATAPLANE: &str = "dataplane";
+
+/// Something that the load balancer learns.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// A Service is new or changed.
+    Apply(Box<Service>),
+    /// A Service (`namespace/name`) is gone.
+    Delete(String),
+    /// These Services are all that exist.
+    Listed(BTreeSet<String>),
+    /// A node was checked for a Service.
+    Checked {
+        service: String,
+        /// Which run of checks it belongs to: results of an older one are void.
+        round: u64,
+        node: usize,
+        outcome: Outcome,
+    },
+    /// A part does not work, or works again.
+    Problem { what: String, text: Option<String> },
+}
+
+impl Event {
+    pub(super) fn problem(what: &str, text: Option<String>) -> Self {
+        Self::Problem {
+            what: what.to_owned(),
+            text,
+        }
+    }
+}
+
+/// A Service that is served.
+struct Served {
+    wanted: Wanted,
+    /// The number of its address; none while the pool is exhausted.
+    number: Option<u8>,
+    round: u64,
+    /// The health of each node, in the order of the world's nodes.
+    nodes: Vec<Tally>,
+    /// The checks, one task for each node.
+    checks: JoinSet<()>,
+    /// The write of its status that is under way, if any.
+    writer: JoinSet<()>,
+}
+
+impl Served {
+    /// The addresses that its status should show.
+    fn ingress(&self) -> Vec<IpAddr> {
+        let vip = self.number.map(AddressPlan::vip);
+        let families = self.wanted.families.iter();
+        families
+            .filter_map(|family| Some(vip?.of(*family)))
+            .collect()
+    }
+
+    fn status_is_right(&self) -> bool {
+        let ingress = self.ingress();
+        ingress.len() == self.wanted.ingress.len()
+            && ingress
+                .iter()
+                .all(|ip| self.wanted.ingress.contains(&ip.to_string()))
+    }
+}
+
+/// All state of the load balancer.
+pub(super) struct Controller {
+    namespace: Namespace,
+    nodes: Vec<Node>,
+    timing: Timing,
+    /// None where Services are given by hand.
+    client: Option<kube::Client>,
+    /// For the tasks that the controller starts.
+    sender: UnboundedSender<Event>,
+    shown: watch::Sender<Shown>,
+    started: Instant,
+    pool: Pool,
+    services: BTreeMap<String, Served>,
+    problems: BTreeMap<String, String>,
+    /// Removals of statuses that are under way.
+    farewells: JoinSet<()>,
+    rounds: u64,
+    /// The rules that the kernel has.
+    applied: String,
+}
+
+impl Controller {
+    pub(super) fn new(
+        namespace: Namespace,
+        nodes: Vec<Node>,
+        timing: Timing,
+        client: Option<kube::Client>,
+        sender: UnboundedSender<Event>,
+        shown: watch::Sender<Shown>,
+    ) -> Self {
+        Self {
+            namespace,
+            nodes,
+            timing,
+            client,
+            sender,
+            shown,
+            started: Instant::now(),
+            pool: Pool::default(),
+            services: BTreeMap::new(),
+            problems: BTreeMap::new(),
+            farewells: JoinSet::new(),
+            rounds: 0,
+            applied: String::new(),
+        }
+    }
+
+    /// Gives the kernel the rules of the present state.
+    pub(super) async fn program(&mut self) -> Result<(), dataplane::NftError> {
+        let text = self.plan().render();
+        if text != self.applied {
+            dataplane::apply(&self.namespace, &text).await?;
+            self.applied = text;
+        }
+        Ok(())
+    }
+
+    /// Runs until every sender of events is gone, which never happens by itself, because the
+    /// controller holds one: whoever spawned it aborts it.
+    pub(super) async fn run(mut self, mut events: UnboundedReceiver<Event>) {
+        let mut refused = false;
+        loop {
+            let first = if refused {
+                timeout(RETRY, events.recv()).await.ok()
+            } else {
+                Some(events.recv().await)
+            };
+            let mut changed = first.is_none();
+            if let Some(first) = first {
+                let Some(first) = first else { return };
+                changed |= self.handle(first);
+                let deadline = Instant::now() + COALESCE;
+                while let Ok(Some(event)) = timeout_at(deadline, events.recv()).await {
+                    changed |= self.handle(event);
+                }
+            }
+            if !changed {
+                continue;
+            }
+            let programmed = self.program().await;
+            refused = programmed.is_err();
+            let problem = programmed.err().map(|error| causes(&error));
+            self.set_problem(DATAPLANE.to_owned(), problem);
+            self.write_statuses();
+            self.show(!refused);
+        }
+    }
+
+    /// Takes an event in. True if anything that is visible from outside may have changed.
+    fn handle(&mut self, event: Event) -> bool {
+        match event {
+            Event::Apply(service) => self.apply(&service),
+            Event::Delete(name) => self.remove(&name).is_some(),
+            Event::Listed(names) => {
+                let known: Vec<_> = self.services.keys().cloned().collect();
+                let gone = known.iter().filter(|name| !names.contains(*name));
+                gone.map(|name| self.remove(name)).count() > 0
+            }
+            Event::Checked {
+                service,
+                round,
+                node,
+                outcome,
+            } => {
+                let now = self.started.elapsed();
+                let rules = Rules::of(&self.timing);
+                self.services
+                    .get_mut(&service)
+                    .filter(|served| served.round == round)
+                    .is_some_and(|served| served.nodes[node].record(outcome, now, rules))
+            }
+            Event::Problem { what, text } => self.set_problem(what, text),
+        }
+    }
+
+    fn apply(&mut self, service: &Service) -> bool {
+        let name = super::wanted::name_of(service);
+        let Some(wanted) = Wanted::of(service) else {
+            return self.dismiss(&name, service);
+        };
+        let other = |served: &Served| served.wanted.uid != wanted.uid;
+        if self.services.get(&name).is_some_and(other) {
+            // A Service of the same name that replaced it while the watch was down.
+            self.remove(&name);
+        }
+        let now = self.started.elapsed();
+        let nodes = &self.nodes;
+        let served = self.services.entry(name.clone()).or_insert_with(|| Served {
+            wanted: Wanted {
+                check: None,
+                ..wanted.clone()
+            },
+            number: None,
+            round: 0,
+            nodes: nodes.iter().map(|_| Tally::new(now)).collect(),
+            checks: JoinSet::new(),
+            writer: JoinSet::new(),
+        });
+        let recheck = served.wanted.check != wanted.check;
+        served.wanted = wanted;
+        if recheck {
+            served.nodes.iter_mut().for_each(|node| node.begin(now));
+            self.start_checks(&name);
+        }
+        self.give_addresses();
+        true
+    }
+
+    /// Starts the checks that a Service wants in place of those that run.
+    fn start_checks(&mut self, name: &str) {
+        self.rounds += 1;
+        let round = self.rounds;
+        let served = self.services.get_mut(name).expect("the Service is served");
+        served.round = round;
+        served.checks = JoinSet::new();
+        let Some(check) = served.wanted.check.clone() else {
+            return;
+        };
+        for (index, node) in self.nodes.iter().enumerate() {
+            let (namespace, sender) = (self.namespace.clone(), self.sender.clone());
+            let (address, service, check) = (node.address, name.to_owned(), check.clone());
+            let interval = self.timing.health_check_interval;
+            let patience = self.timing.health_check_timeout;
+            served.checks.spawn(async move {
+                loop {
+                    let outcome = health::check(&namespace, address, &check, patience).await;
+                    let event = Event::Checked {
+                        service: service.clone(),
+                        round,
+                        node: index,
+                        outcome,
+                    };
+                    if sender.send(event).is_err() {
+                        return;
+                    }
+                    sleep(interval).await;
+                }
+            });
+        }
+    }
+
+    /// Gives an address to every Service that has none yet.
+    fn give_addresses(&mut self) {
+        for (name, served) in &mut self.services {
+            if served.number.is_none() {
+                served.number = self.pool.take();
+            }
+            let what = format!("address of {name}");
+            if served.number.is_some() {
+                self.problems.remove(&what);
+            } else {
+                self.problems
+                    .insert(what, "all load-balancer addresses are in use".to_owned());
+            }
+        }
+    }
+
+    /// Forgets a Service: its checks end, its address is free.
+    fn remove(&mut self, name: &str) -> Option<Served> {
+        let removed = self.services.remove(name)?;
+        self.problems.remove(&format!("address of {name}"));
+        self.problems.remove(&api::status_problem(name));
+        if let Some(number) = removed.number {
+            self.pool.release(number);
+        }
+        self.give_addresses();
+        Some(removed)
+    }
+
+    /// Forgets a Service that lives on and is no longer this load balancer's, and takes its
+    /// addresses out of its status.
+    fn dismiss(&mut self, name: &str, service: &Service) -> bool {
+        let Some(removed) = self.remove(name) else {
+            return false;
+        };
+        let lives = service.metadata.deletion_timestamp.is_none();
+        if let (true, Some(client)) = (lives && !removed.wanted.ingress.is_empty(), &self.client) {
+            let (client, sender) = (client.clone(), self.sender.clone());
+            let write = api::write_status(client, name.to_owned(), Vec::new(), sender);
+            self.farewells.spawn(write);
+        }
+        while self.farewells.try_join_next().is_some() {}
+        true
+    }
+
+    /// Starts to write each status that does not show the Service's addresses. One that shows
+    /// them is left alone, so that a case may set another `ipMode` beside them.
+    fn write_statuses(&mut self) {
+        let Some(client) = &self.client else { return };
+        for (name, served) in &mut self.services {
+            while served.writer.try_join_next().is_some() {}
+            if served.number.is_some() && served.writer.is_empty() && !served.status_is_right() {
+                let (client, sender) = (client.clone(), self.sender.clone());
+                let write = api::write_status(client, name.clone(), served.ingress(), sender);
+                served.writer.spawn(write);
+            }
+        }
+    }
+
+    /// True if that is news.
+    fn set_problem(&mut self, what: String, text: Option<String>) -> bool {
+        match text {
+            Some(text) => {
+                if self.problems.get(&what) == Some(&text) {
+                    return false;
+                }
+                tracing::warn!(what, text, "the load balancer has a problem");
+                self.problems.insert(what, text);
+                true
+            }
+            None => self.problems.remove(&what).is_some(),
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        let services = self.services.values().filter_map(|served| {
+            let targets = served.nodes.iter().enumerate();
+            let targets = targets.filter(|(_, node)| node.healthy());
+            Some(Forwarding {
+                service: served.wanted.name.clone(),
+                number: served.number?,
+                mode: served.wanted.mode,
+                addresses: served.ingress(),
+                ports: served.wanted.ports.clone(),
+                targets: targets
+                    .map(|(index, _)| Target {
+                        mark: dataplane::mark(index),
+                        address: self.nodes[index].address,
+                    })
+                    .collect(),
+            })
+        });
+        Plan {
+            services: services.collect(),
+        }
+    }
+
+    /// Shows the present state; of the Services only if the kernel has their rules, because
+    /// whoever waits for a view sends packets next.
+    fn show(&self, programmed: bool) {
+        let view = |served: &Served| View {
+            vip: served.number.map(AddressPlan::vip),
+            mode: served.wanted.mode,
+            check: served.wanted.check.clone(),
+            nodes: std::iter::zip(&self.nodes, &served.nodes)
+                .map(|(node, tally)| (node.name.clone(), shown_health(tally)))
+                .collect(),
+        };
+        self.shown.send_modify(|shown| {
+            shown.problems.clone_from(&self.problems);
+            if programmed {
+                let services = self.services.iter();
+                shown.services = services.map(|(name, s)| (name.clone(), view(s))).collect();
+            }
+        });
+    }
+}
+
+fn shown_health(tally: &Tally) -> NodeHealth {
+    NodeHealth {
+        healthy: tally.healthy(),
+        since: tally.since(),
+        settled: tally.settled(),
+        last: tally.last().to_owned(),
+    }
+}

@@ -1,0 +1,216 @@
+//! The cloud load balancer: a network load balancer that knows nodes, and never pods.
+//!
+//! It is a controller on the Kubernetes API, as a cloud's is. It serves Services of `type:
+//! LoadBalancer` whose `spec.loadBalancerClass` is [`CLASS_VIP`] or [`CLASS_NODE_PORT`]: gives
+//! each a pair of addresses, writes them to its status, checks the health of every node, and
+//! spreads new connections evenly over the healthy ones. It never touches a source address, and
+//! an established connection stays on its node.
+//!
+//! Its host must be the gateway of the node network, so that it sees both directions; everything
+//! that is not addressed to one of its addresses it routes untouched. A flow whose answer does
+//! not come back through it is thus not served: a client on the node network itself, whose node
+//! would answer it directly. Clouds that preserve the client's address have the same limit.
+//!
+//! ```text
+//! watch ─► wanted ─┐                      ┌─► plan ─► dataplane (nft)
+//!                  ├─► controller (state) ┼─► status (API)
+//! health ─► tally ─┘                      └─► view
+//! ```
+//! `wanted`, `tally`, `pool` and `plan` are pure.
+
+mod controller;
+mod dataplane;
+mod health;
+mod plan;
+mod pool;
+mod tally;
+mod view;
+mod wanted;
+mod watch;
+
+use std::error::Error;
+
+use k8s_openapi::api::core::v1::Service;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::watch as latest;
+use tokio::task::JoinSet;
+
+pub use dataplane::NftError;
+pub use view::{NodeHealth, View};
+pub use wanted::{CLASS_NODE_PORT, CLASS_VIP, HealthCheck, Mode};
+
+use crate::netns::{Host, NetworkError};
+use crate::timing::Timing;
+use crate::world::Node;
+use controller::{Controller, Event};
+use view::Shown;
+
+/// Why the load balancer could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BalancerError {
+    /// Its routes were refused.
+    #[error("failed to prepare the load balancer's routes")]
+    Routes(#[from] NetworkError),
+    /// Its rules were refused, or there is no `nft`.
+    #[error("failed to prepare the load balancer's rules")]
+    Rules(#[from] NftError),
+}
+
+/// A running load balancer. Dropped, it stops to watch and to check; the rules that it made stay
+/// with its host, and the next one on the same host replaces them.
+#[derive(Debug)]
+pub struct Balancer {
+    events: UnboundedSender<Event>,
+    shown: latest::Receiver<Shown>,
+    /// The watch and the controller; with them end the checks that the controller started.
+    _tasks: JoinSet<()>,
+}
+
+impl Balancer {
+    /// Starts on `host`, for these nodes and the Services of this API. Must be called on a Tokio
+    /// runtime. An API that cannot be reached is no error here: it is a [problem](Self::problems)
+    /// until it can be.
+    ///
+    /// # Errors
+    /// When the kernel refuses a route, or `nft` is missing or refused.
+    pub async fn start(
+        host: &Host,
+        nodes: Vec<Node>,
+        client: kube::Client,
+        timing: &Timing,
+    ) -> Result<Self, BalancerError> {
+        Self::launch(host, nodes, Some(client), timing).await
+    }
+
+    /// Starts without a Kubernetes API: Services come by [`Balancer::apply`] alone, and no status
+    /// is written.
+    ///
+    /// # Errors
+    /// As [`Balancer::start`].
+    pub async fn start_by_hand(
+        host: &Host,
+        nodes: Vec<Node>,
+        timing: &Timing,
+    ) -> Result<Self, BalancerError> {
+        Self::launch(host, nodes, None, timing).await
+    }
+
+    async fn launch(
+        host: &Host,
+        nodes: Vec<Node>,
+        client: Option<kube::Client>,
+        timing: &Timing,
+    ) -> Result<Self, BalancerError> {
+        dataplane::prepare(host, &nodes).await?;
+        let (events, received) = unbounded_channel();
+        let (show, shown) = latest::channel(Shown::default());
+        let namespace = host.namespace().clone();
+        let mut controller = Controller::new(
+            namespace,
+            nodes,
+            timing.clone(),
+            client.clone(),
+            events.clone(),
+            show,
+        );
+        // The empty table first: where `nft` does not work, that is known before any Service.
+        controller.program().await?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(controller.run(received));
+        if let Some(client) = client {
+            tasks.spawn(watch::watch(client, events.clone()));
+        }
+        Ok(Self {
+            events,
+            shown,
+            _tasks: tasks,
+        })
+    }
+
+    /// Takes a Service in as if the API had announced it.
+    pub fn apply(&self, service: Service) {
+        self.send(Event::Apply(Box::new(service)));
+    }
+
+    /// Takes a Service (`namespace/name`) out as if the API had announced that it is gone.
+    pub fn delete(&self, service: &str) {
+        self.send(Event::Delete(service.to_owned()));
+    }
+
+    /// How a Service (`namespace/name`) is served; nothing if it is not.
+    pub fn view(&self, service: &str) -> Option<View> {
+        self.shown.borrow().services.get(service).cloned()
+    }
+
+    /// The nodes that new connections to a Service go to, in order.
+    pub fn healthy(&self, service: &str) -> Vec<String> {
+        self.view(service)
+            .map(|view| view.healthy())
+            .unwrap_or_default()
+    }
+
+    /// Waits until a Service (`namespace/name`) is served in the way that `condition` asks for,
+    /// and the kernel has the rules for it. Waits for ever if that never happens; the caller sets
+    /// the deadline.
+    pub async fn wait_for(&self, service: &str, mut condition: impl FnMut(&View) -> bool) -> View {
+        let mut shown = self.shown.clone();
+        let mut meets = |view: &&View| condition(view);
+        let found = shown
+            .wait_for(|shown| shown.services.get(service).filter(&mut meets).is_some())
+            .await
+            .expect("the controller runs as long as the load balancer does");
+        found.services[service].clone()
+    }
+
+    /// Waits for the next change of any view or problem, then for the one after the last that
+    /// was seen through this value.
+    pub fn changes(&self) -> Changes {
+        Changes(self.shown.clone())
+    }
+
+    /// What does not work at present, with the reason, one line each: the API's watch, a status
+    /// that it refuses, rules that the kernel refuses, an exhausted pool. While there is any, a
+    /// failed case may be the load balancer's fault. Each vanishes when that part works again.
+    pub fn problems(&self) -> Vec<String> {
+        let shown = self.shown.borrow();
+        let problems = shown.problems.iter();
+        problems
+            .map(|(what, text)| format!("{what}: {text}"))
+            .collect()
+    }
+
+    fn send(&self, event: Event) {
+        self.events
+            .send(event)
+            .expect("the controller runs as long as the load balancer does");
+    }
+}
+
+/// Changes of what a load balancer shows.
+#[derive(Debug)]
+pub struct Changes(latest::Receiver<Shown>);
+
+impl Changes {
+    /// Returns after the next change; at once if there was one since the last call. Waits for
+    /// ever after the load balancer stopped.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+/// An error and what caused it, on one line.
+fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // Some libraries repeat the cause in their own text.
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,58 @@
+//! What the load balancer shows of itself.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::wanted::{HealthCheck, Mode};
+use crate::world::Dual;
+
+/// One Service as the load balancer serves it, as of the last rules that the kernel accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct View {
+    /// The addresses given to the Service. Only those of its families are served; nothing while
+    /// the pool is exhausted.
+    pub vip: Option<Dual>,
+    /// How traffic is handed to a node.
+    pub mode: Mode,
+    /// What makes a node healthy; nothing while the API has not allocated the port for it.
+    pub check: Option<HealthCheck>,
+    /// Every node of the world, by name.
+    pub nodes: BTreeMap<String, NodeHealth>,
+}
+
+/// The health of one node for one Service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NodeHealth {
+    /// Whether new connections may go to it.
+    pub healthy: bool,
+    /// When `healthy` last changed, as the time since the load balancer started.
+    pub since: Duration,
+    /// Whether `healthy` was found by the current check; otherwise it is what the check before
+    /// had found, and the current one has no verdict yet.
+    pub settled: bool,
+    /// The last result in words, such as `200`, `503` or `connection refused`.
+    pub last: String,
+}
+
+impl View {
+    /// The healthy nodes, in order.
+    pub fn healthy(&self) -> Vec<String> {
+        let healthy = self.nodes.iter().filter(|(_, node)| node.healthy);
+        healthy.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether every node's health was found by the current check.
+    pub fn settled(&self) -> bool {
+        self.nodes.values().all(|node| node.settled)
+    }
+}
+
+/// Everything that is shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Shown {
+    pub(super) services: BTreeMap<String, View>,
+    /// What does not work at present: the part, and why.
+    pub(super) problems: BTreeMap<String, String>,
+}
