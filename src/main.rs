@@ -1,2 +1,49 @@
-//! placeholder
-fn main() {}
+//! `onehop`: arguments in, exit code out.
+//!
+//! Exit codes: 0 when everything passed, 1 when a case failed, 2 when nothing could be judged.
+
+mod apiserver;
+mod arguments;
+mod catalogue;
+mod lab;
+mod preparation;
+mod progress;
+mod run;
+mod table;
+mod tools;
+mod trace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use arguments::{Arguments, Command};
+
+/// Nothing could be judged: usage, or the environment.
+const NOT_JUDGED: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_env("ONEHOP_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let done = match arguments.command {
+        Command::Run(arguments) => run::run(arguments),
+        Command::List(arguments) => catalogue::list(&arguments),
+        Command::Show { case } => catalogue::show(&case),
+        Command::Trace(arguments) => trace::trace(&arguments),
+        Command::Lab(arguments) => lab::lab(arguments),
+        Command::Tools(arguments) => tools::tools(arguments),
+        Command::Apiserver(arguments) => apiserver::serve(&arguments),
+    };
+    match done {
+        Ok(code) => code,
+        Err(report) => {
+            eprintln!("onehop: {report:?}");
+            ExitCode::from(NOT_JUDGED)
+        }
+    }
+}

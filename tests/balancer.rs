@@ -12,7 +12,10 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::Service;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client};
 use libtest_mimic::{Arguments, Failed, Trial};
+use onehop_apiserver::{ApiServer, Config};
 use onehop_harness::balancer::{Balancer, CLASS_NODE_PORT, CLASS_VIP, HealthCheck, Mode, View};
 use onehop_harness::netns::{self, LOAD_BALANCER, Network};
 use onehop_harness::timing::Timing;
@@ -79,6 +82,9 @@ fn main() {
             "nowhere_to_go_is_silence_and_unknown_is_unreachable",
             || run(nowhere_to_go_is_silence_and_unknown_is_unreachable),
         ),
+        trial("the_api_is_watched_and_told", || {
+            run(the_api_is_watched_and_told)
+        }),
         trial("other_traffic_is_routed_untouched", || {
             run(other_traffic_is_routed_untouched)
         }),
@@ -269,11 +275,8 @@ async fn nowhere_to_go_is_silence_and_unknown_is_unreachable(lab: Lab) -> Check 
             format!("no healthy node: {nowhere:?}")
         })?;
     }
-    let mut changes = lab.balancer.changes();
     lab.balancer.delete(WEB);
-    while lab.balancer.view(WEB).is_some() {
-        timeout(PATIENCE, changes.next()).await?;
-    }
+    lab.service_is_gone().await?;
     let released = lab.refusal(SocketAddr::new(vip.v4.into(), PORT)).await?;
     ensure(released.is_some(), || {
         "a released address is still known".to_owned()
@@ -301,6 +304,74 @@ async fn other_traffic_is_routed_untouched(lab: Lab) -> Check {
     Ok(())
 }
 
+/// The same through a Kubernetes API, from the creation of a Service to its end.
+async fn the_api_is_watched_and_told(mut lab: Lab) -> Check {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    lab.servers
+        .spawn(serve_api(ApiServer::new(Config::default())?, listener));
+    let client = Client::try_from(kube::Config::new(url.parse()?))?;
+    let host = lab.network.host(LOAD_BALANCER).expect("exists");
+    let nodes = lab.world.nodes.clone();
+    lab.balancer = Balancer::start(host, nodes, client.clone(), &Timing::default()).await?;
+    lab.health["vm2"].store(503, Ordering::Relaxed);
+
+    let services: Api<Service> = Api::namespaced(client, "default");
+    services
+        .create(&PostParams::default(), &service(lab.mode, "Cluster"))
+        .await?;
+    let ready = |view: &View| view.settled() && view.healthy().len() == 3;
+    let vip = lab.view(ready).await?.vip.ok_or("no address")?;
+    let expected = vip.both().map(|address| address.to_string());
+    becomes(&services, |ingress| ingress == expected).await?;
+    let shares = lab.shares(vip.of(Family::V6), 100).await?;
+    ensure(shares.len() == 3, || format!("{shares:?}"))?;
+
+    let patch = |spec: serde_json::Value| {
+        let services = services.clone();
+        async move {
+            let patch = Patch::Merge(json!({ "spec": spec }));
+            services.patch("web", &PatchParams::default(), &patch).await
+        }
+    };
+    patch(json!({"externalTrafficPolicy": "Local", "healthCheckNodePort": HEALTH_PORT})).await?;
+    lab.nodes_become(&["vm1", "vm3"]).await?;
+    patch(json!({"externalTrafficPolicy": "Cluster"})).await?;
+    lab.nodes_become(&["vm1", "vm2", "vm3"]).await?;
+
+    patch(json!({"type": "ClusterIP", "loadBalancerClass": null})).await?;
+    becomes(&services, <[String]>::is_empty).await?;
+    lab.service_is_gone().await?;
+    let problems = lab.balancer.problems();
+    ensure(problems.is_empty(), || format!("problems: {problems:?}"))
+}
+
+/// Waits until the addresses in the status of the Service are right.
+async fn becomes(services: &Api<Service>, right: impl Fn(&[String]) -> bool) -> Check {
+    let mut addresses = Vec::new();
+    let waited = timeout(PATIENCE, async {
+        loop {
+            let status = services.get("web").await?.status.unwrap_or_default();
+            let ingress = status.load_balancer.and_then(|status| status.ingress);
+            let ingress = ingress.into_iter().flatten();
+            addresses = ingress.filter_map(|ingress| ingress.ip).collect();
+            if right(&addresses) {
+                return Ok::<_, Failed>(());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    waited.await.unwrap_or_else(|_| Ok(()))?;
+    ensure(right(&addresses), || {
+        format!("the status stays {addresses:?}")
+    })
+}
+
+async fn serve_api(server: ApiServer, listener: TcpListener) {
+    let ended = server.serve(listener).await;
+    eprintln!("the API ended: {ended:?}");
+}
+
 /// A world whose nodes answer by hand, with a load balancer.
 struct Lab {
     mode: Mode,
@@ -309,7 +380,7 @@ struct Lab {
     /// What the health port of each node answers.
     health: BTreeMap<String, Arc<AtomicU16>>,
     balancer: Balancer,
-    _servers: JoinSet<()>,
+    servers: JoinSet<()>,
 }
 
 impl Lab {
@@ -325,7 +396,7 @@ impl Lab {
             network,
             health: BTreeMap::new(),
             balancer,
-            _servers: JoinSet::new(),
+            servers: JoinSet::new(),
         };
         for node in lab.world.nodes.clone() {
             // In mode vip the node is called by the load balancer's address and must own it.
@@ -338,11 +409,10 @@ impl Lab {
             lab.health.insert(node.name.clone(), status.clone());
             for port in [PORT, NODE_PORT] {
                 let listener = lab.listen(&node.name, port)?;
-                lab._servers
-                    .spawn(play_backend(listener, node.name.clone()));
+                lab.servers.spawn(play_backend(listener, node.name.clone()));
             }
             let listener = lab.listen(&node.name, HEALTH_PORT)?;
-            lab._servers.spawn(play_health(listener, status));
+            lab.servers.spawn(play_health(listener, status));
         }
         Ok(lab)
     }
@@ -364,6 +434,14 @@ impl Lab {
 
     async fn nodes_become(&self, nodes: &[&str]) -> Check {
         self.view(|view| view.healthy() == nodes).await?;
+        Ok(())
+    }
+
+    async fn service_is_gone(&self) -> Check {
+        let mut changes = self.balancer.changes();
+        while self.balancer.view(WEB).is_some() {
+            timeout(PATIENCE, changes.next()).await?;
+        }
         Ok(())
     }
 
@@ -496,6 +574,7 @@ fn service(mode: Mode, policy: &str) -> Service {
             "loadBalancerClass": class,
             "externalTrafficPolicy": policy,
             "healthCheckNodePort": local.then_some(HEALTH_PORT),
+            "ipFamilyPolicy": "RequireDualStack",
             "ipFamilies": ["IPv4", "IPv6"],
             "ports": [{"port": PORT, "nodePort": NODE_PORT}],
         },

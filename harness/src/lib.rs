@@ -1,6 +1,16 @@
 //! Worlds, providers, probes, journeys, the load balancer, and verdicts.
 
 pub mod balancer;
+pub mod case;
+pub mod control_plane;
+pub mod lab;
 pub mod netns;
+pub mod prepare;
+pub mod probe;
+pub mod profile;
+pub mod run;
+pub mod tap;
 pub mod timing;
+pub mod tools;
+pub mod verdict;
 pub mod world;

@@ -30,13 +30,14 @@ pub struct Timing {
     pub restart_backoff: Duration,
     /// The chance that a correct proxy fails one distribution check.
     pub false_alarm: f64,
-    /// Connections of a distribution check, per flow. With three pods, this many show a pod of
-    /// double weight with a probability above 99.9 % at the false-alarm rate above; see
-    /// `verdict::distribution`.
-    pub distribution_samples: u32,
-    /// Connections of any other check, per flow: enough that each of three equally likely pods
-    /// is missed with a probability of at most one in a million.
-    pub coverage_samples: u32,
+    /// The chance with which a distribution check must see one pod of double weight. The number
+    /// of connections follows from it; see [`crate::verdict::sample_size`].
+    pub power: f64,
+    /// The chance that a check misses a pod that it should have seen, or takes a mix of old and
+    /// new behaviour for the new one. The number of connections follows from it.
+    pub miss: f64,
+    /// Connections of a check that expects every one to be dropped or refused.
+    pub negative_samples: u32,
 }
 
 impl Default for Timing {
@@ -52,8 +53,9 @@ impl Default for Timing {
             health_check_threshold: 2,
             restart_backoff: Duration::from_millis(250),
             false_alarm: 1e-6,
-            distribution_samples: 600,
-            coverage_samples: 40,
+            power: 0.999,
+            miss: 1e-6,
+            negative_samples: 20,
         }
     }
 }

@@ -1,1 +1,172 @@
-//! The conformance cases.
+//! The conformance cases: claims about where Service traffic goes, as data.
+//!
+//! One file a subject. A case names its claim in one sentence and where that comes from; its
+//! checks state for every flow which pods may answer, from which source, over how many hops, in
+//! which shares, and by which node it enters. What may not happen is asserted as well: no other
+//! pod, no other source, no refusal where a drop is due.
+
+mod distribution;
+mod external_policy;
+mod health_check;
+mod internal_policy;
+mod load_balancer;
+mod story;
+mod transitions;
+
+use onehop_harness::case::Case;
+
+/// Every case, in the order of reports.
+pub fn catalogue() -> Vec<Case> {
+    [
+        external_policy::cases(),
+        load_balancer::cases(),
+        health_check::cases(),
+        internal_policy::cases(),
+        distribution::cases(),
+        transitions::cases(),
+    ]
+    .concat()
+}
+
+/// The cases whose ids match any of these patterns, or all cases when there is none.
+///
+/// A pattern is a part of an id, or has `*` for any run of characters and then stands for a whole
+/// id.
+///
+/// # Errors
+/// The patterns that match no case: most likely a typing error, and never a reason to judge
+/// nothing.
+pub fn matching(patterns: &[String]) -> Result<Vec<Case>, Vec<String>> {
+    let cases = catalogue();
+    let unmatched: Vec<_> = patterns
+        .iter()
+        .filter(|pattern| !cases.iter().any(|case| matches(pattern, &case.id)))
+        .cloned()
+        .collect();
+    if !unmatched.is_empty() {
+        return Err(unmatched);
+    }
+    let wanted = |case: &Case| patterns.is_empty() || patterns.iter().any(|p| matches(p, &case.id));
+    Ok(cases.into_iter().filter(wanted).collect())
+}
+
+fn matches(pattern: &str, id: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else {
+        return id.contains(pattern);
+    };
+    let Some(mut id) = id.strip_prefix(first) else {
+        return false;
+    };
+    let mut parts: Vec<&str> = rest.split('*').collect();
+    let last = parts.pop().unwrap_or_default();
+    for part in parts {
+        let Some(at) = id.find(part) else {
+            return false;
+        };
+        id = &id[at + part.len()..];
+    }
+    id.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use onehop_harness::case::{Expectation, Question, Reach};
+    use onehop_harness::world::World;
+
+    use super::*;
+
+    fn reaches(case: &Case) -> impl Iterator<Item = &Reach> {
+        case.checks()
+            .flat_map(|check| &check.questions)
+            .filter_map(|question| match question {
+                Question::Flow(flow) => match &flow.expect {
+                    Expectation::Reaches(reach) => Some(reach),
+                    Expectation::Refused | Expectation::Dropped => None,
+                },
+                _ => None,
+            })
+    }
+
+    #[test]
+    fn no_case_is_defective_and_every_id_is_unique() {
+        let cases = catalogue();
+        let defects: Vec<_> = cases.iter().flat_map(Case::defects).collect();
+        assert!(defects.is_empty(), "{defects:#?}");
+        let ids: BTreeSet<_> = cases.iter().map(|case| &case.id).collect();
+        assert_eq!(ids.len(), cases.len());
+        assert!(cases.len() >= 40, "{}", cases.len());
+    }
+
+    #[test]
+    fn every_place_and_pod_is_part_of_the_world() {
+        let world = World::story();
+        for case in catalogue() {
+            for backend in &case.backends {
+                assert!(
+                    world.pod(&backend.pod).is_some(),
+                    "{}: {}",
+                    case.id,
+                    backend.pod
+                );
+            }
+            for question in case.checks().flat_map(|check| &check.questions) {
+                let Question::Flow(flow) = question else {
+                    continue;
+                };
+                let host = flow.from.host();
+                let known = world.pod(host).is_some()
+                    || world.node(host).is_some()
+                    || world.client(host).is_some();
+                assert!(known, "{}: {host}", case.id);
+            }
+            for pod in reaches(&case).flat_map(|reach| &reach.pods) {
+                assert!(world.pod(pod).is_some(), "{}: {pod}", case.id);
+            }
+        }
+    }
+
+    #[test]
+    fn expected_shares_sum_to_one_and_give_the_stated_imbalance() {
+        for case in catalogue() {
+            for reach in reaches(&case) {
+                let Some(shares) = reach.expected_shares() else {
+                    assert_eq!(reach.imbalance, None, "{}", case.id);
+                    continue;
+                };
+                assert_eq!(shares.len(), reach.pods.len(), "{}", case.id);
+                assert!(
+                    (shares.iter().sum::<f64>() - 1.0).abs() < 1e-9,
+                    "{}",
+                    case.id
+                );
+                if let Some(imbalance) = reach.imbalance {
+                    let largest = shares.iter().copied().fold(0.0, f64::max);
+                    let derived = largest * shares.len() as f64;
+                    assert!((derived - imbalance).abs() < 1e-9, "{}: {derived}", case.id);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn patterns_match_parts_or_whole_ids() {
+        let id = "external/local/client-ip-kept";
+        for pattern in [
+            "local",
+            "external/",
+            "*",
+            "external/*",
+            "*/local/*",
+            "external/*kept",
+        ] {
+            assert!(matches(pattern, id), "{pattern}");
+        }
+        for pattern in ["internal", "local/*", "*/local", "external/*lost"] {
+            assert!(!matches(pattern, id), "{pattern}");
+        }
+        let unknown = matching(&["external".to_owned(), "no-such-case".to_owned()]);
+        assert_eq!(unknown, Err(vec!["no-such-case".to_owned()]));
+    }
+}

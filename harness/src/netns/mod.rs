@@ -1,11 +1,14 @@
 //! The `netns` provider: a world in Linux network namespaces, without root.
 
+pub mod attach;
 mod link;
 mod namespace;
 mod network;
+mod process;
 mod sandbox;
 
 pub use link::{Host, NetworkError};
 pub use namespace::Namespace;
 pub use network::{API, FABRIC, LOAD_BALANCER, Network, ROUTER};
+pub use process::start_in;
 pub use sandbox::{Sandbox, SandboxError, enter};

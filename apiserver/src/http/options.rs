@@ -1,0 +1,210 @@
+//! The query parameters of requests (`ListOptions`, `CreateOptions`, … in `k8s.io/apimachinery/pkg/apis/meta/v1`).
+
+use axum::extract::Query;
+use axum::http::Uri;
+
+use super::path::ResourceTarget;
+use crate::field::FieldError;
+use crate::selector::{FieldSelector, LabelSelector, Selector};
+use crate::status::Status;
+
+/// What to do with unknown and duplicate fields of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FieldValidation {
+    Ignore,
+    Warn,
+    Strict,
+}
+
+/// The parameters that are understood; others are ignored, as upstream does.
+#[derive(Clone, Debug)]
+pub(super) struct Options {
+    pub(super) selector: Selector,
+    pub(super) resource_version: Option<u64>,
+    pub(super) watch: bool,
+    pub(super) bookmarks: bool,
+    pub(super) initial_events: Option<bool>,
+    pub(super) timeout_seconds: Option<u64>,
+    pub(super) dry_run: bool,
+    pub(super) field_validation: FieldValidation,
+    pub(super) field_manager: String,
+    pub(super) grace_seconds: Option<i64>,
+}
+
+fn boolean(text: &str) -> bool {
+    !matches!(text, "false" | "0")
+}
+
+impl Options {
+    /// Reads a query string.
+    ///
+    /// # Errors
+    /// 400 for a selector or number that cannot be read, 422 for parameters that contradict each other.
+    pub(super) fn parse(target: &ResourceTarget, query: &str) -> Result<Self, Status> {
+        let uri: Uri = format!("/?{query}")
+            .parse()
+            .map_err(|_| Status::bad_request("invalid query"))?;
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&uri)
+            .map_err(|error| Status::bad_request(error.to_string()))?;
+        let get = |name: &str| {
+            pairs
+                .iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.as_str())
+        };
+        let flag = |name: &str| get(name).map(boolean);
+        let labels = LabelSelector::parse(get("labelSelector").unwrap_or_default())
+            .map_err(Status::bad_request)?;
+        let fields = FieldSelector::parse(
+            target.resource,
+            target.served,
+            get("fieldSelector").unwrap_or_default(),
+        )
+        .map_err(|why| {
+            Status::bad_request(refused_selector(
+                target,
+                get("labelSelector"),
+                get("fieldSelector"),
+                &why,
+            ))
+        })?;
+        let options = Self {
+            selector: Selector { labels, fields },
+            resource_version: resource_version(get("resourceVersion").unwrap_or_default())?,
+            watch: flag("watch").unwrap_or(false),
+            bookmarks: flag("allowWatchBookmarks").unwrap_or(false),
+            initial_events: flag("sendInitialEvents"),
+            timeout_seconds: get("timeoutSeconds").and_then(|value| value.parse().ok()),
+            dry_run: dry_run(&pairs)?,
+            field_validation: field_validation(get("fieldValidation").unwrap_or_default())?,
+            field_manager: get("fieldManager").unwrap_or_default().to_string(),
+            grace_seconds: get("gracePeriodSeconds").and_then(|value| value.parse().ok()),
+        };
+        check_list_options(
+            &options,
+            get("resourceVersion"),
+            get("resourceVersionMatch"),
+        )?;
+        Ok(options)
+    }
+}
+
+fn refused_selector(
+    target: &ResourceTarget,
+    labels: Option<&str>,
+    fields: Option<&str>,
+    why: &str,
+) -> String {
+    format!(
+        "Unable to find \"{}/{}, Resource={}\" that match label selector \"{}\", field selector \"{}\": {why}",
+        target.served.group,
+        target.served.version,
+        target.resource.plural,
+        labels.unwrap_or_default(),
+        fields.unwrap_or_default()
+    )
+}
+
+fn resource_version(text: &str) -> Result<Option<u64>, Status> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| {
+        let mut error = Status::bad_request(format!(
+            "resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"
+        ));
+        error.reason = "BadRequest";
+        error
+    })
+}
+
+fn dry_run(pairs: &[(String, String)]) -> Result<bool, Status> {
+    let values: Vec<&str> = pairs
+        .iter()
+        .filter(|(key, _)| key == "dryRun")
+        .map(|(_, value)| value.as_str())
+        .collect();
+    match values.as_slice() {
+        [] | [""] => Ok(false),
+        values if values.iter().all(|value| *value == "All") => Ok(true),
+        values => {
+            let error = FieldError::not_supported("dryRun", values.to_vec(), &["All"]);
+            Err(Status::invalid_options("CreateOptions", &[error]))
+        }
+    }
+}
+
+fn field_validation(text: &str) -> Result<FieldValidation, Status> {
+    match text {
+        "Ignore" => Ok(FieldValidation::Ignore),
+        "" | "Warn" => Ok(FieldValidation::Warn),
+        "Strict" => Ok(FieldValidation::Strict),
+        other => {
+            let error = FieldError::not_supported(
+                "fieldValidation",
+                other,
+                &["", "Ignore", "Strict", "Warn"],
+            );
+            Err(Status::invalid_options("CreateOptions", &[error]))
+        }
+    }
+}
+
+/// `ValidateListOptions` in `k8s.io/apimachinery/pkg/apis/meta/internalversion/validation`.
+fn check_list_options(
+    options: &Options,
+    version: Option<&str>,
+    matching: Option<&str>,
+) -> Result<(), Status> {
+    let mut errors = Vec::new();
+    let matching = matching.unwrap_or_default();
+    let version = version.unwrap_or_default();
+    if let Some(initial) = options.initial_events {
+        if matching.is_empty() {
+            errors.push(FieldError::forbidden(
+                "resourceVersionMatch",
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ));
+        } else if matching != "NotOlderThan" {
+            errors.push(FieldError::not_supported(
+                "resourceVersionMatch",
+                matching,
+                &["NotOlderThan"],
+            ));
+        }
+        if !options.watch && initial {
+            errors.push(FieldError::forbidden(
+                "sendInitialEvents",
+                "sendInitialEvents is forbidden for list",
+            ));
+        }
+    } else if !matching.is_empty() {
+        if options.watch {
+            errors.push(FieldError::forbidden(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            ));
+        } else if version.is_empty() {
+            errors.push(FieldError::forbidden(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ));
+        } else if !matches!(matching, "Exact" | "NotOlderThan") {
+            errors.push(FieldError::not_supported(
+                "resourceVersionMatch",
+                matching,
+                &["Exact", "NotOlderThan", ""],
+            ));
+        } else if matching == "Exact" && version == "0" {
+            errors.push(FieldError::forbidden(
+                "resourceVersionMatch",
+                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+            ));
+        }
+    }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(Status::invalid_options("ListOptions", &errors))
+    }
+}

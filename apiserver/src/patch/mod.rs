@@ -1,0 +1,9 @@
+//! The four kinds of patch, as pure functions from a value to a value.
+
+mod apply;
+mod merge;
+mod strategic;
+
+pub(crate) use apply::apply;
+pub(crate) use merge::merge;
+pub(crate) use strategic::strategic_merge;

@@ -1,0 +1,281 @@
+//! Objects, the one resource version that grows over all of them, and the events a watch replays.
+//!
+//! Rules: a write happens under the lock from reading the old object to recording the event, so requests are
+//! serialised; a watcher keeps its own position in the history and is only told that there is news, so a slow
+//! watcher costs nothing and loses nothing until its position leaves the history, which it is told as 410.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::resource::{RESOURCES, Resource};
+use crate::service::Pools;
+use crate::status::Status;
+
+/// Events kept for each resource. Ten thousand Services created and deleted fit.
+const HISTORY: usize = 32_768;
+
+/// What each field manager last applied to an object, so that a field that it drops is removed.
+pub(crate) type Applied = Arc<BTreeMap<String, Value>>;
+
+/// (namespace, name); the namespace is empty for cluster-scoped objects.
+pub(crate) type Key = (String, String);
+
+/// An object in its stored version, and its JSON text, which is most of what a list or watch sends.
+#[derive(Debug)]
+pub(crate) struct Object {
+    pub(crate) value: Value,
+    pub(crate) json: Box<str>,
+    pub(crate) applied: Applied,
+}
+
+impl Object {
+    /// An object that is only shown: the result of a dry run, or an earlier state.
+    pub(crate) fn unstored(value: Value) -> Self {
+        let json = value.to_string().into_boxed_str();
+        Self {
+            value,
+            json,
+            applied: Applied::default(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Added,
+    Modified,
+    Deleted,
+}
+
+/// One change; `previous` tells a selecting watcher whether the object enters or leaves its selection.
+#[derive(Clone, Debug)]
+pub(crate) struct Event {
+    pub(crate) revision: u64,
+    pub(crate) change: Change,
+    pub(crate) object: Arc<Object>,
+    pub(crate) previous: Option<Arc<Object>>,
+}
+
+#[derive(Debug)]
+struct Collection {
+    objects: BTreeMap<Key, Arc<Object>>,
+    history: VecDeque<Event>,
+    /// Events after this revision are all in `history`.
+    complete_since: u64,
+}
+
+/// Everything that a write reads and changes.
+#[derive(Debug)]
+pub(crate) struct State {
+    revision: u64,
+    collections: Vec<Collection>,
+    /// Cluster addresses and node ports in use.
+    pub(crate) pools: Pools,
+}
+
+/// The store; cheap to share behind an `Arc`.
+#[derive(Debug)]
+pub(crate) struct Store {
+    state: Mutex<State>,
+    news: Vec<watch::Sender<u64>>,
+}
+
+impl Store {
+    /// An empty store whose first resource version comes from the clock, so that a restart never rewinds it.
+    pub(crate) fn new(pools: Pools) -> Self {
+        let since_epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let revision = u64::try_from(since_epoch.as_micros()).unwrap_or(1).max(1);
+        let collections = RESOURCES
+            .iter()
+            .map(|_| Collection {
+                objects: BTreeMap::new(),
+                history: VecDeque::new(),
+                complete_since: revision,
+            })
+            .collect();
+        Self {
+            state: Mutex::new(State {
+                revision,
+                collections,
+                pools,
+            }),
+            news: RESOURCES
+                .iter()
+                .map(|_| watch::Sender::new(revision))
+                .collect(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic in a write can leave nothing half done: the state changes in `State::commit` alone, after all checks.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads under the lock.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
+        read(&self.lock())
+    }
+
+    /// Runs a write under the lock, then tells the watchers.
+    pub(crate) fn write<T>(&self, write: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.lock();
+        let before = state.revision;
+        let result = write(&mut state);
+        let after = state.revision;
+        let changed: Vec<usize> = state
+            .collections
+            .iter()
+            .enumerate()
+            .filter(|(_, collection)| {
+                collection
+                    .history
+                    .back()
+                    .is_some_and(|event| event.revision > before)
+            })
+            .map(|(index, _)| index)
+            .collect();
+        drop(state);
+        for index in changed {
+            self.news[index].send_replace(after);
+        }
+        result
+    }
+
+    /// Is woken after each change of the resource.
+    pub(crate) fn news(&self, resource: &Resource) -> watch::Receiver<u64> {
+        self.news[resource.index()].subscribe()
+    }
+}
+
+impl State {
+    /// The newest resource version.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    pub(crate) fn get(&self, resource: &Resource, key: &Key) -> Option<Arc<Object>> {
+        self.collections[resource.index()].objects.get(key).cloned()
+    }
+
+    /// Objects of one namespace, or of all, in the order of their keys.
+    pub(crate) fn list<'a>(
+        &'a self,
+        resource: &Resource,
+        namespace: Option<&'a str>,
+    ) -> impl Iterator<Item = (&'a Key, &'a Arc<Object>)> {
+        let start = (namespace.unwrap_or_default().to_string(), String::new());
+        self.collections[resource.index()]
+            .objects
+            .range(start..)
+            .take_while(move |((found, _), _)| namespace.is_none_or(|wanted| wanted == found))
+    }
+
+    /// Stores a value under the next resource version and records the event.
+    pub(crate) fn put(
+        &mut self,
+        resource: &Resource,
+        key: Key,
+        value: Value,
+        applied: Applied,
+    ) -> Arc<Object> {
+        let object = self.next_object(value, applied);
+        let collection = &mut self.collections[resource.index()];
+        let previous = collection.objects.insert(key, object.clone());
+        let change = if previous.is_some() {
+            Change::Modified
+        } else {
+            Change::Added
+        };
+        collection.record(Event {
+            revision: self.revision,
+            change,
+            object: object.clone(),
+            previous,
+        });
+        object
+    }
+
+    /// Notes what a manager applied without a change that anyone can see.
+    pub(crate) fn remember_applied(
+        &mut self,
+        resource: &Resource,
+        key: &Key,
+        applied: Applied,
+    ) -> Option<Arc<Object>> {
+        let slot = self.collections[resource.index()].objects.get_mut(key)?;
+        *slot = Arc::new(Object {
+            value: slot.value.clone(),
+            json: slot.json.clone(),
+            applied,
+        });
+        Some(slot.clone())
+    }
+
+    /// Removes an object; `last` is what the DELETED event and the answer carry, under a new resource version.
+    pub(crate) fn remove(
+        &mut self,
+        resource: &Resource,
+        key: &Key,
+        last: Value,
+    ) -> Option<Arc<Object>> {
+        let index = resource.index();
+        let previous = self.collections[index].objects.remove(key)?;
+        let object = self.next_object(last, previous.applied.clone());
+        self.collections[index].record(Event {
+            revision: self.revision,
+            change: Change::Deleted,
+            object: object.clone(),
+            previous: Some(previous),
+        });
+        Some(object)
+    }
+
+    /// The events after a revision.
+    ///
+    /// # Errors
+    /// 410 when the history no longer reaches back that far.
+    pub(crate) fn events_after(
+        &self,
+        resource: &Resource,
+        revision: u64,
+    ) -> Result<Vec<Event>, Status> {
+        let collection = &self.collections[resource.index()];
+        if revision < collection.complete_since {
+            return Err(Status::expired(revision, collection.complete_since));
+        }
+        let first = collection
+            .history
+            .partition_point(|event| event.revision <= revision);
+        Ok(collection.history.range(first..).cloned().collect())
+    }
+
+    fn next_object(&mut self, mut value: Value, applied: Applied) -> Arc<Object> {
+        self.revision += 1;
+        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.insert("resourceVersion".into(), self.revision.to_string().into());
+        }
+        let json = value.to_string().into_boxed_str();
+        Arc::new(Object {
+            value,
+            json,
+            applied,
+        })
+    }
+}
+
+impl Collection {
+    fn record(&mut self, event: Event) {
+        self.history.push_back(event);
+        if self.history.len() > HISTORY
+            && let Some(dropped) = self.history.pop_front()
+        {
+            self.complete_since = dropped.revision;
+        }
+    }
+}

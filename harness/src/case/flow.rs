@@ -1,0 +1,73 @@
+//! Who calls, and which address is called.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// Where a flow starts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// A client outside the cluster, by name.
+    External(String),
+    /// A pod, by name.
+    Pod(String),
+    /// A node's own processes, by the node's name.
+    Node(String),
+}
+
+impl Place {
+    /// The name of the host that calls.
+    pub fn host(&self) -> &str {
+        match self {
+            Self::External(name) | Self::Pod(name) | Self::Node(name) => name,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::External(name) => write!(f, "external({name})"),
+            Self::Pod(name) => write!(f, "pod({name})"),
+            Self::Node(name) => write!(f, "node({name})"),
+        }
+    }
+}
+
+/// A client outside the cluster.
+pub fn external(client: &str) -> Place {
+    Place::External(client.to_owned())
+}
+
+/// A pod as a client.
+pub fn pod(name: &str) -> Place {
+    Place::Pod(name.to_owned())
+}
+
+/// A process in a node's own network as a client.
+pub fn node(name: &str) -> Place {
+    Place::Node(name.to_owned())
+}
+
+/// The address that a flow calls. Which numbers it stands for depends on the case's Service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// The Service's ClusterIP.
+    ClusterIp,
+    /// The Service's node port on this node.
+    NodePort(String),
+    /// The Service's load-balancer address.
+    Vip,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ClusterIp => f.write_str("cluster-ip"),
+            Self::NodePort(node) => write!(f, "node-port@{node}"),
+            Self::Vip => f.write_str("vip"),
+        }
+    }
+}

@@ -1,0 +1,467 @@
+//! A lab: a world with a network, an API, a load balancer, taps, and a proxy under test on each
+//! node.
+
+mod api;
+mod baseline;
+mod objects;
+mod proxy;
+mod trip;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use futures::future::{join_all, try_join_all};
+use tokio::sync::Semaphore;
+
+pub use api::{ApiError, ApiKind, LabApi};
+pub use baseline::{BASELINE_PORT, BaselineError};
+pub use objects::{Allocated, NAMESPACE, Objects, SERVICE_PORT, policy, service_spec};
+pub use proxy::{NodeProxy, ProxyError};
+
+use crate::balancer::{Balancer, BalancerError};
+use crate::case::{Place, Target};
+use crate::netns::{API, Host, LOAD_BALANCER, Namespace, Network, NetworkError};
+use crate::probe::{self, Backend, BackendError, Connection, ProbeError};
+use crate::profile::{Placeholders, Profile, Program};
+use crate::tap::{self, Journey, TapError, Taps};
+use crate::timing::Timing;
+use crate::verdict::{Baseline, Observed};
+use crate::world::{AddressPlan, Family, World};
+
+/// What a lab is made of.
+#[derive(Clone, Debug)]
+pub struct LabOptions {
+    /// The world.
+    pub world: World,
+    /// The API.
+    pub api: ApiKind,
+    /// The proxy under test; without one, no Service is served.
+    pub proxy: Option<ProxyUnderTest>,
+    /// A directory of the lab's own, for configuration files and logs.
+    pub dir: PathBuf,
+    /// Timings and tolerances.
+    pub timing: Timing,
+}
+
+/// A proxy under test on this machine.
+#[derive(Clone, Debug)]
+pub struct ProxyUnderTest {
+    /// How it runs.
+    pub profile: Profile,
+    /// What runs.
+    pub program: Program,
+}
+
+/// A lab that could not be built, or broke.
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    /// Its network.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// Its taps.
+    #[error(transparent)]
+    Tap(#[from] TapError),
+    /// A backend.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// The network without a proxy does not behave as it must.
+    #[error(transparent)]
+    Baseline(#[from] BaselineError),
+    /// Its API.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// An object.
+    #[error("failed to {what} through the API")]
+    Object {
+        /// What was tried.
+        what: String,
+        /// What the API answered.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// Its load balancer.
+    #[error(transparent)]
+    Balancer(#[from] BalancerError),
+    /// The proxy under test.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
+    /// A probe.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// A question over HTTP.
+    #[error("failed to ask the health check port of {node}")]
+    Http {
+        /// The node.
+        node: String,
+        /// What the kernel answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The load balancer gave a Service no address.
+    #[error("the load balancer gave the Service no address; its problems: {problems}")]
+    NoVip {
+        /// What it says of itself.
+        problems: String,
+    },
+    /// A test of the suite could not make the proxy wrong.
+    #[error("failed to make the proxy wrong: {0}")]
+    Sabotage(String),
+    /// The taps did not see a connection that must have crossed an interface.
+    #[error("no tap saw {from} make this connection: {connection:?}")]
+    Unseen {
+        /// Who called.
+        from: Place,
+        /// The connection.
+        connection: Connection,
+    },
+    /// Its directory.
+    #[error("failed to create {path}")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl LabError {
+    /// For `map_err` on questions over HTTP.
+    pub(crate) fn http(node: &str) -> impl FnOnce(io::Error) -> Self {
+        let node = node.to_owned();
+        move |source| Self::Http { node, source }
+    }
+
+    /// For `map_err` on requests to the API.
+    pub fn object(what: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Object {
+            what,
+            source: Box::new(source),
+        }
+    }
+}
+
+/// One connection, with its way hop by hop.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// What was seen of it.
+    pub observed: Observed,
+    /// Its journey; none when a node refused or dropped a call of its own before any interface.
+    pub journey: Option<Journey>,
+}
+
+impl Call {
+    /// The journey, as text.
+    pub fn journey_text(&self, lab: &Lab) -> String {
+        match &self.journey {
+            Some(journey) => journey
+                .display(|address| lab.world.describe(address))
+                .to_string(),
+            None => "it never left the calling node".to_owned(),
+        }
+    }
+}
+
+/// Batches of connections that may be under way at the same time. More would only make each wait
+/// for a processor, and every answer that comes late costs a fence.
+const PROBERS: usize = 4;
+
+/// A running lab. Everything in it ends when it is dropped.
+#[derive(Debug)]
+pub struct Lab {
+    // Fields are dropped in this order: what uses the network goes before the network.
+    proxies: Vec<NodeProxy>,
+    balancer: Balancer,
+    api: LabApi,
+    taps: Taps,
+    _baseline_backends: Vec<Backend>,
+    objects: Objects,
+    network: Network,
+    world: World,
+    baseline: Baseline,
+    timing: Timing,
+    dir: PathBuf,
+    phases: BTreeMap<&'static str, Duration>,
+    probers: Semaphore,
+}
+
+impl Lab {
+    /// Builds a lab and waits until its proxies are ready. Must be called inside the sandbox, on a
+    /// Tokio runtime.
+    ///
+    /// # Errors
+    /// When any part fails; parts that were built are taken down again.
+    pub async fn start(options: LabOptions) -> Result<Self, LabError> {
+        let LabOptions {
+            world,
+            api,
+            proxy,
+            dir,
+            timing,
+        } = options;
+        fs::create_dir_all(&dir).map_err(|source| LabError::Directory {
+            path: dir.clone(),
+            source,
+        })?;
+        let mut phases = BTreeMap::new();
+        let mut clock = Instant::now();
+        let mut phase = |name| {
+            phases.insert(name, clock.elapsed());
+            clock = Instant::now();
+        };
+
+        let network = Network::build(&world).await?;
+        phase("network");
+        let taps = Taps::start(&network)?;
+        phase("taps");
+        let (backends, baseline) = baseline::measure(&network, &world, &timing).await?;
+        phase("baseline");
+        let host = |name: &str| network.host(name).expect("every world has this host");
+        let api_dir = dir.join("api");
+        let (api, client) = LabApi::start(&api, host(API).namespace(), &api_dir, &timing).await?;
+        phase("api");
+        let objects = Objects::new(client.clone());
+        objects
+            .create_world(&world)
+            .await
+            .map_err(LabError::object("create the world"))?;
+        let nodes = world.nodes.clone();
+        let balancer = Balancer::start(host(LOAD_BALANCER), nodes, client, &timing).await?;
+        phase("objects");
+        let mut lab = Self {
+            proxies: Vec::new(),
+            balancer,
+            api,
+            taps,
+            _baseline_backends: backends,
+            objects,
+            network,
+            world,
+            baseline,
+            timing,
+            dir,
+            phases,
+            probers: Semaphore::new(PROBERS),
+        };
+        if let Some(proxy) = proxy {
+            let clock = Instant::now();
+            lab.start_proxies(&proxy).await?;
+            lab.phases.insert("proxy", clock.elapsed());
+        }
+        Ok(lab)
+    }
+
+    async fn start_proxies(&mut self, proxy: &ProxyUnderTest) -> Result<(), LabError> {
+        let start = |node: &crate::world::Node| {
+            let values = self.placeholders(node, &proxy.program.path);
+            NodeProxy::start(
+                &proxy.profile,
+                &values,
+                self.namespace(&node.name),
+                &self.timing,
+            )
+        };
+        self.proxies = self
+            .world
+            .nodes
+            .iter()
+            .map(start)
+            .collect::<Result<_, _>>()?;
+        try_join_all(self.proxies.iter().map(|proxy| proxy.ready(&self.timing))).await?;
+        Ok(())
+    }
+
+    fn placeholders(&self, node: &crate::world::Node, program: &Path) -> Placeholders {
+        let joined = |parts: &[ipnet::IpNet; 2]| format!("{},{}", parts[0], parts[1]);
+        Placeholders {
+            program: program.to_owned(),
+            node: node.name.clone(),
+            node_ip: node.address.v4.to_string(),
+            node_ips: node.address.to_string(),
+            kubeconfig: self.api.kubeconfig().display().to_string(),
+            api_url: self.api.url().to_owned(),
+            cluster_cidr: joined(&AddressPlan::cluster_cidrs()),
+            service_cidr: joined(&AddressPlan::service_cidrs()),
+            pod_cidr: joined(&node.pod_cidrs),
+            dir: self.dir.join(&node.name).display().to_string(),
+        }
+    }
+
+    /// The world of this lab.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// Its timings.
+    pub fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// How long each phase of its start took.
+    pub fn phases(&self) -> &BTreeMap<&'static str, Duration> {
+        &self.phases
+    }
+
+    /// Its API.
+    pub fn api(&self) -> &LabApi {
+        &self.api
+    }
+
+    /// The objects in its API.
+    pub fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    /// Its load balancer.
+    pub fn balancer(&self) -> &Balancer {
+        &self.balancer
+    }
+
+    /// Its proxies, one a node; none without a proxy under test.
+    pub fn proxies(&self) -> &[NodeProxy] {
+        &self.proxies
+    }
+
+    /// Its taps.
+    pub fn taps(&self) -> &Taps {
+        &self.taps
+    }
+
+    /// The TTLs of connections sent straight to pods.
+    pub fn baseline(&self) -> &Baseline {
+        &self.baseline
+    }
+
+    /// A host by name.
+    pub fn host(&self, name: &str) -> Option<&Host> {
+        self.network.host(name)
+    }
+
+    /// All hosts.
+    pub fn hosts(&self) -> impl Iterator<Item = &Host> {
+        self.network.hosts()
+    }
+
+    /// The namespace of a host that the world is known to have.
+    ///
+    /// # Panics
+    /// When there is no such host: cases are checked against their world before they run.
+    pub fn namespace(&self, host: &str) -> &Namespace {
+        self.network
+            .host(host)
+            .unwrap_or_else(|| panic!("no host {host}"))
+            .namespace()
+    }
+
+    /// Opens a backend in each of these pods.
+    ///
+    /// # Errors
+    /// When the port is taken in one of them.
+    pub fn listen(&self, pods: &[&str], port: u16) -> Result<Vec<Backend>, LabError> {
+        let listen = |pod: &&str| {
+            let pod = self
+                .world
+                .pod(pod)
+                .expect("a case's backends are pods of its world");
+            Backend::listen(self.namespace(&pod.name), pod, port)
+        };
+        Ok(pods.iter().map(listen).collect::<Result<_, _>>()?)
+    }
+
+    /// The address and port that a target of this Service stands for; `None` while the Service
+    /// does not have it.
+    pub fn resolve(
+        &self,
+        target: &Target,
+        service: &Allocated,
+        family: Family,
+    ) -> Option<SocketAddr> {
+        let (address, port) = match target {
+            Target::ClusterIp => (service.cluster_ip, SERVICE_PORT),
+            Target::NodePort(node) => (self.world.node(node)?.address, service.node_port?),
+            Target::Vip => (service.vip?, SERVICE_PORT),
+        };
+        Some(SocketAddr::new(address.of(family), port))
+    }
+
+    /// Opens `count` connections from a place, and says what became of each and by which way.
+    ///
+    /// # Errors
+    /// When the probe cannot be carried out or the taps lost packets. Neither says anything about
+    /// the proxy.
+    ///
+    /// # Panics
+    /// When the place is not in the world.
+    pub async fn call(
+        &self,
+        from: &Place,
+        remote: SocketAddr,
+        count: usize,
+    ) -> Result<Vec<Call>, LabError> {
+        let host = self.namespace(from.host()).clone();
+        let (fences, timing) = (
+            self.fences(from, Family::of(remote.ip())),
+            self.timing.clone(),
+        );
+        let _permit = self.probers.acquire().await.expect("never closed");
+        let work = move || probe::call(&host, &vec![remote; count], &fences, &timing);
+        let connections = tokio::task::spawn_blocking(work)
+            .await
+            .expect("a probe does not panic")?;
+        let asked = connections.iter().map(|connection| {
+            let call = tap::Call::new(from.host(), connection.local, connection.remote);
+            (call, connection.sequence)
+        });
+        let journeys = self.taps.journeys_of(asked)?;
+        let calls = connections
+            .into_iter()
+            .zip(journeys)
+            .map(|(connection, journey)| {
+                // A node may refuse or drop its own call before any interface; nobody else can.
+                let own = matches!(from, Place::Node(_)) && !connection.outcome.is_reached();
+                if journey.is_none() && !own {
+                    return Err(LabError::Unseen {
+                        from: from.clone(),
+                        connection,
+                    });
+                }
+                let trip = journey
+                    .as_ref()
+                    .map_or_else(Default::default, |j| trip::of(j, &self.world));
+                Ok(Call {
+                    observed: Observed { connection, trip },
+                    journey,
+                })
+            });
+        calls.collect()
+    }
+
+    /// Listeners that always answer, one in a pod of each node: the way to them is as long as any
+    /// way by which a Service can be reached.
+    fn fences(&self, from: &Place, family: Family) -> Vec<SocketAddr> {
+        let first_on = |node: &crate::world::Node| {
+            let mut pods = self.world.pods.iter().filter(|pod| pod.node == node.name);
+            pods.find(|pod| pod.name != from.host())
+        };
+        let pods = self.world.nodes.iter().filter_map(first_on);
+        pods.map(|pod| SocketAddr::new(pod.address.of(family), BASELINE_PORT))
+            .collect()
+    }
+}
+
+/// Waits for all of these, and returns the first error if any failed, but only once all are done.
+pub(crate) async fn join_results<T, E>(
+    work: impl IntoIterator<Item = impl Future<Output = Result<T, E>>>,
+) -> Result<Vec<T>, E> {
+    join_all(work).await.into_iter().collect()
+}

@@ -1,0 +1,268 @@
+//! The proxy under test: one process on each node, kept running as a kubelet would.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+
+use crate::netns::{Namespace, start_in};
+use crate::probe::{self, HttpOutcome};
+use crate::profile::{Placeholders, Profile, ProfileError, Rendered};
+use crate::timing::Timing;
+
+/// Lines of a proxy's log that an error quotes.
+const QUOTED_LINES: usize = 15;
+/// Pause between two readiness requests.
+const POLL: Duration = Duration::from_millis(20);
+
+/// A proxy that could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// Its profile cannot be rendered.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// Its files cannot be written.
+    #[error("failed to write the files of the proxy on {node} to {path}")]
+    Files {
+        /// The node.
+        node: String,
+        /// Where to.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Its program cannot be started.
+    #[error("failed to start {program} on {node}")]
+    Spawn {
+        /// The node.
+        node: String,
+        /// The program.
+        program: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Its ready URL is not one that the lab can ask.
+    #[error("the ready URL {url} is not of the form http://ADDRESS:PORT/PATH")]
+    ReadyUrl {
+        /// The URL.
+        url: String,
+    },
+    /// It never got ready.
+    #[error(
+        "the proxy on {node} was not ready after {seconds} s ({answer}); its last lines:\n{said}"
+    )]
+    NotReady {
+        /// The node.
+        node: String,
+        /// How long it was given.
+        seconds: u64,
+        /// What its ready URL answered last.
+        answer: String,
+        /// The end of its log.
+        said: String,
+    },
+}
+
+/// The proxy on one node. Its process is killed when this is dropped.
+#[derive(Debug)]
+pub struct NodeProxy {
+    node: String,
+    log: PathBuf,
+    host: Namespace,
+    ready_url: String,
+    restarts: Arc<AtomicU32>,
+    supervisor: JoinHandle<()>,
+}
+
+impl NodeProxy {
+    /// Writes the proxy's files and starts it.
+    ///
+    /// # Errors
+    /// When its files cannot be written or its program cannot be started.
+    pub fn start(
+        profile: &Profile,
+        values: &Placeholders,
+        host: &Namespace,
+        timing: &Timing,
+    ) -> Result<Self, ProxyError> {
+        let node = values.node.clone();
+        let rendered = profile.render(values)?;
+        let dir = PathBuf::from(&values.dir);
+        write_files(&dir, &rendered).map_err(|(path, source)| ProxyError::Files {
+            node: node.clone(),
+            path,
+            source,
+        })?;
+        let log = dir.join("proxy.log");
+        let spawn = {
+            let (rendered, log, host) = (rendered.clone(), log.clone(), host.clone());
+            move || spawn(&rendered, &log, &host)
+        };
+        let first = spawn().map_err(|source| ProxyError::Spawn {
+            node: node.clone(),
+            program: rendered.command[0].clone(),
+            source,
+        })?;
+        let restarts = Arc::new(AtomicU32::new(0));
+        let supervisor = tokio::spawn(supervise(
+            first,
+            spawn,
+            timing.restart_backoff,
+            restarts.clone(),
+        ));
+        Ok(Self {
+            node,
+            log,
+            host: host.clone(),
+            ready_url: rendered.ready_url,
+            restarts,
+            supervisor,
+        })
+    }
+
+    /// Waits until its ready URL answers 200.
+    ///
+    /// # Errors
+    /// When it does not in time, with the end of its log.
+    pub async fn ready(&self, timing: &Timing) -> Result<(), ProxyError> {
+        let url = || ProxyError::ReadyUrl {
+            url: self.ready_url.clone(),
+        };
+        let (server, path) = split_url(&self.ready_url).ok_or_else(url)?;
+        let deadline = Instant::now() + timing.proxy_ready;
+        loop {
+            let answer = probe::get(&self.host, server, path, timing.answer).await;
+            let answer = match answer {
+                Ok(HttpOutcome::Answered(answer)) if answer.status == 200 => return Ok(()),
+                Ok(HttpOutcome::Answered(answer)) => {
+                    format!("{} says {}", self.ready_url, answer.status)
+                }
+                Ok(other) => format!("{} is {other:?}", self.ready_url).to_lowercase(),
+                Err(error) => error.to_string(),
+            };
+            if Instant::now() > deadline {
+                return Err(ProxyError::NotReady {
+                    node: self.node.clone(),
+                    seconds: timing.proxy_ready.as_secs(),
+                    answer,
+                    said: last_lines(&self.log),
+                });
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// The node that it runs on.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// Where everything that it prints is kept.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// How often it has exited and was started again.
+    pub fn restarts(&self) -> u32 {
+        self.restarts.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for NodeProxy {
+    fn drop(&mut self) {
+        // The supervisor owns the child, which is killed when dropped.
+        self.supervisor.abort();
+    }
+}
+
+/// Starts the proxy again whenever it exits, with growing pauses, as a kubelet does. kube-proxy
+/// 1.37 exits on purpose, for one, when its Node's addresses change.
+async fn supervise(
+    mut child: Child,
+    spawn: impl Fn() -> io::Result<Child>,
+    mut pause: Duration,
+    restarts: Arc<AtomicU32>,
+) {
+    loop {
+        let status = child.wait().await;
+        tracing::warn!(
+            ?status,
+            "the proxy exited and is started again in {pause:?}"
+        );
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+        restarts.fetch_add(1, Ordering::Relaxed);
+        match spawn() {
+            Ok(next) => child = next,
+            Err(error) => {
+                tracing::error!(%error, "the proxy cannot be started again");
+                return;
+            }
+        }
+    }
+}
+
+fn spawn(rendered: &Rendered, log: &Path, host: &Namespace) -> io::Result<Child> {
+    let out = File::options().create(true).append(true).open(log)?;
+    let mut command = Command::new(&rendered.command[0]);
+    command
+        .args(&rendered.command[1..])
+        .envs(&rendered.env)
+        .stdin(Stdio::null())
+        .stdout(out.try_clone()?)
+        .stderr(out)
+        .kill_on_drop(true);
+    start_in(&mut command, host);
+    command.spawn()
+}
+
+fn write_files(dir: &Path, rendered: &Rendered) -> Result<(), (PathBuf, io::Error)> {
+    fs::create_dir_all(dir).map_err(|e| (dir.to_owned(), e))?;
+    for (name, text) in &rendered.files {
+        let path = dir.join(name);
+        let parent = path.parent().unwrap_or(dir);
+        fs::create_dir_all(parent).map_err(|e| (parent.to_owned(), e))?;
+        fs::write(&path, text).map_err(|e| (path.clone(), e))?;
+    }
+    Ok(())
+}
+
+/// The address and the path of `http://ADDRESS:PORT/PATH`.
+fn split_url(url: &str) -> Option<(std::net::SocketAddr, &str)> {
+    let rest = url.strip_prefix("http://")?;
+    let (server, path) = rest.split_at(rest.find('/')?);
+    Some((server.parse().ok()?, path))
+}
+
+fn last_lines(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_else(|e| format!("(no log: {e})"));
+    let lines: Vec<&str> = text.lines().collect();
+    let from = lines.len().saturating_sub(QUOTED_LINES);
+    lines[from..]
+        .iter()
+        .map(|line| format!("  {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ready_url_is_split_into_address_and_path() {
+        let (server, path) = split_url("http://172.18.0.11:10256/healthz").expect("valid");
+        assert_eq!((server.port(), path), (10256, "/healthz"));
+        assert!(split_url("http://[fd00::1]:80/").is_some());
+        assert!(split_url("https://172.18.0.11/").is_none());
+        assert!(split_url("http://node:80/").is_none());
+    }
+}

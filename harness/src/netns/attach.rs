@@ -1,0 +1,173 @@
+//! Finding a lab from another process, and running commands inside it.
+//!
+//! A lab that is up writes a state file: its process, and for each host the descriptor of its
+//! namespace in that process. Another process of the same user enters by these, as `nsenter` does.
+
+#![expect(unsafe_code, reason = "code between fork and exec has no safe wrapper")]
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid};
+use serde::{Deserialize, Serialize};
+
+use super::{Host, Sandbox};
+
+/// No lab, or one that cannot be entered.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// No lab of this user is up.
+    #[error("no lab is up; onehop lab up brings one up")]
+    NoLab,
+    /// The lab has no such host.
+    #[error("the lab has no host {host}; its hosts are {known}")]
+    NoHost {
+        /// What was asked for.
+        host: String,
+        /// What there is.
+        known: String,
+    },
+    /// The state file or a namespace cannot be read.
+    #[error("failed to {what} {path}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A lab that is up, as its state file tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabState {
+    /// The process inside, by its id outside.
+    pub pid: i32,
+    /// The descriptor of each host's network namespace in that process.
+    pub hosts: BTreeMap<String, i32>,
+    /// The kubeconfig for use inside.
+    pub kubeconfig: PathBuf,
+}
+
+/// Removes the state file when the lab ends.
+#[derive(Debug)]
+pub struct Announcement {
+    path: PathBuf,
+}
+
+impl Drop for Announcement {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(%error, path = %self.path.display(), "the state file stays behind");
+        }
+    }
+}
+
+/// Writes the state file of a lab. A lab that is already up stays reachable by its own command
+/// only: the last one is the one that is found.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn announce<'a>(
+    sandbox: &Sandbox,
+    hosts: impl Iterator<Item = &'a Host>,
+    kubeconfig: &Path,
+) -> Result<Announcement, AttachError> {
+    let state = LabState {
+        pid: sandbox.outer_pid,
+        hosts: hosts
+            .map(|host| (host.name().to_owned(), host.namespace().as_fd().as_raw_fd()))
+            .collect(),
+        kubeconfig: kubeconfig.to_owned(),
+    };
+    let path = state_file(sandbox.outer_uid);
+    let text = serde_json::to_vec_pretty(&state).expect("a state is plain data");
+    fs::write(&path, text).map_err(io_error("write", &path))?;
+    Ok(Announcement { path })
+}
+
+/// The lab of this user that is up.
+///
+/// # Errors
+/// When there is none, or its state file cannot be read.
+pub fn find() -> Result<LabState, AttachError> {
+    let path = state_file(Uid::effective().as_raw());
+    let text = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(AttachError::NoLab),
+        text => text.map_err(io_error("read", &path))?,
+    };
+    let state: LabState = serde_json::from_slice(&text).map_err(|_| AttachError::NoLab)?;
+    // Signal 0 only asks whether the process is there: a lab that was killed left its file.
+    match kill(Pid::from_raw(state.pid), None) {
+        Ok(()) => Ok(state),
+        Err(_) => Err(AttachError::NoLab),
+    }
+}
+
+impl LabState {
+    /// Runs a command on a host of the lab, with `KUBECONFIG` set, and waits for it.
+    ///
+    /// # Errors
+    /// When there is no such host, or it cannot be entered or the command cannot be started.
+    pub fn run(&self, host: &str, command: &[String]) -> Result<ExitStatus, AttachError> {
+        let Some(descriptor) = self.hosts.get(host) else {
+            let known: Vec<_> = self.hosts.keys().map(String::as_str).collect();
+            return Err(AttachError::NoHost {
+                host: host.to_owned(),
+                known: known.join(", "),
+            });
+        };
+        let open = |path: String| File::open(&path).map_err(io_error("open", Path::new(&path)));
+        let user = open(format!("/proc/{}/ns/user", self.pid))?;
+        let mounts = open(format!("/proc/{}/ns/mnt", self.pid))?;
+        let network = open(format!("/proc/{}/fd/{descriptor}", self.pid))?;
+        let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        let enter = move || -> io::Result<()> {
+            match setns(&user, CloneFlags::CLONE_NEWUSER) {
+                // This process may be in that user namespace already.
+                Ok(()) | Err(Errno::EINVAL) => {}
+                Err(error) => return Err(error.into()),
+            }
+            setns(&network, CloneFlags::CLONE_NEWNET)?;
+            setns(&mounts, CloneFlags::CLONE_NEWNS)?;
+            // Entering a mount namespace moves the process to its root.
+            nix::unistd::chdir(&directory)?;
+            Ok(())
+        };
+        let mut run = Command::new(&command[0]);
+        run.args(&command[1..]).env("KUBECONFIG", &self.kubeconfig);
+        // SAFETY: the closure makes system calls only, on descriptors opened before the fork.
+        unsafe {
+            run.pre_exec(enter);
+        }
+        run.status()
+            .map_err(io_error("run", Path::new(&command[0])))
+    }
+
+    /// Asks the lab to end.
+    ///
+    /// # Errors
+    /// When it is already gone.
+    pub fn end(&self) -> Result<(), AttachError> {
+        kill(Pid::from_raw(self.pid), Signal::SIGTERM).map_err(|_| AttachError::NoLab)
+    }
+}
+
+fn state_file(uid: u32) -> PathBuf {
+    std::env::temp_dir().join(format!("onehop-lab-{uid}.json"))
+}
+
+fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AttachError {
+    let path = path.to_owned();
+    move |source| AttachError::Io { what, path, source }
+}

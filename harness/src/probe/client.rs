@@ -1,0 +1,128 @@
+//! Calling: batches of connections from one host, and the fence that tells a drop.
+//!
+//! A plain `connect` needs a second to notice a drop, because that is when the first SYN is sent
+//! again. Instead, every SYN of a wave is sent, and when some stay unanswered a *fence* is sent
+//! after them: a connection to a listener that is known to answer, on a path at least as long. The
+//! handshakes of both are done by kernels alone, in the order in which packets come. When the
+//! fence has come back and a SYN still has no answer, it was dropped.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use nix::poll::PollTimeout;
+
+use super::outcome::Connection;
+use super::wave::{Wave, connecting_socket, in_progress};
+use crate::netns::Namespace;
+use crate::timing::Timing;
+
+/// Connections of one batch that are under way at the same time. Far below any listen queue.
+const WAVE: usize = 64;
+/// How long a wave may be silent before the fence is sent.
+const QUIET: Duration = Duration::from_millis(2);
+
+/// A probe that could not be carried out. It says nothing about the proxy under test.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// A socket could not be made or used.
+    #[error("failed to probe {remote} from {host}")]
+    Socket {
+        /// The calling host.
+        host: String,
+        /// The address called.
+        remote: SocketAddr,
+        /// What the kernel answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The fence did not come back, so nothing can be said about unanswered SYNs.
+    #[error("failed to reach the fence {fence} from {host}: the lab's own network is at fault")]
+    Fence {
+        /// The calling host.
+        host: String,
+        /// The fence called.
+        fence: SocketAddr,
+        /// What the kernel answered.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Opens a connection from `host` to each of `remotes`; blocks until each has an outcome.
+///
+/// `fences` are listeners that always answer, on paths that are at least as long as those of the
+/// probes. Results are in the order of `remotes`.
+///
+/// # Errors
+/// When a socket cannot be made, or a fence does not answer within [`Timing::answer`].
+pub fn call(
+    host: &Namespace,
+    remotes: &[SocketAddr],
+    fences: &[SocketAddr],
+    timing: &Timing,
+) -> Result<Vec<Connection>, ProbeError> {
+    let waves = remotes
+        .chunks(WAVE)
+        .map(|wave| call_wave(host, wave, fences, timing));
+    Ok(waves.collect::<Result<Vec<_>, _>>()?.concat())
+}
+
+fn call_wave(
+    host: &Namespace,
+    remotes: &[SocketAddr],
+    fences: &[SocketAddr],
+    timing: &Timing,
+) -> Result<Vec<Connection>, ProbeError> {
+    let error = |source| ProbeError::Socket {
+        host: host.name().to_owned(),
+        remote: remotes[0],
+        source,
+    };
+    let mut wave = Wave::start(host, remotes).map_err(error)?;
+    let deadline = Instant::now() + timing.answer;
+    let mut fence_back: Option<Instant> = None;
+    loop {
+        let quiet = PollTimeout::try_from(QUIET).expect("a short time");
+        let progress = wave.poll(quiet).map_err(error)?;
+        if wave.is_settled() {
+            return Ok(wave.into_connections());
+        }
+        if Instant::now() >= deadline {
+            wave.break_silent(timing.answer);
+        }
+        match fence_back {
+            None if !progress && wave.has_unanswered() => {
+                await_fences(host, fences, timing)?;
+                fence_back = Some(Instant::now());
+            }
+            Some(back) if back.elapsed() >= timing.fence_grace => wave.drop_unanswered(),
+            _ => {}
+        }
+    }
+}
+
+/// Connects to every fence, all at once, and waits until the last handshake is complete.
+fn await_fences(
+    host: &Namespace,
+    fences: &[SocketAddr],
+    timing: &Timing,
+) -> Result<(), ProbeError> {
+    for &fence in fences {
+        let error = |source| ProbeError::Fence {
+            host: host.name().to_owned(),
+            fence,
+            source,
+        };
+        let socket = host
+            .within(|| connecting_socket(fence))
+            .and_then(|made| made)
+            .map_err(error)?;
+        match socket.connect(&fence.into()) {
+            Err(e) if !in_progress(&e) => return Err(error(e)),
+            _ => {}
+        }
+        super::wave::await_handshake(&socket, timing.answer).map_err(error)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! What became of one connection.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What a backend says of itself and of the connection that it accepted. One JSON line on the
+/// wire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The pod that answered.
+    pub pod: String,
+    /// The node that the pod runs on.
+    pub node: String,
+    /// The port that it accepted the connection on. Each case has a port of its own, so that no
+    /// other case's Service can answer for it unnoticed.
+    pub port: u16,
+    /// The peer that it saw.
+    pub peer: SocketAddr,
+    /// The TTL (IPv4) or hop limit (IPv6) with which the SYN arrived.
+    pub ttl: u8,
+}
+
+/// How a connection was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refusal {
+    /// By a TCP RST.
+    Reset,
+    /// By an ICMP or ICMPv6 destination-unreachable message.
+    Icmp {
+        /// The message's type.
+        kind: u8,
+        /// The message's code, for example 3 (IPv4) or 4 (IPv6): port unreachable.
+        code: u8,
+        /// The host that sent it.
+        from: IpAddr,
+    },
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reset => f.write_str("RST"),
+            Self::Icmp { kind, code, .. } => write!(f, "ICMP {kind}/{code}"),
+        }
+    }
+}
+
+/// The outcome of one connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// A backend answered.
+    Reached {
+        /// What it said.
+        identity: Identity,
+        /// From the SYN to the end of the answer.
+        latency: Duration,
+    },
+    /// The connection was refused.
+    Refused(Refusal),
+    /// The SYN was never answered, while the fence sent after it on the same path came back.
+    Dropped,
+    /// The handshake succeeded, and then no backend said who it was.
+    Broken(String),
+}
+
+impl Outcome {
+    /// Whether a backend answered.
+    pub fn is_reached(&self) -> bool {
+        matches!(self, Self::Reached { .. })
+    }
+}
+
+/// One connection: its two ends as the caller saw them, and its outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Connection {
+    /// The caller's address and port.
+    pub local: SocketAddr,
+    /// The address and port that were called.
+    pub remote: SocketAddr,
+    /// Its initial sequence number, by which the taps know it.
+    pub sequence: u32,
+    /// What became of it.
+    pub outcome: Outcome,
+}

@@ -1,0 +1,131 @@
+//! The names that a profile may use for what a proxy does and does not do.
+
+use std::fmt;
+
+/// Declares a fieldless enum whose variants have names in kebab case, as they stand in YAML and in results.
+macro_rules! names {
+    (
+        $(#[$about:meta])* $kind:ident { $( $(#[$doc:meta])* $variant:ident = $name:literal ),+ $(,)? }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $kind { $( $(#[$doc])* $variant ),+ }
+
+        impl $kind {
+            /// All of them, in the order of the documentation.
+            pub const ALL: &'static [$kind] = &[$($kind::$variant),+];
+
+            /// The name in YAML and in results.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $($kind::$variant => $name),+ }
+            }
+
+            /// The one of that name.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<$kind> {
+                $kind::ALL.iter().copied().find(|known| known.name() == name)
+            }
+        }
+
+        impl fmt::Display for $kind {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+
+        impl serde::Serialize for $kind {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.name())
+            }
+        }
+    };
+}
+
+names! {
+    /// Something that cases need, and that a proxy may not do.
+    Feature {
+        /// ClusterIP addresses.
+        ClusterIp = "cluster-ip",
+        /// NodePorts on the node's own addresses.
+        NodePort = "node-port",
+        /// `spec.externalIPs`.
+        ExternalIp = "external-ip",
+        /// Load-balancer VIPs (ipMode VIP).
+        LoadBalancer = "load-balancer",
+        /// `externalTrafficPolicy`.
+        ExternalTrafficPolicy = "external-traffic-policy",
+        /// `internalTrafficPolicy`.
+        InternalTrafficPolicy = "internal-traffic-policy",
+        /// The health check port of a Service.
+        HealthCheckNodePort = "health-check-node-port",
+        /// `:10256/healthz` and `:10256/livez`.
+        ProxyHealth = "proxy-health",
+        /// Traffic to terminating endpoints where no others are left.
+        TerminatingEndpoints = "terminating-endpoints",
+        /// `sessionAffinity: ClientIP`.
+        SessionAffinity = "session-affinity",
+        /// Zone and node hints in EndpointSlices.
+        TopologyHints = "topology-hints",
+        /// `loadBalancerSourceRanges`.
+        SourceRanges = "source-ranges",
+        /// Load balancers of ipMode Proxy.
+        IpModeProxy = "ip-mode-proxy",
+        /// Services labelled for another proxy are left alone.
+        ServiceProxyName = "service-proxy-name",
+        /// NodePorts on 127.0.0.1.
+        LocalhostNodePort = "localhost-node-port",
+        /// UDP Services, with stale flows removed.
+        Udp = "udp",
+        /// SCTP Services.
+        Sctp = "sctp",
+        /// IPv6 Services.
+        Ipv6 = "ipv6",
+    }
+}
+
+names! {
+    /// Something that implementations do in different ways, all of them right.
+    Variation {
+        /// Whether NodePorts answer on 127.0.0.1.
+        LocalhostNodePort = "localhost-node-port",
+        /// The source that a pod sees when it reaches itself through its own VIP under Local.
+        HairpinVipSource = "hairpin-vip-source",
+        /// The source that a pod sees when a node reaches it through a NodePort.
+        NodeClientSource = "node-client-source",
+        /// The source that a pod on the entry node sees under externalTrafficPolicy Cluster.
+        LocalBackendSource = "local-backend-source",
+        /// What happens to a packet for a service address that no Service has.
+        UnallocatedAddress = "unallocated-address",
+    }
+}
+
+impl Variation {
+    /// The values that a profile may declare.
+    #[must_use]
+    pub const fn values(self) -> &'static [&'static str] {
+        match self {
+            Variation::LocalhostNodePort => &["served", "closed"],
+            Variation::HairpinVipSource | Variation::NodeClientSource => &["node", "pod", "client"],
+            Variation::LocalBackendSource => &["node", "client"],
+            Variation::UnallocatedAddress => &["drop", "reject"],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_read_back() {
+        for feature in Feature::ALL {
+            assert_eq!(Feature::from_name(feature.name()), Some(*feature));
+        }
+        for variation in Variation::ALL {
+            assert_eq!(Variation::from_name(variation.name()), Some(*variation));
+            assert!(variation.values().len() > 1, "{variation}");
+        }
+        assert_eq!(Feature::from_name("cluster_ip"), None);
+    }
+}

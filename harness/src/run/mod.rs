@@ -1,0 +1,13 @@
+//! Running cases in a lab, and the results.
+
+mod ask;
+mod batch;
+mod evidence;
+mod results;
+mod runner;
+
+pub use batch::{BatchOptions, is_success, run_batch, unsupported};
+pub use results::{
+    CaseResult, ProxyInfo, ProxyResults, Results, RunInfo, SCHEMA, Summary, Verdict,
+};
+pub use runner::{CaseRun, Sabotage};

@@ -1,0 +1,154 @@
+//! `results.json`, schema `onehop.results/v1`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::case::Feature;
+use crate::timing::Timing;
+use crate::verdict::FlowResult;
+
+/// The schema that [`Results`] follows.
+pub const SCHEMA: &str = "onehop.results/v1";
+
+/// What became of a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Everything was as expected.
+    Pass,
+    /// Something was not.
+    Fail,
+    /// It was not run, for a reason that the result names.
+    Skip,
+    /// It could not be judged. Never counted as a pass.
+    Error,
+}
+
+/// The result of one case.
+#[derive(Clone, Debug, Serialize)]
+pub struct CaseResult {
+    /// The case.
+    pub id: String,
+    /// What it claims.
+    pub claim: String,
+    /// What it needs.
+    pub features: Vec<Feature>,
+    /// Where the claim comes from.
+    pub sources: Vec<&'static str>,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// Why it was not a pass.
+    pub reason: Option<String>,
+    /// How long it took.
+    pub seconds: f64,
+    /// How long the world took after each change to behave as expected, summed up.
+    pub converge_seconds: f64,
+    /// Every question, judged.
+    pub flows: Vec<FlowResult>,
+    /// Where the evidence of a failure is.
+    pub evidence: Option<PathBuf>,
+}
+
+/// The proxy that was judged.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProxyInfo {
+    /// The profile's name.
+    pub name: String,
+    /// The version that the proxy itself names.
+    pub version: Option<String>,
+    /// Where it differs from others without being wrong, as its profile declares.
+    pub variations: BTreeMap<String, String>,
+    /// How often a node's proxy exited and was started again.
+    pub restarts: u32,
+}
+
+/// How many cases ended in which way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// As expected.
+    pub passed: usize,
+    /// Not as expected.
+    pub failed: usize,
+    /// Not run.
+    pub skipped: usize,
+    /// Not judged.
+    pub errors: usize,
+}
+
+impl Summary {
+    /// Counts the verdicts of these cases.
+    pub fn of<'a>(cases: impl IntoIterator<Item = &'a CaseResult>) -> Self {
+        let mut summary = Self::default();
+        for case in cases {
+            *match case.verdict {
+                Verdict::Pass => &mut summary.passed,
+                Verdict::Fail => &mut summary.failed,
+                Verdict::Skip => &mut summary.skipped,
+                Verdict::Error => &mut summary.errors,
+            } += 1;
+        }
+        summary
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            passed: self.passed + other.passed,
+            failed: self.failed + other.failed,
+            skipped: self.skipped + other.skipped,
+            errors: self.errors + other.errors,
+        }
+    }
+}
+
+/// The results for one proxy.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProxyResults {
+    /// The proxy.
+    pub proxy: ProxyInfo,
+    /// Seconds that each phase took: the parts of the lab, then the cases.
+    pub phases: BTreeMap<String, f64>,
+    /// Why nothing could be judged, if so.
+    pub error: Option<String>,
+    /// The cases, in the order of the catalogue.
+    pub cases: Vec<CaseResult>,
+    /// Their verdicts, counted.
+    pub summary: Summary,
+}
+
+/// The run.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunInfo {
+    /// The version of onehop.
+    pub tool_version: String,
+    /// The provider.
+    pub provider: String,
+    /// The Kubernetes API: `embedded` or `kube-apiserver`.
+    pub api: String,
+    /// The kernel's release.
+    pub kernel: String,
+    /// The seed of the order in which cases were started.
+    pub seed: u64,
+    /// When it started, RFC 3339.
+    pub started: String,
+    /// How long it took.
+    pub seconds: f64,
+    /// The timings and tolerances behind its verdicts.
+    pub timing: Timing,
+}
+
+/// A whole `results.json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Results {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// The run.
+    pub run: RunInfo,
+    /// The results for each proxy, in the order asked for.
+    pub results: Vec<ProxyResults>,
+    /// The verdicts over all proxies, counted.
+    pub summary: Summary,
+}

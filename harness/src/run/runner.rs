@@ -1,0 +1,346 @@
+//! One case from its first object to its verdict.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::ask::{Answer, Subject, ask};
+use super::evidence;
+use super::results::{CaseResult, Verdict};
+use crate::case::{Case, Change, Check, Expectation, Question, ServiceType, Step};
+use crate::lab::{Allocated, Lab, LabError, policy, service_spec};
+use crate::probe;
+use crate::verdict::{Asked, FlowResult};
+use crate::world::Family;
+
+/// Something done to the lab once a case's Service exists, and before it is judged: the tests of
+/// the suite itself make a correct proxy wrong in this way. Never used by a run.
+pub type Sabotage = Arc<dyn Fn(&Lab, &Allocated, u16) -> Result<(), String> + Send + Sync>;
+
+/// The first port of the backends of cases; each case has one of its own.
+const FIRST_PORT: u16 = 20_000;
+
+/// One case about to be run in a lab.
+pub struct CaseRun {
+    /// The lab.
+    pub lab: Arc<Lab>,
+    /// The case.
+    pub case: Case,
+    /// A number that no other case in the lab has, below 10 000.
+    pub number: u16,
+    /// Where evidence of a failure goes.
+    pub evidence: PathBuf,
+    /// What makes the proxy wrong, in tests of the suite.
+    pub sabotage: Option<Sabotage>,
+}
+
+/// What a case has come to so far.
+struct Progress {
+    service: Allocated,
+    health_port: Option<u16>,
+    answers: Vec<Answer>,
+    converged_in: Duration,
+    failure: Option<String>,
+}
+
+impl CaseRun {
+    /// Runs the case, judges it, and removes what it made.
+    ///
+    /// Whatever goes wrong ends up in the result: a failure of the harness is a verdict of
+    /// [`Verdict::Error`], never of the proxy.
+    pub async fn run(self) -> CaseResult {
+        let started = Instant::now();
+        let name = service_name(&self.case.id);
+        let outcome = self.run_steps(&name).await;
+        let mut result = CaseResult {
+            seconds: 0.0,
+            converge_seconds: 0.0,
+            flows: Vec::new(),
+            evidence: None,
+            ..unjudged(&self.case, Verdict::Pass, None)
+        };
+        match outcome {
+            Err(error) => {
+                result.verdict = Verdict::Error;
+                result.reason = Some(chain(&error));
+                result.evidence = self.capture(&name, &[]).await;
+            }
+            Ok(progress) => {
+                if let Some(reason) = progress.failure {
+                    result.verdict = Verdict::Fail;
+                    result.reason = Some(reason);
+                    let journeys: Vec<_> = progress
+                        .answers
+                        .iter()
+                        .flat_map(|a| a.journeys.clone())
+                        .collect();
+                    result.evidence = self.capture(&name, &journeys).await;
+                }
+                result.converge_seconds = progress.converged_in.as_secs_f64();
+                result.flows = progress.answers.into_iter().map(|a| a.result).collect();
+            }
+        }
+        let deleted = self.lab.objects().delete_service(&name).await;
+        if let (Err(error), Verdict::Pass) = (deleted, result.verdict) {
+            result.verdict = Verdict::Error;
+            result.reason = Some(chain(&LabError::object("delete the Service")(error)));
+        }
+        result.seconds = started.elapsed().as_secs_f64();
+        result
+    }
+
+    async fn capture(&self, name: &str, journeys: &[String]) -> Option<PathBuf> {
+        let dir = self.evidence.join(name);
+        match evidence::capture(&self.lab, &dir, name, journeys).await {
+            Ok(()) => Some(dir),
+            Err(error) => {
+                tracing::error!(%error, case = self.case.id, "no evidence could be kept");
+                None
+            }
+        }
+    }
+
+    fn port(&self) -> u16 {
+        FIRST_PORT + self.number
+    }
+
+    async fn run_steps(&self, name: &str) -> Result<Progress, LabError> {
+        let pods = every_pod(&self.case);
+        let backends: Vec<probe::Backend> = self.lab.listen(&pods, self.port())?;
+        let mut progress = self.create(name).await?;
+        for step in &self.case.steps {
+            match step {
+                Step::Change(change) => self.change(name, change, &mut progress).await?,
+                Step::Check(check) => self.check(name, check, &mut progress).await?,
+            }
+            if progress.failure.is_some() {
+                // What follows would be judged in a world that is not the one described.
+                break;
+            }
+        }
+        drop(backends);
+        Ok(progress)
+    }
+
+    async fn create(&self, name: &str) -> Result<Progress, LabError> {
+        let Case {
+            service, backends, ..
+        } = &self.case;
+        let world = self.lab.world();
+        let created = self
+            .lab
+            .objects()
+            .create_service(name, *service, world, backends, self.port())
+            .await
+            .map_err(LabError::object("create the Service"))?;
+        let service = self.with_vip(name, service.kind, created).await?;
+        if let Some(sabotage) = &self.sabotage {
+            sabotage(&self.lab, &service, self.port()).map_err(LabError::Sabotage)?;
+        }
+        Ok(Progress {
+            health_port: service.health_check_node_port,
+            service,
+            answers: Vec::new(),
+            converged_in: Duration::ZERO,
+            failure: None,
+        })
+    }
+
+    /// Waits until the load balancer has given the Service its address, if it gets one.
+    async fn with_vip(
+        &self,
+        name: &str,
+        kind: ServiceType,
+        mut service: Allocated,
+    ) -> Result<Allocated, LabError> {
+        let timing = self.lab.timing();
+        let deadline = Instant::now() + timing.converge;
+        while matches!(kind, ServiceType::LoadBalancer(_)) && service.vip.is_none() {
+            if Instant::now() > deadline {
+                let problems = self.lab.balancer().problems();
+                return Err(LabError::NoVip {
+                    problems: problems.join("; "),
+                });
+            }
+            tokio::time::sleep(timing.converge_pause).await;
+            service = self
+                .lab
+                .objects()
+                .get_service(name)
+                .await
+                .map_err(LabError::object("read the Service"))?;
+        }
+        Ok(service)
+    }
+
+    async fn change(
+        &self,
+        name: &str,
+        change: &Change,
+        progress: &mut Progress,
+    ) -> Result<(), LabError> {
+        let objects = self.lab.objects();
+        let spec = match change {
+            Change::Backends(backends) => {
+                let replaced = objects
+                    .replace_backends(name, self.lab.world(), backends)
+                    .await;
+                return replaced.map_err(LabError::object("replace the endpoints"));
+            }
+            Change::ExternalPolicy(to) => json!({ "externalTrafficPolicy": policy(*to) }),
+            Change::InternalPolicy(to) => json!({ "internalTrafficPolicy": policy(*to) }),
+            Change::Type(kind) => service_spec(crate::case::Service {
+                kind: *kind,
+                ..self.case.service
+            }),
+        };
+        let patched = objects.patch_service(name, spec).await;
+        let patched = patched.map_err(LabError::object("change the Service"))?;
+        progress.service = match change {
+            Change::Type(kind) => self.with_vip(name, *kind, patched).await?,
+            _ => Allocated {
+                vip: progress.service.vip,
+                ..patched
+            },
+        };
+        if progress.service.health_check_node_port.is_some() {
+            progress.health_port = progress.service.health_check_node_port;
+        }
+        Ok(())
+    }
+
+    /// Converges, then judges without a retry.
+    async fn check(
+        &self,
+        name: &str,
+        check: &Check,
+        progress: &mut Progress,
+    ) -> Result<(), LabError> {
+        let subject = Subject {
+            lab: &self.lab,
+            name,
+            service: &progress.service.clone(),
+            health_port: progress.health_port,
+            port: self.port(),
+            judged: distributions(&self.case).max(1),
+        };
+        let started = Instant::now();
+        let converged = self.converge(&subject, check).await?;
+        progress.converged_in += started.elapsed();
+        let answers = match converged {
+            Ok(()) => ask(&subject, check, Asked::Fully).await?,
+            Err(answers) => answers,
+        };
+        let wrong: Vec<_> = answers.iter().filter(|a| !a.result.passed()).collect();
+        if let Some(first) = wrong.first() {
+            let FlowResult {
+                from,
+                to,
+                family,
+                wrong: texts,
+                ..
+            } = &first.result;
+            let family = family
+                .map(|family| format!(" ({family})"))
+                .unwrap_or_default();
+            let more = match wrong.len() - 1 {
+                0 => String::new(),
+                more => format!("; and {more} more rows"),
+            };
+            let texts = texts.join(", ");
+            progress.failure = Some(format!(
+                "{}: {from} to {to}{family}: {texts}{more}",
+                check.label
+            ));
+        }
+        progress.answers.extend(answers);
+        Ok(())
+    }
+
+    /// Waits until one whole round is as expected. Otherwise, the last round that was not.
+    async fn converge(
+        &self,
+        subject: &Subject<'_>,
+        check: &Check,
+    ) -> Result<Result<(), Vec<Answer>>, LabError> {
+        let timing = self.lab.timing();
+        let deadline = Instant::now() + timing.converge;
+        loop {
+            // A few connections tell most of the time that it is too early for many.
+            let mut answers = ask(subject, check, Asked::Briefly).await?;
+            if answers.iter().all(|a| a.result.passed()) {
+                answers = ask(subject, check, Asked::Covering).await?;
+                if answers.iter().all(|a| a.result.passed()) {
+                    return Ok(Ok(()));
+                }
+            }
+            if Instant::now() > deadline {
+                return Ok(Err(answers));
+            }
+            tokio::time::sleep(timing.converge_pause).await;
+        }
+    }
+}
+
+/// A case that is not run, and why.
+pub(super) fn skipped(case: &Case, reason: &str) -> CaseResult {
+    unjudged(case, Verdict::Skip, Some(reason.to_owned()))
+}
+
+fn unjudged(case: &Case, verdict: Verdict, reason: Option<String>) -> CaseResult {
+    CaseResult {
+        id: case.id.clone(),
+        claim: case.claim.clone(),
+        features: case.features.clone(),
+        sources: case.sources.clone(),
+        verdict,
+        reason,
+        seconds: 0.0,
+        converge_seconds: 0.0,
+        flows: Vec::new(),
+        evidence: None,
+    }
+}
+
+/// A Service name made of a case's id: it appears in rules, logs and evidence.
+fn service_name(id: &str) -> String {
+    id.replace('/', "-")
+}
+
+/// Every pod that is ever a backend of the case.
+fn every_pod(case: &Case) -> Vec<&str> {
+    let changed = case.steps.iter().filter_map(|step| match step {
+        Step::Change(Change::Backends(backends)) => Some(backends),
+        _ => None,
+    });
+    let all = std::iter::once(&case.backends).chain(changed).flatten();
+    let mut pods: Vec<&str> = all.map(|backend| backend.pod.as_str()).collect();
+    pods.sort_unstable();
+    pods.dedup();
+    pods
+}
+
+/// How many distributions a case judges, over all families.
+fn distributions(case: &Case) -> usize {
+    let questions = case.checks().flat_map(|check| &check.questions);
+    let judged = questions.filter(|question| match question {
+        Question::Flow(flow) => {
+            matches!(&flow.expect, Expectation::Reaches(r) if r.expected_shares().is_some())
+        }
+        _ => false,
+    });
+    judged.count() * Family::ALL.len()
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,152 @@
+//! The packet filter that runs in the kernel: what a tap hands over at all.
+
+use socket2::SockFilter;
+
+/// How many octets of a packet are kept: an IPv6 header, an ICMPv6 header, the IPv6 header that it
+/// quotes and the TCP header in there are 108.
+pub(super) const SNAPSHOT: u32 = 128;
+
+const LOAD_WORD: u16 = 0x20;
+const LOAD_HALF: u16 = 0x28;
+const LOAD_BYTE: u16 = 0x30;
+const LOAD_BYTE_INDEXED: u16 = 0x50;
+const LOAD_INDEX_HEADER_LENGTH: u16 = 0xb1;
+const AND: u16 = 0x54;
+const JUMP_EQUAL: u16 = 0x15;
+const JUMP_BITS: u16 = 0x45;
+const RETURN: u16 = 0x06;
+
+/// The offset by which a filter asks for the packet's type (to us, from us, to somebody else).
+const PACKET_TYPE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE).cast_unsigned();
+/// A frame for another machine, which a bridge floods to every port while it does not know where
+/// that machine is. The host ignores it, and so does its tap.
+const OTHER_HOST: u32 = 3;
+
+const TCP: u32 = 6;
+const ICMP: u32 = 1;
+const ICMP6: u32 = 58;
+const SYN_OR_RST: u32 = 0x06;
+
+/// Where a row goes on: at the next one, or at one of two others.
+enum Then {
+    Next,
+    Jump { yes: usize, no: usize },
+}
+use Then::{Jump, Next};
+
+const ACCEPT: usize = 25;
+const DROP: usize = 26;
+
+/// Offsets count from the IP header. Jumps name rows of this table, by their position.
+const ROWS: [(u16, u32, Then); 27] = [
+    /*  0 */ (LOAD_WORD, PACKET_TYPE, Next),
+    /*  1 */ (JUMP_EQUAL, OTHER_HOST, Jump { yes: DROP, no: 2 }),
+    /*  2 */ (LOAD_BYTE, 0, Next),
+    /*  3 */ (AND, 0xf0, Next),
+    /*  4 */ (JUMP_EQUAL, 0x40, Jump { yes: 5, no: 16 }),
+    // IPv4. A later fragment has no transport header to look at.
+    /*  5 */
+    (LOAD_HALF, 6, Next),
+    /*  6 */ (JUMP_BITS, 0x1fff, Jump { yes: DROP, no: 7 }),
+    /*  7 */ (LOAD_INDEX_HEADER_LENGTH, 0, Next),
+    /*  8 */ (LOAD_BYTE, 9, Next),
+    /*  9 */ (JUMP_EQUAL, TCP, Jump { yes: 10, no: 12 }),
+    /* 10 */ (LOAD_BYTE_INDEXED, 13, Next),
+    /* 11 */
+    (
+        JUMP_BITS,
+        SYN_OR_RST,
+        Jump {
+            yes: ACCEPT,
+            no: DROP,
+        },
+    ),
+    /* 12 */ (JUMP_EQUAL, ICMP, Jump { yes: 13, no: DROP }),
+    /* 13 */ (LOAD_BYTE_INDEXED, 0, Next),
+    /* 14 */
+    (
+        JUMP_EQUAL,
+        3,
+        Jump {
+            yes: ACCEPT,
+            no: 15,
+        },
+    ),
+    /* 15 */
+    (
+        JUMP_EQUAL,
+        11,
+        Jump {
+            yes: ACCEPT,
+            no: DROP,
+        },
+    ),
+    // IPv6. Of the ICMPv6 errors, 2 ("packet too big") never answers a SYN.
+    /* 16 */
+    (JUMP_EQUAL, 0x60, Jump { yes: 17, no: DROP }),
+    /* 17 */ (LOAD_BYTE, 6, Next),
+    /* 18 */ (JUMP_EQUAL, TCP, Jump { yes: 19, no: 21 }),
+    /* 19 */ (LOAD_BYTE, 40 + 13, Next),
+    /* 20 */
+    (
+        JUMP_BITS,
+        SYN_OR_RST,
+        Jump {
+            yes: ACCEPT,
+            no: DROP,
+        },
+    ),
+    /* 21 */ (JUMP_EQUAL, ICMP6, Jump { yes: 22, no: DROP }),
+    /* 22 */ (LOAD_BYTE, 40, Next),
+    /* 23 */
+    (
+        JUMP_EQUAL,
+        1,
+        Jump {
+            yes: ACCEPT,
+            no: 24,
+        },
+    ),
+    /* 24 */
+    (
+        JUMP_EQUAL,
+        3,
+        Jump {
+            yes: ACCEPT,
+            no: DROP,
+        },
+    ),
+    /* 25 */ (RETURN, SNAPSHOT, Next),
+    /* 26 */ (RETURN, 0, Next),
+];
+
+/// The program that passes TCP with SYN or RST set, and the ICMP errors "destination unreachable"
+/// and "time exceeded", of both families. It does not look behind IPv6 extension headers: nothing
+/// in the lab makes any.
+pub(super) fn program() -> Vec<SockFilter> {
+    let distance = |row: usize, target: usize| {
+        u8::try_from(target - row - 1).expect("the program is shorter than 256 rows")
+    };
+    let rows = ROWS.iter().enumerate();
+    rows.map(|(row, (code, operand, then))| match *then {
+        Next => SockFilter::new(*code, 0, 0, *operand),
+        Jump { yes, no } => SockFilter::new(*code, distance(row, yes), distance(row, no), *operand),
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_jump_goes_forward_and_stays_inside() {
+        for (row, (_, _, then)) in ROWS.iter().enumerate() {
+            if let Jump { yes, no } = then {
+                assert!(*yes > row && *no > row, "row {row} jumps back");
+                assert!(*yes < ROWS.len() && *no < ROWS.len(), "row {row} leaves");
+            }
+        }
+        assert_eq!(program().len(), ROWS.len());
+    }
+}

@@ -1,0 +1,389 @@
+//! The judgement of one flow.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use super::distribution::{chi_square_p_value, coverage_size, sample_size};
+use super::tally::{FlowResult, Tally};
+use crate::case::{Entry, Expectation, FlowCheck, Hops, Place, Reach, Source};
+use crate::netns::LOAD_BALANCER;
+use crate::probe::{Connection, Identity, Outcome};
+use crate::timing::Timing;
+use crate::world::{Family, Protocol, World};
+
+/// Standard deviations by which a measured imbalance may differ from the derived one; further
+/// out lies less than one in a million.
+const IMBALANCE_DEVIATIONS: f64 = 5.0;
+
+/// The TTL with which a connection sent straight to a pod arrives, by calling host, pod and
+/// family. Measured before any proxy runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Baseline(pub BTreeMap<(String, String, Family), u8>);
+
+/// The way of one connection, as the taps saw it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trip {
+    /// The node by which it entered: the one that rewrote its destination, or, where none did, the
+    /// first that saw it.
+    pub entry: Option<String>,
+    /// The hosts that rewrote the request's source.
+    pub source_rewritten_by: BTreeSet<String>,
+    /// The hosts that rewrote the request's destination.
+    pub destination_rewritten_by: BTreeSet<String>,
+    /// The addresses that answers came from, as they arrived at the caller.
+    pub answers_from: BTreeSet<SocketAddr>,
+    /// Rewrites of the request that were not undone, in the reply, on the same host.
+    pub not_undone: Vec<String>,
+    /// Whether any answer was seen anywhere.
+    pub answered: bool,
+}
+
+impl Observed {
+    /// Its outcome in a word or two, by which connections are told apart.
+    pub fn kind(&self) -> String {
+        match &self.connection.outcome {
+            Outcome::Reached { identity, .. } => format!("reached {}", identity.pod),
+            Outcome::Refused(refusal) => format!("refused ({refusal})"),
+            Outcome::Dropped => "dropped".to_owned(),
+            Outcome::Broken(how) => format!("broken ({how})"),
+        }
+    }
+}
+
+/// One connection with its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// The connection.
+    pub connection: Connection,
+    /// Its way.
+    pub trip: Trip,
+}
+
+/// How a flow is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// A few connections, to see early that something is not yet as expected.
+    Briefly,
+    /// Enough connections to see every pod: convergence.
+    Covering,
+    /// Enough connections to judge the shares too: the verdict.
+    Fully,
+}
+
+impl Asked {
+    /// How many connections it takes. `judged` is the number of distributions that share the
+    /// case's false-alarm rate.
+    pub fn connections(self, expect: &Expectation, judged: usize, timing: &Timing) -> usize {
+        let Expectation::Reaches(reach) = expect else {
+            return match self {
+                Self::Briefly => 1,
+                Self::Covering | Self::Fully => timing.negative_samples as usize,
+            };
+        };
+        let shares = reach.expected_shares();
+        let even = 1.0 / reach.pods.len() as f64;
+        let smallest = shares.iter().flatten().copied().fold(even, f64::min);
+        let covering = coverage_size(reach.pods.len(), smallest, timing.miss).max(10);
+        match (self, shares) {
+            (Self::Briefly, _) => 3,
+            (Self::Fully, Some(shares)) => covering.max(sample_size(
+                &shares,
+                timing.false_alarm / judged as f64,
+                timing.power,
+            )),
+            (Self::Covering | Self::Fully, _) => covering,
+        }
+    }
+}
+
+/// Judges the connections of one flow in one family.
+///
+/// `port` is the port that the case's backends listen on: an answer from any other port came
+/// through some other case's Service. `judged` is the number of distributions that share the
+/// false-alarm rate of the case.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a verdict needs all that was seen and expected"
+)]
+pub fn judge(
+    flow: &FlowCheck,
+    family: Family,
+    observed: &[Observed],
+    port: u16,
+    asked: Asked,
+    judged: usize,
+    (world, baseline, timing): (&World, &Baseline, &Timing),
+) -> FlowResult {
+    let judge = Judge {
+        flow,
+        family,
+        port,
+        world,
+        baseline,
+    };
+    let mut tally = Tally::default();
+    let mut wrong = BTreeMap::<String, u64>::new();
+    for one in observed {
+        for text in judge.connection(one, &mut tally) {
+            *wrong.entry(text).or_default() += 1;
+        }
+    }
+    let total = observed.len();
+    let mut wrong: Vec<String> = wrong
+        .into_iter()
+        .map(|(text, n)| format!("{text} ({n} of {total})"))
+        .collect();
+    let mut result = FlowResult {
+        check: String::new(),
+        from: flow.from.to_string(),
+        to: flow.to.to_string(),
+        family: Some(family),
+        protocol: Protocol::Tcp,
+        count: total as u64,
+        expected: flow.expect.to_string(),
+        got: tally.text(),
+        hops: tally.hops.clone(),
+        shares: tally.shares(),
+        p_value: None,
+        false_alarm: None,
+        imbalance: None,
+        tally: None,
+        wrong: Vec::new(),
+    };
+    if let Expectation::Reaches(reach) = &flow.expect
+        && asked != Asked::Briefly
+    {
+        wrong.extend(coverage(reach, &tally));
+        if asked == Asked::Fully {
+            wrong.extend(judge_shares(reach, &tally, judged, timing, &mut result));
+        }
+    }
+    if observed.is_empty() {
+        wrong.push("no connection was made".to_owned());
+    }
+    result.wrong = wrong;
+    result.tally = Some(tally);
+    result
+}
+
+/// What every connection of a flow is held against.
+struct Judge<'a> {
+    flow: &'a FlowCheck,
+    family: Family,
+    port: u16,
+    world: &'a World,
+    baseline: &'a Baseline,
+}
+
+impl Judge<'_> {
+    /// Counts one connection; says what is wrong with it.
+    fn connection(&self, one: &Observed, tally: &mut Tally) -> Vec<String> {
+        if let Some(entry) = &one.trip.entry {
+            *tally.entries.entry(entry.clone()).or_default() += 1;
+        }
+        match (&one.connection.outcome, &self.flow.expect) {
+            (Outcome::Reached { identity, .. }, expect) => {
+                *tally.reached.entry(identity.pod.clone()).or_default() += 1;
+                let peer = identity.peer.ip();
+                *tally.sources.entry(self.world.describe(peer)).or_default() += 1;
+                let extra = self.extra_hops(identity);
+                if let Some(extra) = extra {
+                    *tally.hops.entry(extra).or_default() += 1;
+                }
+                match expect {
+                    Expectation::Reaches(reach) => self.reached(reach, one, identity, extra),
+                    other => vec![format!("reached {}, not {other}", identity.pod)],
+                }
+            }
+            (Outcome::Refused(refusal), expect) => {
+                *tally.refused.entry(refusal.to_string()).or_default() += 1;
+                let right = matches!(expect, Expectation::Refused);
+                (!right)
+                    .then(|| format!("refused ({refusal})"))
+                    .into_iter()
+                    .collect()
+            }
+            (Outcome::Dropped, expect) => {
+                tally.dropped += 1;
+                let right = matches!(expect, Expectation::Dropped) && !one.trip.answered;
+                (!right).then(|| "dropped".to_owned()).into_iter().collect()
+            }
+            (Outcome::Broken(how), _) => {
+                *tally.broken.entry(how.clone()).or_default() += 1;
+                vec![format!("broken: {how}")]
+            }
+        }
+    }
+
+    /// Everything that a reached connection must satisfy, the negative space included.
+    fn reached(
+        &self,
+        reach: &Reach,
+        one: &Observed,
+        identity: &Identity,
+        extra: Option<i16>,
+    ) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let remote = one.connection.remote;
+        if !reach.pods.contains(&identity.pod) {
+            wrong.push(format!("reached {}, which may not answer", identity.pod));
+        }
+        if identity.port != self.port {
+            wrong.push("reached the backend of another Service".to_owned());
+        }
+        let entry = one.trip.entry.as_deref();
+        let allowed = match &reach.entry {
+            Entry::Node(node) => entry == Some(node),
+            Entry::Balanced(nodes) => entry.is_some_and(|e| nodes.iter().any(|n| n == e)),
+        };
+        if !allowed {
+            wrong.push(format!("entered by {}", entry.unwrap_or("no node")));
+        }
+        if let Some(text) = self.wrong_source(reach.source, identity.peer.ip(), one) {
+            wrong.push(text);
+        }
+        wrong.extend(self.wrong_rewrites(reach, &one.trip));
+        let expected = match reach.hops {
+            Hops::OneIfRemote if entry.is_some_and(|entry| entry != identity.node) => 1,
+            Hops::Direct | Hops::OneIfRemote => 0,
+        };
+        match extra {
+            Some(extra) if extra == expected => {}
+            Some(extra) => wrong.push(format!("{extra:+} hops instead of {expected:+}")),
+            None => wrong.push(format!("no direct way to {} is known", identity.pod)),
+        }
+        if one.trip.answers_from != BTreeSet::from([remote]) {
+            wrong.push(format!(
+                "answers came from {:?}, not {remote}",
+                one.trip.answers_from
+            ));
+        }
+        wrong.extend(
+            one.trip
+                .not_undone
+                .iter()
+                .map(|what| format!("never undone: {what}")),
+        );
+        wrong
+    }
+
+    /// Only the entry node rewrites: the destination always, the source where it is to be lost. In
+    /// front of it, the load balancer may have rewritten the destination.
+    fn wrong_rewrites(&self, reach: &Reach, trip: &Trip) -> Vec<String> {
+        let entry = trip.entry.iter().cloned().collect::<BTreeSet<_>>();
+        let mut wrong = Vec::new();
+        let mut nodes = trip.destination_rewritten_by.clone();
+        if matches!(reach.entry, Entry::Balanced(_)) {
+            nodes.remove(LOAD_BALANCER);
+        }
+        if nodes != entry {
+            wrong.push(format!(
+                "destination rewritten by {nodes:?}, not by the entry node alone"
+            ));
+        }
+        // A node's own packets have its address already, unless they leave by another interface.
+        let may = matches!(self.flow.from, Place::Node(_)) && trip.source_rewritten_by.is_empty();
+        let right = match reach.source {
+            Source::Preserved => trip.source_rewritten_by.is_empty(),
+            Source::EntryNode => may || trip.source_rewritten_by == entry,
+        };
+        if !right {
+            wrong.push(format!(
+                "source rewritten by {:?}",
+                trip.source_rewritten_by
+            ));
+        }
+        wrong
+    }
+
+    fn wrong_source(&self, source: Source, peer: IpAddr, one: &Observed) -> Option<String> {
+        let entry = one.trip.entry.as_deref();
+        let right = match source {
+            Source::Preserved => peer == one.connection.local.ip(),
+            Source::EntryNode => entry
+                .and_then(|name| self.world.node(name))
+                .is_some_and(|node| node.owns(peer)),
+        };
+        let text = || format!("source {} instead of {}", self.world.describe(peer), source);
+        (!right).then(text)
+    }
+
+    /// Hops more than the direct way takes. Below zero when it is shorter.
+    fn extra_hops(&self, identity: &Identity) -> Option<i16> {
+        let way = (
+            self.flow.from.host().to_owned(),
+            identity.pod.clone(),
+            self.family,
+        );
+        let direct = self.baseline.0.get(&way)?;
+        Some(i16::from(*direct) - i16::from(identity.ttl))
+    }
+}
+
+/// Every pod that may answer has, and every entry node was chosen.
+fn coverage(reach: &Reach, tally: &Tally) -> Vec<String> {
+    let never = |name: &String| format!("never reached {name}");
+    let mut wrong: Vec<String> = reach
+        .pods
+        .iter()
+        .filter(|pod| !tally.reached.contains_key(*pod))
+        .map(never)
+        .collect();
+    if let Entry::Balanced(nodes) = &reach.entry {
+        let unused = nodes
+            .iter()
+            .filter(|node| !tally.entries.contains_key(*node));
+        wrong.extend(unused.map(|node| format!("never entered by {node}")));
+    }
+    wrong
+}
+
+fn judge_shares(
+    reach: &Reach,
+    tally: &Tally,
+    judged: usize,
+    timing: &Timing,
+    result: &mut FlowResult,
+) -> Vec<String> {
+    let Some(shares) = reach.expected_shares() else {
+        return Vec::new();
+    };
+    let counts: Vec<u64> = reach
+        .pods
+        .iter()
+        .map(|pod| tally.reached.get(pod).copied().unwrap_or(0))
+        .collect();
+    let mut wrong = Vec::new();
+    let (p_value, false_alarm) = (
+        chi_square_p_value(&counts, &shares),
+        timing.false_alarm / judged as f64,
+    );
+    (result.p_value, result.false_alarm) = (Some(p_value), Some(false_alarm));
+    if p_value < false_alarm {
+        let percent = |share: &f64| format!("{:.1}", share * 100.0);
+        let expected: Vec<_> = shares.iter().map(percent).collect();
+        let total: u64 = counts.iter().sum();
+        let got: Vec<_> = counts
+            .iter()
+            .map(|&n| percent(&(n as f64 / total as f64)))
+            .collect();
+        wrong.push(format!(
+            "shares {} instead of {} % (p = {p_value:.1e})",
+            got.join("/"),
+            expected.join("/")
+        ));
+    }
+    if let Some(expected) = reach.imbalance {
+        result.imbalance = tally.imbalance(reach.pods.len());
+        let largest = expected / reach.pods.len() as f64;
+        let deviation = (largest * (1.0 - largest) / result.count as f64).sqrt();
+        let allowed = IMBALANCE_DEVIATIONS * deviation * reach.pods.len() as f64;
+        match result.imbalance {
+            Some(got) if (got - expected).abs() <= allowed => {}
+            got => wrong.push(format!(
+                "imbalance {got:?} instead of {expected} ± {allowed:.2}"
+            )),
+        }
+    }
+    wrong
+}

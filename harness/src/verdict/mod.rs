@@ -1,0 +1,9 @@
+//! Verdicts: what was seen, held against what was expected. Pure.
+
+mod distribution;
+mod flow;
+mod tally;
+
+pub use distribution::{chi_square_p_value, coverage_size, sample_size};
+pub use flow::{Asked, Baseline, Observed, Trip, judge};
+pub use tally::{FlowResult, Tally};

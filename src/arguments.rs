@@ -1,0 +1,227 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use onehop_harness::case::{self, BalancerMode};
+use onehop_harness::world::Family;
+
+/// Proves where Kubernetes Service traffic goes.
+#[derive(Parser)]
+#[command(version, about, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Judge a Service proxy by the conformance cases
+    Run(RunArguments),
+    /// List the cases
+    List(ListArguments),
+    /// Show one case: its claim, its sources, and what it expects
+    Show {
+        /// The id of the case
+        case: String,
+    },
+    /// Follow one connection hop by hop
+    Trace(TraceArguments),
+    /// Bring up a lab to look around in
+    #[command(subcommand)]
+    Lab(LabCommand),
+    /// List and install what onehop can build: kube-proxy, and a real control plane
+    #[command(subcommand)]
+    Tools(ToolsCommand),
+    /// Serve the embedded Kubernetes API alone
+    Apiserver(ApiserverArguments),
+}
+
+/// Which Kubernetes API the lab has.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum Api {
+    /// The one that is part of onehop
+    #[default]
+    Embedded,
+    /// A real etcd and kube-apiserver (`KUBEBUILDER_ASSETS`, or `onehop tools install control-plane`)
+    Real,
+}
+
+/// What every command with a lab takes.
+#[derive(Args)]
+pub(crate) struct LabArguments {
+    /// The Kubernetes API
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) api: Api,
+    /// The program of the proxy under test, instead of the one that its profile names
+    #[arg(long, value_name = "FILE")]
+    pub(crate) proxy_binary: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct RunArguments {
+    /// Cases to run: parts of their ids, or whole ids with `*`; all when there is none
+    pub(crate) patterns: Vec<String>,
+    /// A proxy under test: a built-in profile, with a version if wanted (NAME@v1.36.3), or the path
+    /// of a profile; may be given more than once
+    #[arg(long = "proxy", value_name = "NAME|FILE", default_values = ["kube-proxy-nftables"])]
+    pub(crate) proxies: Vec<String>,
+    #[command(flatten)]
+    pub(crate) lab: LabArguments,
+    /// Only cases that need this feature
+    #[arg(long, value_name = "FEATURE")]
+    pub(crate) feature: Option<String>,
+    /// How many cases run side by side
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) jobs: u16,
+    /// Decides the order in which cases start; printed, so that an order can be had again
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Where results, logs and evidence go
+    #[arg(long, value_name = "DIR", default_value = "onehop-out")]
+    pub(crate) out: PathBuf,
+    /// Keep the lab after a failure, until interrupted, and print how to enter it
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct ListArguments {
+    /// Cases to list, as for `run`
+    pub(crate) patterns: Vec<String>,
+    /// Only cases that need this feature
+    #[arg(long, value_name = "FEATURE")]
+    pub(crate) feature: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct TraceArguments {
+    /// Who calls: `external`, `external@CLIENT`, `pod@POD`, or `node@NODE`
+    #[arg(long, default_value = "external")]
+    pub(crate) from: String,
+    /// What is called: `node-port@NODE`, `cluster-ip`, or `vip`
+    #[arg(long)]
+    pub(crate) to: String,
+    /// externalTrafficPolicy
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) etp: Policy,
+    /// internalTrafficPolicy
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) itp: Policy,
+    /// How the load balancer forwards, for `--to vip`
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) balancer: Balancer,
+    /// The address family
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) family: FamilyArgument,
+    /// The proxy under test, as for `run`
+    #[arg(long, value_name = "NAME|FILE", default_value = "kube-proxy-nftables")]
+    pub(crate) proxy: String,
+    #[command(flatten)]
+    pub(crate) lab: LabArguments,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum LabCommand {
+    /// Bring up a lab and stay in the foreground; interrupt to end it
+    Up {
+        /// The proxy under test, as for `run`
+        #[arg(long, value_name = "NAME|FILE", default_value = "kube-proxy-nftables")]
+        proxy: String,
+        /// Run no proxy
+        #[arg(long, conflicts_with = "proxy")]
+        no_proxy: bool,
+        #[command(flatten)]
+        lab: LabArguments,
+        /// Where configuration files and logs go
+        #[arg(long, value_name = "DIR", default_value = "onehop-out")]
+        out: PathBuf,
+    },
+    /// Run a command on a host of the lab that is up
+    Exec {
+        /// A node, pod or client, or `router`, `lb`, `api`
+        host: String,
+        /// The command
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// End the lab that is up
+    Down,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ToolsCommand {
+    /// What is installed
+    List,
+    /// Build from Go modules: kube-proxy@VERSION or control-plane@VERSION
+    Install {
+        /// What to build
+        #[arg(required = true, value_name = "NAME@VERSION")]
+        tools: Vec<String>,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct ApiserverArguments {
+    /// Where to listen
+    #[arg(long, default_value = "127.0.0.1:8001")]
+    pub(crate) listen: SocketAddr,
+    /// Write a kubeconfig for it to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+}
+
+/// A traffic policy. Spelled as in the API.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub(crate) enum Policy {
+    #[default]
+    Cluster,
+    Local,
+}
+
+impl From<Policy> for case::Policy {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::Cluster => Self::Cluster,
+            Policy::Local => Self::Local,
+        }
+    }
+}
+
+/// A mode of the load balancer.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum Balancer {
+    #[default]
+    Vip,
+    NodePort,
+}
+
+impl From<Balancer> for BalancerMode {
+    fn from(mode: Balancer) -> Self {
+        match mode {
+            Balancer::Vip => Self::Vip,
+            Balancer::NodePort => Self::NodePort,
+        }
+    }
+}
+
+/// An address family. Spelled as in the API.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum FamilyArgument {
+    #[default]
+    #[value(name = "IPv4")]
+    V4,
+    #[value(name = "IPv6")]
+    V6,
+}
+
+impl From<FamilyArgument> for Family {
+    fn from(family: FamilyArgument) -> Self {
+        match family {
+            FamilyArgument::V4 => Self::V4,
+            FamilyArgument::V6 => Self::V6,
+        }
+    }
+}

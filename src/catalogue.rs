@@ -1,0 +1,143 @@
+//! `onehop list` and `onehop show`.
+
+use std::process::ExitCode;
+
+use miette::{Result, miette};
+use onehop_harness::case::{Case, Change, Feature, Question, Step};
+use onehop_suites as suites;
+
+use crate::arguments::ListArguments;
+
+/// The cases that match these patterns and need this feature.
+///
+/// # Errors
+/// When a pattern matches no case, when there is no such feature, or when no case needs it.
+pub(crate) fn select(patterns: &[String], feature: Option<&str>) -> Result<Vec<Case>> {
+    let mut cases = suites::matching(patterns).map_err(|unmatched| {
+        miette!(
+            help = "onehop list names every case",
+            "no case matches {}",
+            unmatched.join(", ")
+        )
+    })?;
+    if let Some(name) = feature {
+        let Some(feature) = Feature::from_name(name) else {
+            let known: Vec<_> = Feature::ALL.iter().map(|feature| feature.name()).collect();
+            return Err(miette!(
+                help = format!("one of {}", known.join(", ")),
+                "no feature {name}"
+            ));
+        };
+        cases.retain(|case| case.features.contains(&feature));
+        if cases.is_empty() {
+            return Err(miette!("no selected case needs {name}"));
+        }
+    }
+    Ok(cases)
+}
+
+/// Prints a line for each case.
+pub(crate) fn list(arguments: &ListArguments) -> Result<ExitCode> {
+    let cases = select(&arguments.patterns, arguments.feature.as_deref())?;
+    let width = cases
+        .iter()
+        .map(|case| case.id.len())
+        .max()
+        .unwrap_or_default();
+    for case in &cases {
+        println!("{:width$}  {}", case.id, case.claim);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints one case in full.
+pub(crate) fn show(id: &str) -> Result<ExitCode> {
+    let Some(case) = suites::catalogue().into_iter().find(|case| case.id == id) else {
+        return Err(miette!(
+            help = "onehop list names every case",
+            "no case {id}"
+        ));
+    };
+    let names = |items: &[Feature]| {
+        items
+            .iter()
+            .map(|f| f.name())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    println!("{}\n\n  {}\n", case.id, case.claim);
+    println!("  sources   {}", case.sources.join("\n            "));
+    println!("  needs     {}", names(&case.features));
+    let service = &case.service;
+    println!(
+        "  service   type {}, externalTrafficPolicy {}, internalTrafficPolicy {}",
+        service.kind.api_name(),
+        service.external,
+        service.internal
+    );
+    let pods: Vec<_> = case
+        .backends
+        .iter()
+        .map(|backend| backend.pod.as_str())
+        .collect();
+    println!("  backends  {}", pods.join(" "));
+    for step in &case.steps {
+        match step {
+            Step::Change(change) => println!("\n  then {}", change_text(change)),
+            Step::Check(check) => {
+                println!("\n  {}:", check.label);
+                for question in &check.questions {
+                    println!("    {}", question_text(question));
+                }
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn question_text(question: &Question) -> String {
+    match question {
+        Question::Flow(flow) => format!("{} -> {}: {}", flow.from, flow.to, flow.expect),
+        Question::HealthCheck {
+            node,
+            local_endpoints: Some(count),
+        } => {
+            format!("health check port of {node}: localEndpoints {count}")
+        }
+        Question::HealthCheck {
+            node,
+            local_endpoints: None,
+        } => {
+            format!("health check port of {node}: closed")
+        }
+        Question::HealthyNodes { by, nodes } => {
+            format!("load balancer: healthy {} by {by:?}", nodes.join("+"))
+        }
+        Question::HealthCheckAllocated(allocated) => {
+            format!("healthCheckNodePort allocated: {allocated}")
+        }
+    }
+}
+
+fn change_text(change: &Change) -> String {
+    match change {
+        Change::ExternalPolicy(policy) => format!("externalTrafficPolicy becomes {policy}"),
+        Change::InternalPolicy(policy) => format!("internalTrafficPolicy becomes {policy}"),
+        Change::Type(kind) => format!("type becomes {}", kind.api_name()),
+        Change::Backends(backends) => {
+            let state = |terminating| if terminating { " (terminating)" } else { "" };
+            let pods: Vec<_> = backends
+                .iter()
+                .map(|b| format!("{}{}", b.pod, state(b.terminating)))
+                .collect();
+            format!(
+                "the backends become {}",
+                if pods.is_empty() {
+                    "none".to_owned()
+                } else {
+                    pods.join(" ")
+                }
+            )
+        }
+    }
+}

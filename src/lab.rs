@@ -1,0 +1,107 @@
+//! `onehop lab`: a lab to look around in.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use miette::{IntoDiagnostic, Result, WrapErr};
+use onehop_harness::lab::{ApiKind, Lab, LabOptions, ProxyUnderTest};
+use onehop_harness::netns::{Sandbox, attach};
+use onehop_harness::timing::Timing;
+use onehop_harness::world::World;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::NOT_JUDGED;
+use crate::arguments::LabCommand;
+use crate::preparation;
+
+pub(crate) fn lab(command: LabCommand) -> Result<ExitCode> {
+    match command {
+        LabCommand::Up {
+            proxy,
+            no_proxy,
+            lab,
+            out,
+        } => {
+            let specs = if no_proxy { Vec::new() } else { vec![proxy] };
+            let proxy = preparation::proxies(&specs, lab.proxy_binary.as_deref())?.pop();
+            let api = preparation::api(&lab)?;
+            let mut sandbox = preparation::enter(true)?;
+            Runtime::new().into_diagnostic()?.block_on(async {
+                let lab = start(api, proxy, &out.join("lab")).await?;
+                stay(Arc::new(lab), &mut sandbox).await
+            })?;
+            Ok(ExitCode::SUCCESS)
+        }
+        LabCommand::Exec { host, command } => {
+            let status = attach::find().and_then(|lab| lab.run(&host, &command));
+            let code = status.into_diagnostic()?.code();
+            Ok(code
+                .and_then(|code| u8::try_from(code).ok())
+                .unwrap_or(NOT_JUDGED)
+                .into())
+        }
+        LabCommand::Down => {
+            attach::find().and_then(|lab| lab.end()).into_diagnostic()?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Starts a lab with the world of the story.
+pub(crate) async fn start(api: ApiKind, proxy: Option<ProxyUnderTest>, dir: &Path) -> Result<Lab> {
+    let options = LabOptions {
+        world: World::story(),
+        api,
+        proxy,
+        dir: std::path::absolute(dir).into_diagnostic()?,
+        timing: Timing::default(),
+    };
+    Lab::start(options).await.into_diagnostic()
+}
+
+/// Keeps a lab up until interrupted, and prints how to enter it.
+pub(crate) async fn stay(lab: Arc<Lab>, sandbox: &mut Sandbox) -> Result<()> {
+    let _announcement =
+        attach::announce(sandbox, lab.hosts(), lab.api().kubeconfig()).into_diagnostic()?;
+    println!("the lab is up; interrupt to end it, or run: onehop lab down\n");
+    let world = lab.world();
+    for node in &world.nodes {
+        let pods = world.pods.iter().filter(|pod| pod.node == node.name);
+        let pods: Vec<_> = pods.map(|pod| pod.name.as_str()).collect();
+        println!(
+            "  node    {:16} {:24} pods {}",
+            node.name,
+            node.address,
+            pods.join(" ")
+        );
+    }
+    for client in &world.clients {
+        println!("  client  {:16} {}", client.name, client.address);
+    }
+    println!("\nrun a command on any host, in another terminal:\n");
+    println!("  onehop lab exec vm1 -- nft list ruleset");
+    println!(
+        "  onehop lab exec client-public -- ping -c 1 {}",
+        world.nodes[0].address.v4
+    );
+    if let Some(door) = sandbox.door.take() {
+        let text = lab.api().open_door(door).into_diagnostic()?;
+        let path = lab.dir().join("kubeconfig");
+        fs::write(&path, text)
+            .into_diagnostic()
+            .wrap_err_with(|| format!("failed to write {}", path.display()))?;
+        println!(
+            "\nand reach its API from there:\n\n  export KUBECONFIG={}",
+            path.display()
+        );
+    }
+    let mut terminated = signal(SignalKind::terminate()).into_diagnostic()?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted.into_diagnostic()?,
+        _ = terminated.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! Live progress of a run: a bar on a terminal, plain lines elsewhere.
+
+use std::time::Duration;
+
+use console::style;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use onehop_harness::run::{CaseResult, Verdict};
+
+/// The progress of one proxy's cases.
+pub(crate) struct CaseProgress {
+    bar: Option<ProgressBar>,
+}
+
+impl CaseProgress {
+    /// Progress over this many cases.
+    pub(crate) fn start(title: &str, cases: usize) -> Self {
+        let bar = console::user_attended_stderr().then(|| {
+            let bar =
+                ProgressBar::with_draw_target(Some(cases as u64), ProgressDrawTarget::stderr());
+            let style =
+                ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {elapsed} {msg}");
+            bar.set_style(style.expect("a valid template"));
+            bar.set_prefix(title.to_owned());
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        if bar.is_none() {
+            println!("{title}: {cases} cases");
+        }
+        Self { bar }
+    }
+
+    /// Tells that a case is done.
+    pub(crate) fn finished(&self, result: &CaseResult) {
+        let line = line(result);
+        match &self.bar {
+            None => println!("{line}"),
+            Some(bar) => {
+                if result.verdict != Verdict::Pass {
+                    bar.println(line);
+                }
+                bar.set_message(result.id.clone());
+                bar.inc(1);
+            }
+        }
+    }
+
+    /// Ends the progress.
+    pub(crate) fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn line(result: &CaseResult) -> String {
+    let verdict = match result.verdict {
+        Verdict::Pass => style("PASS ").green(),
+        Verdict::Fail => style("FAIL ").red(),
+        Verdict::Skip => style("SKIP ").yellow(),
+        Verdict::Error => style("ERROR").magenta(),
+    };
+    let reason = result
+        .reason
+        .as_ref()
+        .map(|reason| format!(": {reason}"))
+        .unwrap_or_default();
+    format!("{verdict} {} ({:.2} s){reason}", result.id, result.seconds)
+}

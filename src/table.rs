@@ -1,0 +1,121 @@
+//! The table at the end of a run.
+
+use std::collections::BTreeMap;
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{Cell, Color, ContentArrangement, Table};
+use onehop_harness::run::{CaseResult, ProxyResults, Results, Summary, Verdict};
+
+/// Prints, for each proxy, a row for each subject, and every wrong row in full.
+pub(crate) fn print(results: &Results) {
+    for proxy in &results.results {
+        let version = proxy
+            .proxy
+            .version
+            .as_deref()
+            .unwrap_or("of unknown version");
+        println!("\n{} {version}", proxy.proxy.name);
+        if let Some(error) = &proxy.error {
+            println!("nothing could be judged: {error}");
+            continue;
+        }
+        println!("{}", subjects(proxy));
+        if let Some(wrong) = wrong(proxy) {
+            println!("{wrong}");
+        }
+        for case in proxy
+            .cases
+            .iter()
+            .filter(|case| case.verdict != Verdict::Pass)
+        {
+            let reason = case.reason.as_deref().unwrap_or("no reason");
+            println!("{:?}  {}  {reason}", case.verdict, case.id);
+            if let Some(evidence) = &case.evidence {
+                println!("      evidence: {}", evidence.display());
+            }
+        }
+    }
+    let Summary {
+        passed,
+        failed,
+        skipped,
+        errors,
+    } = results.summary;
+    println!(
+        "{passed} passed, {failed} failed, {skipped} skipped, {errors} errors in {:.1} s",
+        results.run.seconds
+    );
+}
+
+fn new_table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED);
+    table
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(header.to_vec());
+    table
+}
+
+/// A row for each subject: the part of the ids before the last `/`.
+fn subjects(proxy: &ProxyResults) -> Table {
+    let mut subjects: BTreeMap<&str, Vec<&CaseResult>> = BTreeMap::new();
+    for case in &proxy.cases {
+        let subject = case
+            .id
+            .rsplit_once('/')
+            .map_or(case.id.as_str(), |(subject, _)| subject);
+        subjects.entry(subject).or_default().push(case);
+    }
+    let mut table = new_table(&[
+        "subject",
+        "cases",
+        "passed",
+        "connections",
+        "converged in",
+        "verdict",
+    ]);
+    for (subject, cases) in subjects {
+        let summary = Summary::of(cases.iter().copied());
+        let connections: u64 = cases
+            .iter()
+            .flat_map(|c| &c.flows)
+            .map(|row| row.count)
+            .sum();
+        let slowest = cases.iter().map(|c| c.converge_seconds).fold(0.0, f64::max);
+        let (verdict, color) = match summary {
+            Summary { failed: 1.., .. } => ("FAIL", Color::Red),
+            Summary { errors: 1.., .. } => ("ERROR", Color::Magenta),
+            Summary { passed: 0, .. } => ("SKIP", Color::Yellow),
+            _ => ("PASS", Color::Green),
+        };
+        table.add_row([
+            Cell::new(subject),
+            Cell::new(cases.len()),
+            Cell::new(summary.passed),
+            Cell::new(connections),
+            Cell::new(format!("≤ {slowest:.2} s")),
+            Cell::new(verdict).fg(color),
+        ]);
+    }
+    table
+}
+
+/// What was seen beside what was expected, for every row that is wrong.
+fn wrong(proxy: &ProxyResults) -> Option<Table> {
+    let mut table = new_table(&["case", "flow", "WRONG", "EXPECTED"]);
+    for case in &proxy.cases {
+        for row in case.flows.iter().filter(|row| !row.passed()) {
+            let family = row
+                .family
+                .map(|family| format!(" {family}"))
+                .unwrap_or_default();
+            table.add_row([
+                format!("{}\n{}", case.id, row.check),
+                format!("{} ->\n{}{family}", row.from, row.to),
+                format!("{}\n{}", row.got, row.wrong.join("\n")),
+                row.expected.clone(),
+            ]);
+        }
+    }
+    (table.row_count() > 0).then_some(table)
+}

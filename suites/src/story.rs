@@ -1,0 +1,98 @@
+//! The words that the cases share: the story of three nodes with one, no and two pods.
+
+use onehop_harness::case::{Entry, Expectation, Hops, Place, Question, Reach, Source, Target};
+use onehop_harness::case::{external, node, pod};
+use onehop_harness::world::{CLIENT_PRIVATE, CLIENT_PUBLIC};
+
+/// The nodes.
+pub(crate) const NODES: [&str; 3] = ["vm1", "vm2", "vm3"];
+/// The backends: `web-0` on vm1, none on vm2, `web-1` and `web-2` on vm3.
+pub(crate) const STORY: [&str; 3] = ["web-0", "web-1", "web-2"];
+/// A pod on vm2, for when one moves there.
+pub(crate) const ON_VM2: &str = "web-3";
+
+/// The backends of the story on this node.
+pub(crate) fn on(node: &str) -> &'static [&'static str] {
+    match node {
+        "vm1" => &STORY[..1],
+        "vm3" => &STORY[1..],
+        _ => &[],
+    }
+}
+
+/// The outside client with a private address.
+pub(crate) fn private() -> Place {
+    external(CLIENT_PRIVATE)
+}
+
+/// The outside client with a public address.
+pub(crate) fn public() -> Place {
+    external(CLIENT_PUBLIC)
+}
+
+/// The client pod on this node.
+pub(crate) fn client_on(node: &str) -> Place {
+    pod(&format!("client-{node}"))
+}
+
+/// The node itself as a client.
+pub(crate) fn host(name: &str) -> Place {
+    node(name)
+}
+
+/// The node port on this node.
+pub(crate) fn node_port(node: &str) -> Target {
+    Target::NodePort(node.to_owned())
+}
+
+/// Traffic from outside under Cluster: any of these pods, the source lost to the entry node, one
+/// hop more to a pod elsewhere.
+pub(crate) fn spread_by(node: &str, pods: &[&str]) -> Reach {
+    Reach::pods(
+        pods,
+        Source::EntryNode,
+        Hops::OneIfRemote,
+        Entry::Node(node.to_owned()),
+    )
+}
+
+/// Traffic that stays on its node: these pods, the source kept, no extra hop.
+pub(crate) fn kept_on(node: &str, pods: &[&str]) -> Reach {
+    Reach::pods(
+        pods,
+        Source::Preserved,
+        Hops::Direct,
+        Entry::Node(node.to_owned()),
+    )
+}
+
+/// Traffic of a pod that its own node sends to any of these pods, the source kept. No hop is
+/// extra: the direct way crosses the same node.
+pub(crate) fn from_pod_on(node: &str, pods: &[&str]) -> Reach {
+    kept_on(node, pods)
+}
+
+/// Traffic of a node's own processes, which have an address of the node in any case.
+pub(crate) fn from_node(node: &str, pods: &[&str]) -> Reach {
+    Reach::pods(
+        pods,
+        Source::EntryNode,
+        Hops::Direct,
+        Entry::Node(node.to_owned()),
+    )
+}
+
+/// A flow that must be answered.
+pub(crate) fn reaches(from: &Place, to: Target, reach: Reach) -> Question {
+    from.calls(to, reach.into())
+}
+
+/// A flow that must be dropped.
+pub(crate) fn dropped(from: &Place, to: Target) -> Question {
+    from.calls(to, Expectation::Dropped)
+}
+
+/// A flow that must be refused.
+pub(crate) fn refused(from: &Place, to: Target) -> Question {
+    from.calls(to, Expectation::Refused)
+}
