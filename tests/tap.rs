@@ -490,7 +490,7 @@ fn own_call(lab: &Lab, family: Family) -> Result<(), Failed> {
         socket.connect_timeout(&remote.into(), PATIENCE)?;
         let journey = lab
             .taps
-            .journey_of(Call::new("vm1", local, remote), sequence)?;
+            .journey_of(&Call::new("vm1", local, remote), sequence)?;
         lab.show(&journey);
         let request = [
             ("vm1", "eth0", "out", 64),

@@ -160,7 +160,7 @@ impl Taps {
         let mut shared = self.lock();
         shared.settle()?;
         match shared.find(&call)? {
-            Some(sequence) => shared.journey(call, sequence),
+            Some(sequence) => shared.journey(&call, sequence),
             None => Err(shared.not_seen(&call)),
         }
     }
@@ -170,7 +170,7 @@ impl Taps {
     ///
     /// # Errors
     /// When packets were lost at the time, or when no such call was seen.
-    pub fn journey_of(&self, call: Call, sequence: u32) -> Result<Journey, TapError> {
+    pub fn journey_of(&self, call: &Call, sequence: u32) -> Result<Journey, TapError> {
         let mut shared = self.lock();
         shared.settle()?;
         shared.journey(call, sequence)
@@ -188,7 +188,7 @@ impl Taps {
     ) -> Result<Vec<Option<Journey>>, TapError> {
         let mut shared = self.lock();
         shared.settle()?;
-        let journey = |(call, sequence)| match shared.journey(call, sequence) {
+        let journey = |(call, sequence)| match shared.journey(&call, sequence) {
             Err(TapError::NotSeen { .. }) => Ok(None),
             journey => journey.map(Some),
         };
@@ -432,11 +432,11 @@ impl Shared {
         })
     }
 
-    fn journey(&self, call: Call, sequence: u32) -> Result<Journey, TapError> {
+    fn journey(&self, call: &Call, sequence: u32) -> Result<Journey, TapError> {
         let records = self.store.of_sequence(sequence);
         let sightings = records.map(|record| self.sighting(record)).collect();
         let Some(journey) = Journey::assemble(call.clone(), sightings) else {
-            return Err(self.not_seen(&call));
+            return Err(self.not_seen(call));
         };
         match self.lost_during(&journey) {
             0 => Ok(journey),

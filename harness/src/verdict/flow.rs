@@ -101,10 +101,6 @@ impl Asked {
 /// `port` is the port that the case's backends listen on: an answer from any other port came
 /// through some other case's Service. `judged` is the number of distributions that share the
 /// false-alarm rate of the case.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "a verdict needs all that was seen and expected"
-)]
 pub fn judge(
     flow: &FlowCheck,
     family: Family,
