@@ -108,8 +108,7 @@ fn settle_identity(resource: &Resource, namespace: &str, value: &mut Value) -> R
     settle_namespace(resource, namespace, value)?;
     let metadata = metadata(value);
     if metadata.get("resourceVersion").is_some() {
-        return Err(Status::internal(
-            "resourceVersion should not be set on objects to be created",
+        return Err(Status::unclassified("resourceVersion should not be set on objects to be created",
         ));
     }
     for field in [
@@ -162,13 +161,7 @@ fn admit_to_namespace(
         return Err(Status::not_found(namespaces, namespace));
     };
     if found.value["metadata"]["deletionTimestamp"].is_string() {
-        return Err(Status::forbidden(
-            resource,
-            name,
-            &format!(
-                "unable to create new content in namespace {namespace} because it is being terminated"
-            ),
-        ));
+        return Err(Status::namespace_terminating(resource, name, namespace));
     }
     Ok(())
 }
@@ -181,7 +174,11 @@ fn reset_status(kind: Kind, value: &mut Value) {
             value["spec"] = json!({"finalizers": ["kubernetes"]});
             Some(json!({"phase": "Active"}))
         }
-        Kind::ServiceCidr => Some(json!({})),
+        // Upstream's controller says so a moment later.
+        Kind::ServiceCidr => Some(json!({"conditions": [{
+            "type": "Ready", "status": "True", "reason": "", "message": "Kubernetes default Service CIDR is ready",
+            "lastTransitionTime": identity::now(),
+        }]})),
         _ => None,
     };
     if let Some(status) = status {
@@ -331,7 +328,9 @@ fn keep_identity(
             resource,
             &key.1,
             &format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                "StorageError: invalid object, Code: 4, Key: /registry/{}/{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                storage_prefix(resource.kind, resource.plural),
+                if key.0.is_empty() { key.1.clone() } else { format!("{}/{}", key.0, key.1) },
                 text(old, "uid")
             ),
         ));
@@ -345,7 +344,7 @@ fn keep_identity(
             );
             return Err(Status::invalid(
                 resource.group,
-                resource.kind_name,
+                resource.plural,
                 &key.1,
                 &[error],
             ));
@@ -353,17 +352,7 @@ fn keep_identity(
         "" => {}
         version if version == text(old, "resourceVersion") => {}
         version if version.parse::<u64>().is_err() => {
-            let error = FieldError::invalid(
-                "metadata.resourceVersion",
-                version,
-                format!("strconv.ParseUint: parsing \"{version}\": invalid syntax"),
-            );
-            return Err(Status::invalid(
-                resource.group,
-                resource.kind_name,
-                &key.1,
-                &[error],
-            ));
+            return Err(Status::unclassified(format!("strconv.ParseUint: parsing \"{version}\": invalid syntax")));
         }
         _ => return Err(Status::modified(resource, &key.1)),
     }
@@ -388,6 +377,15 @@ fn keep_identity(
     Ok(())
 }
 
+/// Where upstream keeps a kind in etcd; some names are older than the resource's.
+fn storage_prefix(kind: Kind, plural: &'static str) -> &'static str {
+    match kind {
+        Kind::Node => "minions",
+        Kind::Service => "services/specs",
+        _ => plural,
+    }
+}
+
 /// A write to `/status` may also change labels and annotations, as upstream's strategies allow.
 fn keep_all_but_status(value: &mut Value, old: &Value) {
     let mut kept = old.clone();
@@ -402,6 +400,10 @@ fn check_status(resource: &Resource, value: &mut Value, old: &Value) -> Result<(
         service::default(&mut service);
         let errors = service::validate_status(&service);
         *value = serde_json::to_value(&service).map_err(Status::internal)?;
+        codec::drop_empty(resource.kind, value);
+        if value["status"]["loadBalancer"].is_null() {
+            value["status"]["loadBalancer"] = json!({});
+        }
         errors
     } else {
         validate::default(resource.kind, value);
@@ -409,10 +411,6 @@ fn check_status(resource: &Resource, value: &mut Value, old: &Value) -> Result<(
         errors.extend(validate::validate(resource.kind, value, Some(old)));
         errors
     };
-    codec::drop_empty(resource.kind, value);
-    if resource.kind == Kind::Service && value["status"].is_null() {
-        value["status"] = json!({"loadBalancer": {}});
-    }
     refuse(resource, value, &errors)
 }
 
@@ -566,25 +564,18 @@ fn check_preconditions(
     old: &Value,
     preconditions: &Preconditions,
 ) -> Result<(), Status> {
-    for (wanted, field, words) in [
-        (&preconditions.uid, "uid", "UID"),
-        (
-            &preconditions.resource_version,
-            "resourceVersion",
-            "ResourceVersion",
-        ),
+    for (wanted, field, words, what_happened) in [
+        (&preconditions.uid, "uid", "UID", "deleted and then recreated"),
+        (&preconditions.resource_version, "resourceVersion", "ResourceVersion", "modified"),
     ] {
         if let Some(wanted) = wanted
             && wanted != text(old, field)
         {
-            return Err(Status::conflict(
-                resource,
-                &key.1,
-                &format!(
-                    "Precondition failed: {words} in precondition: {wanted}, {words} in object meta: {}",
-                    text(old, field)
-                ),
-            ));
+            let why = format!(
+                "the {words} in the precondition ({wanted}) does not match the {words} in record ({}). The object might have been {what_happened}",
+                text(old, field)
+            );
+            return Err(Status::precondition(resource, &key.1, &why));
         }
     }
     Ok(())

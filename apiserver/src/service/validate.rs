@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{Family, SpecExt};
 use crate::field::FieldError;
@@ -333,9 +333,14 @@ fn ports_together(spec: &ServiceSpec) -> Vec<FieldError> {
     let mut ports = BTreeSet::new();
     for (index, port) in spec.port_list().iter().enumerate() {
         if !ports.insert((&port.protocol, port.port)) {
-            errors.push(FieldError::duplicate(
+            // Upstream shows its internal type, with the two fields that were compared.
+            errors.push(FieldError::duplicate_text(
                 format!("spec.ports[{index}]"),
-                json!({"port": port.port, "protocol": port.protocol}),
+                format!(
+                    r#"{{"Name":"","Protocol":{},"AppProtocol":null,"Port":{},"TargetPort":0,"NodePort":0}}"#,
+                    Value::from(port.protocol.clone()),
+                    port.port
+                ),
             ));
         }
     }
@@ -442,7 +447,7 @@ fn traffic_policies(spec: &ServiceSpec) -> Vec<FieldError> {
         errors.push(FieldError::not_supported(
             "spec.trafficDistribution",
             distribution,
-            &["PreferClose", "PreferSameNode", "PreferSameZone"],
+            &["PreferClose", "PreferSameZone", "PreferSameNode"],
         ));
     }
     errors

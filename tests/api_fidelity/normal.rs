@@ -1,0 +1,71 @@
+//! Answers in a form that two servers can agree on.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+use serde_json::{Map, Value};
+
+use super::backend::Reply;
+
+/// Identities, long numbers such as resource versions, and allocated addresses, inside of sentences.
+static MASKED: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
+    [
+        (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<uid>"),
+        (r"\b[0-9]{6,}\b", "<number>"),
+        (r"row-[0-9]+", "<namespace>"),
+        (r"\b10\.96\.[0-9]+\.[0-9]+\b", "<v4>"),
+        (r"\bfd00:10:96::[0-9a-f]+\b", "<v6>"),
+    ]
+    .into_iter()
+    .filter_map(|(pattern, mask)| Some((Regex::new(pattern).ok()?, mask)))
+    .collect()
+});
+
+/// The code and the masked body.
+pub(crate) fn form(reply: &Reply) -> String {
+    let documents: Vec<String> = reply
+        .documents()
+        .into_iter()
+        .map(|mut document| {
+            mask("", &mut document);
+            serde_json::to_string_pretty(&document).unwrap_or_default()
+        })
+        .collect();
+    format!("{}\n{}", reply.code, documents.join("\n"))
+}
+
+fn mask(key: &str, value: &mut Value) {
+    match value {
+        Value::Object(map) => mask_object(map),
+        Value::Array(list) => list.iter_mut().for_each(|value| mask(key, value)),
+        Value::String(text) => {
+            for (pattern, mask) in MASKED.iter() {
+                if let std::borrow::Cow::Owned(masked) = pattern.replace_all(text, *mask) {
+                    *text = masked;
+                }
+            }
+        }
+        Value::Number(number) => {
+            let allocated = matches!(key, "nodePort" | "healthCheckNodePort");
+            if allocated && number.as_u64().is_some_and(|number| number != 0) {
+                *value = "<port>".into();
+            }
+        }
+        _ => {}
+    }
+}
+
+fn mask_object(map: &mut Map<String, Value>) {
+    // The embedded server keeps no managed fields, which its documentation says.
+    map.remove("managedFields");
+    let generated = map.contains_key("generateName");
+    for (key, value) in map {
+        match key.as_str() {
+            "uid" | "resourceVersion" | "creationTimestamp" | "deletionTimestamp" | "lastTransitionTime" if value.is_string() => {
+                *value = format!("<{key}>").into();
+            }
+            "name" if generated => *value = "<generated>".into(),
+            _ => mask(key, value),
+        }
+    }
+}
