@@ -31,12 +31,27 @@ fn service(name: &str) -> Result<Service, serde_json::Error> {
 #[tokio::test]
 async fn the_typed_client_reads_and_writes() -> Outcome {
     let services: Api<Service> = Api::default_namespaced(client().await?);
-    let made = services.create(&PostParams::default(), &service("web")?).await?;
-    let taken = services.create(&PostParams::default(), &service("web")?).await;
-    assert!(matches!(&taken, Err(kube::Error::Api(status)) if status.is_already_exists()), "{taken:?}");
-    let replaced = services.replace("web", &PostParams::default(), &made).await?;
-    assert_eq!(replaced.resource_version(), made.resource_version(), "nothing changed");
-    let listed = services.list(&ListParams::default().fields("metadata.name=web")).await?;
+    let made = services
+        .create(&PostParams::default(), &service("web")?)
+        .await?;
+    let taken = services
+        .create(&PostParams::default(), &service("web")?)
+        .await;
+    assert!(
+        matches!(&taken, Err(kube::Error::Api(status)) if status.is_already_exists()),
+        "{taken:?}"
+    );
+    let replaced = services
+        .replace("web", &PostParams::default(), &made)
+        .await?;
+    assert_eq!(
+        replaced.resource_version(),
+        made.resource_version(),
+        "nothing changed"
+    );
+    let listed = services
+        .list(&ListParams::default().fields("metadata.name=web"))
+        .await?;
     assert_eq!(listed.items.len(), 1);
     services.delete("web", &DeleteParams::default()).await?;
     assert!(services.get_opt("web").await?.is_none());
@@ -49,13 +64,25 @@ async fn all_kinds_of_patch_are_taken() -> Outcome {
     let params = PatchParams::apply("test");
     let applied = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
         "spec": {"type": "NodePort", "externalTrafficPolicy": "Local", "ports": [{"port": 80}]}});
-    services.patch("web", &params, &Patch::Apply(&applied)).await?;
+    services
+        .patch("web", &params, &Patch::Apply(&applied))
+        .await?;
     let strategic = json!({"spec": {"ports": [{"port": 80, "targetPort": 81}]}});
-    services.patch("web", &PatchParams::default(), &Patch::Strategic(&strategic)).await?;
+    services
+        .patch(
+            "web",
+            &PatchParams::default(),
+            &Patch::Strategic(&strategic),
+        )
+        .await?;
     let merge = json!({"metadata": {"labels": {"a": "b"}}});
-    services.patch("web", &PatchParams::default(), &Patch::Merge(&merge)).await?;
+    services
+        .patch("web", &PatchParams::default(), &Patch::Merge(&merge))
+        .await?;
     let status = json!({"status": {"loadBalancer": {}}});
-    services.patch_status("web", &PatchParams::default(), &Patch::Merge(&status)).await?;
+    services
+        .patch_status("web", &PatchParams::default(), &Patch::Merge(&status))
+        .await?;
     let service = services.get("web").await?;
     assert_eq!(service.labels().get("a").map(String::as_str), Some("b"));
     let spec = service.spec.ok_or("no spec")?;
@@ -81,12 +108,18 @@ async fn watches(config: watcher::Config) -> Outcome {
     let events = watch(maps.clone(), config).default_backoff();
     pin_mut!(events);
     assert!(matches!(next(&mut events).await?, Event::Init));
-    assert!(matches!(next(&mut events).await?, Event::InitApply(found) if found.name_any() == "first"));
+    assert!(
+        matches!(next(&mut events).await?, Event::InitApply(found) if found.name_any() == "first")
+    );
     assert!(matches!(next(&mut events).await?, Event::InitDone));
     maps.create(&PostParams::default(), &map("second")?).await?;
-    assert!(matches!(next(&mut events).await?, Event::Apply(found) if found.name_any() == "second"));
+    assert!(
+        matches!(next(&mut events).await?, Event::Apply(found) if found.name_any() == "second")
+    );
     maps.delete("first", &DeleteParams::default()).await?;
-    assert!(matches!(next(&mut events).await?, Event::Delete(found) if found.name_any() == "first"));
+    assert!(
+        matches!(next(&mut events).await?, Event::Delete(found) if found.name_any() == "first")
+    );
     Ok(())
 }
 
@@ -104,7 +137,10 @@ async fn a_server_that_is_dropped_ends_its_watches() -> Outcome {
     let served = tokio::spawn(ApiServer::new(Config::default())?.serve(listener));
     let client = Client::try_from(kube::Config::new(uri))?;
     let maps: Api<ConfigMap> = Api::default_namespaced(client);
-    let stream = maps.watch(&kube::api::WatchParams::default(), "0").await?.boxed();
+    let stream = maps
+        .watch(&kube::api::WatchParams::default(), "0")
+        .await?
+        .boxed();
     served.abort();
     let ended = tokio::time::timeout(Duration::from_secs(5), stream.collect::<Vec<_>>()).await;
     assert!(ended.is_ok(), "the watch outlived its server");

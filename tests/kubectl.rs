@@ -32,7 +32,10 @@ fn main() -> ExitCode {
         ("applies_on_the_server", applies_on_the_server),
         ("creates_by_flags", creates_by_flags),
         ("patches_in_three_ways", patches_in_three_ways),
-        ("waits_for_a_field_and_for_deletion", waits_for_a_field_and_for_deletion),
+        (
+            "waits_for_a_field_and_for_deletion",
+            waits_for_a_field_and_for_deletion,
+        ),
         ("watches", watches),
         ("refuses_unknown_fields", refuses_unknown_fields),
         ("shows_wide_tables", shows_wide_tables),
@@ -47,7 +50,9 @@ fn main() -> ExitCode {
             }
             Err(reason) => {
                 let failure = Failed::from(reason.clone());
-                Trial::test(name, move || Err(failure)).with_kind(reason.clone()).with_ignored_flag(true)
+                Trial::test(name, move || Err(failure))
+                    .with_kind(reason.clone())
+                    .with_ignored_flag(true)
             }
         })
         .collect();
@@ -55,10 +60,19 @@ fn main() -> ExitCode {
 }
 
 fn find() -> Result<PathBuf, String> {
-    let tool = ToolRef { tool: Tool::ControlPlane, version: Version::DEFAULT };
-    let beside = locate(tool, None).map(|located| located.path.join("kubectl")).ok();
+    let tool = ToolRef {
+        tool: Tool::ControlPlane,
+        version: Version::DEFAULT,
+    };
+    let beside = locate(tool, None)
+        .map(|located| located.path.join("kubectl"))
+        .ok();
     let on_path = std::env::var_os("PATH")
-        .map(|path| std::env::split_paths(&path).map(|folder| folder.join("kubectl")).collect::<Vec<_>>())
+        .map(|path| {
+            std::env::split_paths(&path)
+                .map(|folder| folder.join("kubectl"))
+                .collect::<Vec<_>>()
+        })
         .unwrap_or_default();
     beside
         .into_iter()
@@ -77,11 +91,19 @@ struct Lab {
 
 impl Lab {
     fn start(kubectl: PathBuf) -> Result<Self, Failed> {
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()?;
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))?;
         let url = format!("http://{}", listener.local_addr()?);
         runtime.spawn(ApiServer::new(Config::default())?.serve(listener));
-        Ok(Self { kubectl, url, home: tempfile::tempdir()?, _runtime: Arc::new(runtime) })
+        Ok(Self {
+            kubectl,
+            url,
+            home: tempfile::tempdir()?,
+            _runtime: Arc::new(runtime),
+        })
     }
 
     fn output(&self, arguments: &str, input: &str) -> Result<Output, Failed> {
@@ -109,7 +131,11 @@ impl Lab {
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
-        Err(format!("kubectl {arguments}: {}", String::from_utf8_lossy(&output.stderr)).into())
+        Err(format!(
+            "kubectl {arguments}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        )
+        .into())
     }
 
     fn expect(&self, arguments: &str, input: &str, parts: &[&str]) -> Result<(), Failed> {
@@ -124,18 +150,41 @@ impl Lab {
 fn applies_and_shows_a_service(lab: &Lab) -> Result<(), Failed> {
     lab.expect("apply -f -", SERVICE, &["service/web created"])?;
     lab.expect("apply -f -", SERVICE, &["service/web unchanged"])?;
-    lab.expect("get svc web -o yaml", "", &["healthCheckNodePort: 3", "clusterIP: 10.96.", "ipFamilyPolicy: SingleStack"])?;
-    lab.expect("get svc web -o wide", "", &["CLUSTER-IP", "SELECTOR", "LoadBalancer", "<pending>", "app=web"])?;
+    lab.expect(
+        "get svc web -o yaml",
+        "",
+        &[
+            "healthCheckNodePort: 3",
+            "clusterIP: 10.96.",
+            "ipFamilyPolicy: SingleStack",
+        ],
+    )?;
+    lab.expect(
+        "get svc web -o wide",
+        "",
+        &[
+            "CLUSTER-IP",
+            "SELECTOR",
+            "LoadBalancer",
+            "<pending>",
+            "app=web",
+        ],
+    )?;
     lab.expect("get svc -l app=web -o name", "", &["service/web"])?;
     lab.expect("delete svc web", "", &["deleted"])
 }
 
 fn applies_a_change(lab: &Lab) -> Result<(), Failed> {
     lab.run("apply -f -", SERVICE)?;
-    let changed = SERVICE.replace("Local", "Cluster").replace("port: 80,", "port: 81,");
+    let changed = SERVICE
+        .replace("Local", "Cluster")
+        .replace("port: 80,", "port: 81,");
     lab.expect("apply -f -", &changed, &["service/web configured"])?;
     let printed = lab.run("get svc web -o yaml", "")?;
-    if printed.contains("healthCheckNodePort") || !printed.contains("port: 81") || printed.contains("port: 80\n") {
+    if printed.contains("healthCheckNodePort")
+        || !printed.contains("port: 81")
+        || printed.contains("port: 80\n")
+    {
         return Err(format!("the change is not there:\n{printed}").into());
     }
     Ok(())
@@ -143,15 +192,31 @@ fn applies_a_change(lab: &Lab) -> Result<(), Failed> {
 
 fn applies_on_the_server(lab: &Lab) -> Result<(), Failed> {
     lab.expect("apply --server-side -f -", SERVICE, &["serverside-applied"])?;
-    lab.expect("apply --server-side -f -", &SERVICE.replace("80,", "82,"), &["serverside-applied"])?;
+    lab.expect(
+        "apply --server-side -f -",
+        &SERVICE.replace("80,", "82,"),
+        &["serverside-applied"],
+    )?;
     lab.expect("get svc web -o jsonpath={.spec.ports[*].port}", "", &["82"])
 }
 
 fn creates_by_flags(lab: &Lab) -> Result<(), Failed> {
     lab.expect("create namespace shop", "", &["namespace/shop created"])?;
-    lab.expect("create configmap settings -n shop --from-literal=a=b", "", &["configmap/settings created"])?;
-    lab.expect("create service nodeport np --tcp=80:8080", "", &["service/np created"])?;
-    lab.expect("get svc np -o jsonpath={.spec.type}:{.spec.ports[0].targetPort}", "", &["NodePort:8080"])?;
+    lab.expect(
+        "create configmap settings -n shop --from-literal=a=b",
+        "",
+        &["configmap/settings created"],
+    )?;
+    lab.expect(
+        "create service nodeport np --tcp=80:8080",
+        "",
+        &["service/np created"],
+    )?;
+    lab.expect(
+        "get svc np -o jsonpath={.spec.type}:{.spec.ports[0].targetPort}",
+        "",
+        &["NodePort:8080"],
+    )?;
     lab.expect("delete namespace shop", "", &["deleted"])?;
     lab.expect("get configmaps -A -o name", "", &[])
 }
@@ -159,34 +224,73 @@ fn creates_by_flags(lab: &Lab) -> Result<(), Failed> {
 fn patches_in_three_ways(lab: &Lab) -> Result<(), Failed> {
     lab.run("apply -f -", SERVICE)?;
     for (kind, patch, port) in [
-        ("strategic", r#"{"spec":{"ports":[{"port":80,"targetPort":1}]}}"#, "1"),
-        ("merge", r#"{"spec":{"ports":[{"port":80,"targetPort":2}]}}"#, "2"),
-        ("json", r#"[{"op":"replace","path":"/spec/ports/0/targetPort","value":3}]"#, "3"),
+        (
+            "strategic",
+            r#"{"spec":{"ports":[{"port":80,"targetPort":1}]}}"#,
+            "1",
+        ),
+        (
+            "merge",
+            r#"{"spec":{"ports":[{"port":80,"targetPort":2}]}}"#,
+            "2",
+        ),
+        (
+            "json",
+            r#"[{"op":"replace","path":"/spec/ports/0/targetPort","value":3}]"#,
+            "3",
+        ),
     ] {
-        lab.expect(&format!("patch svc web --type={kind} -p {patch}"), "", &["patched"])?;
-        lab.expect("get svc web -o jsonpath={.spec.ports[*].targetPort}", "", &[port])?;
+        lab.expect(
+            &format!("patch svc web --type={kind} -p {patch}"),
+            "",
+            &["patched"],
+        )?;
+        lab.expect(
+            "get svc web -o jsonpath={.spec.ports[*].targetPort}",
+            "",
+            &[port],
+        )?;
     }
     Ok(())
 }
 
 fn waits_for_a_field_and_for_deletion(lab: &Lab) -> Result<(), Failed> {
     lab.run("apply -f -", SERVICE)?;
-    lab.expect("wait --for=jsonpath={.spec.type}=LoadBalancer svc/web --timeout=10s", "", &["condition met"])?;
+    lab.expect(
+        "wait --for=jsonpath={.spec.type}=LoadBalancer svc/web --timeout=10s",
+        "",
+        &["condition met"],
+    )?;
     let waiting = Command::new(&lab.kubectl)
-        .args(["--server", &lab.url, "wait", "--for=delete", "svc/web", "--timeout=15s"])
+        .args([
+            "--server",
+            &lab.url,
+            "wait",
+            "--for=delete",
+            "svc/web",
+            "--timeout=15s",
+        ])
         .env("HOME", lab.home.path())
         .stdout(Stdio::piped())
         .spawn()?;
     lab.run("delete svc web --wait=false", "")?;
     let output = waiting.wait_with_output()?;
-    if output.status.success() { Ok(()) } else { Err("kubectl wait did not see the deletion".into()) }
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err("kubectl wait did not see the deletion".into())
+    }
 }
 
 fn watches(lab: &Lab) -> Result<(), Failed> {
     lab.run("apply -f -", SERVICE)?;
     let output = lab.output("get svc -w --output-watch-events --request-timeout=3s", "")?;
     let printed = String::from_utf8_lossy(&output.stdout);
-    if printed.contains("ADDED") && printed.contains("web") { Ok(()) } else { Err(format!("nothing seen:\n{printed}").into()) }
+    if printed.contains("ADDED") && printed.contains("web") {
+        Ok(())
+    } else {
+        Err(format!("nothing seen:\n{printed}").into())
+    }
 }
 
 fn refuses_unknown_fields(lab: &Lab) -> Result<(), Failed> {
@@ -219,8 +323,20 @@ endpoints: [{addresses: [10.0.0.1]}, {addresses: [10.0.0.2]}]
 ports: [{port: 8080}]
 "#;
     lab.run("apply -f -", objects)?;
-    lab.expect("get nodes -o wide", "", &["INTERNAL-IP", "Ready", "192.0.2.1"])?;
-    lab.expect("get pods -o wide", "", &["NOMINATED NODE", "n1", "0/1", "Pending"])?;
-    lab.expect("get endpointslices", "", &["ADDRESSTYPE", "8080", "10.0.0.1,10.0.0.2"])?;
+    lab.expect(
+        "get nodes -o wide",
+        "",
+        &["INTERNAL-IP", "Ready", "192.0.2.1"],
+    )?;
+    lab.expect(
+        "get pods -o wide",
+        "",
+        &["NOMINATED NODE", "n1", "0/1", "Pending"],
+    )?;
+    lab.expect(
+        "get endpointslices",
+        "",
+        &["ADDRESSTYPE", "8080", "10.0.0.1,10.0.0.2"],
+    )?;
     lab.expect("get servicecidrs", "", &["10.96.0.0/16"])
 }

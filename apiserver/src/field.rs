@@ -105,9 +105,10 @@ impl FieldError {
         value: impl Into<Value>,
         supported: &[&str],
     ) -> Self {
-        
-        
-        let listed: Vec<String> = supported.iter().map(|value| format!("\"{value}\"")).collect();
+        let listed: Vec<String> = supported
+            .iter()
+            .map(|value| format!("\"{value}\""))
+            .collect();
         Self::new(
             FieldErrorKind::NotSupported,
             path,

@@ -108,7 +108,8 @@ fn settle_identity(resource: &Resource, namespace: &str, value: &mut Value) -> R
     settle_namespace(resource, namespace, value)?;
     let metadata = metadata(value);
     if metadata.get("resourceVersion").is_some() {
-        return Err(Status::unclassified("resourceVersion should not be set on objects to be created",
+        return Err(Status::unclassified(
+            "resourceVersion should not be set on objects to be created",
         ));
     }
     for field in [
@@ -246,6 +247,7 @@ pub(crate) fn update(
     keep_identity(resource, key, &mut value, &old.value)?;
     let changes = match change.part {
         Part::Status => {
+            default_incoming(resource, &mut value, &old.value)?;
             keep_all_but_status(&mut value, &old.value);
             check_status(resource, &mut value, &old.value)?;
             None
@@ -330,7 +332,11 @@ fn keep_identity(
             &format!(
                 "StorageError: invalid object, Code: 4, Key: /registry/{}/{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
                 storage_prefix(resource.kind, resource.plural),
-                if key.0.is_empty() { key.1.clone() } else { format!("{}/{}", key.0, key.1) },
+                if key.0.is_empty() {
+                    key.1.clone()
+                } else {
+                    format!("{}/{}", key.0, key.1)
+                },
                 text(old, "uid")
             ),
         ));
@@ -352,7 +358,9 @@ fn keep_identity(
         "" => {}
         version if version == text(old, "resourceVersion") => {}
         version if version.parse::<u64>().is_err() => {
-            return Err(Status::unclassified(format!("strconv.ParseUint: parsing \"{version}\": invalid syntax")));
+            return Err(Status::unclassified(format!(
+                "strconv.ParseUint: parsing \"{version}\": invalid syntax"
+            )));
         }
         _ => return Err(Status::modified(resource, &key.1)),
     }
@@ -394,23 +402,34 @@ fn keep_all_but_status(value: &mut Value, old: &Value) {
     *value = kept;
 }
 
-fn check_status(resource: &Resource, value: &mut Value, old: &Value) -> Result<(), Status> {
-    let errors = if resource.kind == Kind::Service {
+/// Defaults see the object as the client sent it: an `ipMode` is filled in only where the client's own `spec` is that of
+/// a load balancer.
+fn default_incoming(resource: &Resource, value: &mut Value, old: &Value) -> Result<(), Status> {
+    if resource.kind == Kind::Service {
         let mut service: Service = codec::typed(value)?;
         service::default(&mut service);
-        let errors = service::validate_status(&service);
         *value = serde_json::to_value(&service).map_err(Status::internal)?;
         codec::drop_empty(resource.kind, value);
+        return Ok(());
+    }
+    validate::default(resource.kind, value);
+    let class = &old["status"]["qosClass"];
+    if resource.kind == Kind::Pod && value["status"].is_object() && !class.is_null() {
+        value["status"]["qosClass"] = class.clone();
+    }
+    Ok(())
+}
+
+fn check_status(resource: &Resource, value: &mut Value, old: &Value) -> Result<(), Status> {
+    let mut errors = validate::meta::validate(resource, value);
+    if resource.kind == Kind::Service {
         if value["status"]["loadBalancer"].is_null() {
             value["status"]["loadBalancer"] = json!({});
         }
-        errors
+        errors.extend(service::validate_status(&codec::typed(value)?));
     } else {
-        validate::default(resource.kind, value);
-        let mut errors = validate::meta::validate(resource, value);
         errors.extend(validate::validate(resource.kind, value, Some(old)));
-        errors
-    };
+    }
     refuse(resource, value, &errors)
 }
 
@@ -498,10 +517,11 @@ pub(crate) fn delete(
         )));
     }
     if !waits {
+        let last = last_state(resource.kind, &old.value);
         if deletion.dry_run {
-            return Ok(Deleted::Gone(old));
+            return Ok(Deleted::Gone(not_stored(last)));
         }
-        return remove(state, resource, key, old.value.clone())
+        return remove(state, resource, key, last)
             .map(Deleted::Gone)
             .ok_or_else(|| Status::not_found(resource, &key.1));
     }
@@ -519,6 +539,18 @@ pub(crate) fn delete(
         marked,
         old.applied.clone(),
     )))
+}
+
+/// A pod is marked even when it goes at once.
+fn last_state(kind: Kind, value: &Value) -> Value {
+    let mut last = value.clone();
+    if kind == Kind::Pod {
+        mark(&mut last, 0);
+        let metadata = metadata(&mut last);
+        metadata.insert("deletionTimestamp".into(), identity::now().into());
+        metadata.insert("deletionGracePeriodSeconds".into(), 0.into());
+    }
+    last
 }
 
 fn mark(value: &mut Value, grace: i64) {
@@ -565,8 +597,18 @@ fn check_preconditions(
     preconditions: &Preconditions,
 ) -> Result<(), Status> {
     for (wanted, field, words, what_happened) in [
-        (&preconditions.uid, "uid", "UID", "deleted and then recreated"),
-        (&preconditions.resource_version, "resourceVersion", "ResourceVersion", "modified"),
+        (
+            &preconditions.uid,
+            "uid",
+            "UID",
+            "deleted and then recreated",
+        ),
+        (
+            &preconditions.resource_version,
+            "resourceVersion",
+            "ResourceVersion",
+            "modified",
+        ),
     ] {
         if let Some(wanted) = wanted
             && wanted != text(old, field)

@@ -98,17 +98,25 @@ impl Status {
         let mut status = Self::forbidden(
             resource,
             name,
-            &format!("unable to create new content in namespace {namespace} because it is being terminated"),
+            &format!(
+                "unable to create new content in namespace {namespace} because it is being terminated"
+            ),
         );
         let cause = json!([{"reason": "NamespaceTerminating",
             "message": format!("namespace {namespace} is being terminated"), "field": "metadata.namespace"}]);
-        status.details.get_or_insert_default().insert("causes".into(), cause);
+        status
+            .details
+            .get_or_insert_default()
+            .insert("causes".into(), cause);
         status
     }
 
     /// 409 for a precondition of a DELETE, which upstream words by kind.
     pub(crate) fn precondition(resource: &Resource, name: &str, why: &str) -> Self {
-        let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", qualified(resource.kind_name, resource.group));
+        let message = format!(
+            "Operation cannot be fulfilled on {} \"{name}\": {why}",
+            qualified(resource.kind_name, resource.group)
+        );
         Self::new(409, "Conflict", message).about(resource.group, resource.kind_name, name)
     }
 
@@ -186,11 +194,13 @@ impl Status {
 
     /// 406.
     pub(crate) fn not_acceptable() -> Self {
-        Self::new(
+        let mut status = Self::new(
             406,
             "NotAcceptable",
-            "only the following media types are accepted: application/json, application/json;as=Table;g=meta.k8s.io;v=v1",
-        )
+            "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf, application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch",
+        );
+        status.details = Some(Map::new());
+        status
     }
 
     /// 415.

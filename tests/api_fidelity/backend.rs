@@ -44,7 +44,11 @@ impl Reply {
     pub(crate) fn reason(&self) -> String {
         let document = self.documents().into_iter().next().unwrap_or_default();
         let is_status = document["kind"] == "Status";
-        document["reason"].as_str().filter(|_| is_status).unwrap_or_default().to_string()
+        document["reason"]
+            .as_str()
+            .filter(|_| is_status)
+            .unwrap_or_default()
+            .to_string()
     }
 }
 
@@ -60,21 +64,42 @@ impl Backend {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let uri = format!("http://{}", listener.local_addr()?).parse()?;
         tokio::spawn(ApiServer::new(Config::default())?.serve(listener));
-        Ok(Self { client: Client::try_from(kube::Config::new(uri))? })
+        Ok(Self {
+            client: Client::try_from(kube::Config::new(uri))?,
+        })
     }
 
     /// Runs a row in a namespace of its own and returns the last answer.
     pub(crate) async fn run(&self, row: &Row, namespace: &str) -> Result<Reply, Error> {
         let create = format!(r#"{{"metadata":{{"name":"{namespace}"}}}}"#);
-        let made = self.exchange(&Step::new("POST", "/api/v1/namespaces", "application/json", &create)).await?;
+        let made = self
+            .exchange(&Step::new(
+                "POST",
+                "/api/v1/namespaces",
+                "application/json",
+                &create,
+            ))
+            .await?;
         if made.code != 201 {
-            return Err(format!("failed to create the namespace: {} {}", made.code, made.text).into());
+            return Err(format!(
+                "failed to create the namespace: {} {}",
+                made.code, made.text
+            )
+            .into());
         }
         let (mut version, mut uid) = (String::new(), String::new());
         let mut last = made;
         for step in &row.steps {
-            let fill = |text: &str| text.replace("$NS", namespace).replace("$RV", &version).replace("$UID", &uid);
-            let step = Step { path: fill(&step.path), body: fill(&step.body), ..step.clone() };
+            let fill = |text: &str| {
+                text.replace("$NS", namespace)
+                    .replace("$RV", &version)
+                    .replace("$UID", &uid)
+            };
+            let step = Step {
+                path: fill(&step.path),
+                body: fill(&step.body),
+                ..step.clone()
+            };
             last = self.exchange(&step).await?;
             let document = last.documents().into_iter().next().unwrap_or_default();
             let field = |name: &str| document["metadata"][name].as_str().map(ToString::to_string);
@@ -97,7 +122,10 @@ impl Backend {
             let response = self.client.send(request).await?;
             let code = response.status().as_u16();
             let bytes = response.into_body().collect().await?.to_bytes();
-            Ok::<_, Error>(Reply { code, text: String::from_utf8_lossy(&bytes).into_owned() })
+            Ok::<_, Error>(Reply {
+                code,
+                text: String::from_utf8_lossy(&bytes).into_owned(),
+            })
         };
         tokio::time::timeout(LIMIT, reply)
             .await
@@ -114,13 +142,21 @@ pub(crate) struct Real {
 impl Real {
     /// Starts it, or says why it cannot be.
     pub(crate) async fn start(dir: &Path) -> Result<Self, Error> {
-        let tool = ToolRef { tool: Tool::ControlPlane, version: Version::DEFAULT };
+        let tool = ToolRef {
+            tool: Tool::ControlPlane,
+            version: Version::DEFAULT,
+        };
         let assets = locate(tool, None)?.path;
         // All are held until all are known, so that they differ.
         let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0"));
         let mut addresses: Vec<SocketAddr> = Vec::new();
         for listener in &listeners {
-            addresses.push(listener.as_ref().map_err(ToString::to_string)?.local_addr()?);
+            addresses.push(
+                listener
+                    .as_ref()
+                    .map_err(ToString::to_string)?
+                    .local_addr()?,
+            );
         }
         drop(listeners);
         let control_plane = ControlPlane::start_here(ControlPlaneConfig {
@@ -133,8 +169,14 @@ impl Real {
         })
         .await?;
         let kubeconfig = Kubeconfig::read_from(&control_plane.endpoint().kubeconfig)?;
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        Ok(Self { control_plane, backend: Backend { client: Client::try_from(config)? } })
+        let config =
+            kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        Ok(Self {
+            control_plane,
+            backend: Backend {
+                client: Client::try_from(config)?,
+            },
+        })
     }
 
     /// Ends it.

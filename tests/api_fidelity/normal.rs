@@ -10,9 +10,13 @@ use super::backend::Reply;
 /// Identities, long numbers such as resource versions, and allocated addresses, inside of sentences.
 static MASKED: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     [
-        (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<uid>"),
+        (
+            r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+            "<uid>",
+        ),
         (r"\b[0-9]{6,}\b", "<number>"),
         (r"row-[0-9]+", "<namespace>"),
+        (r"in record \([0-9]+\)", "in record (<number>)"),
         (r"\b10\.96\.[0-9]+\.[0-9]+\b", "<v4>"),
         (r"\bfd00:10:96::[0-9a-f]+\b", "<v6>"),
     ]
@@ -21,17 +25,36 @@ static MASKED: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     .collect()
 });
 
-/// The code and the masked body.
-pub(crate) fn form(reply: &Reply) -> String {
+/// The code and the masked body, without its messages where only words may differ.
+pub(crate) fn form(reply: &Reply, with_messages: bool) -> String {
     let documents: Vec<String> = reply
         .documents()
         .into_iter()
+        // A bookmark that only tells the version may come at any time, or not.
+        .filter(|document| {
+            document["type"] != "BOOKMARK"
+                || document["object"]["metadata"]["annotations"].is_object()
+        })
         .map(|mut document| {
             mask("", &mut document);
+            if !with_messages {
+                drop_messages(&mut document);
+            }
             serde_json::to_string_pretty(&document).unwrap_or_default()
         })
         .collect();
     format!("{}\n{}", reply.code, documents.join("\n"))
+}
+
+fn drop_messages(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.remove("message");
+            map.values_mut().for_each(drop_messages);
+        }
+        Value::Array(list) => list.iter_mut().for_each(drop_messages),
+        _ => {}
+    }
 }
 
 fn mask(key: &str, value: &mut Value) {
@@ -61,7 +84,10 @@ fn mask_object(map: &mut Map<String, Value>) {
     let generated = map.contains_key("generateName");
     for (key, value) in map {
         match key.as_str() {
-            "uid" | "resourceVersion" | "creationTimestamp" | "deletionTimestamp" | "lastTransitionTime" if value.is_string() => {
+            "uid" | "resourceVersion" | "creationTimestamp" | "deletionTimestamp"
+            | "lastTransitionTime"
+                if value.is_string() =>
+            {
                 *value = format!("<{key}>").into();
             }
             "name" if generated => *value = "<generated>".into(),

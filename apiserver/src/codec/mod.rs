@@ -319,7 +319,24 @@ fn keeps_empty_string(kind: Kind, key: &str) -> bool {
         ),
         Kind::Lease => key == "holderIdentity",
         Kind::Pod => matches!(key, "name" | "mountPath" | "image" | "imageID"),
-        Kind::Node => matches!(key, "type" | "address" | "key" | "effect" | "status"),
+        Kind::Node => matches!(
+            key,
+            "address"
+                | "architecture"
+                | "bootID"
+                | "containerRuntimeVersion"
+                | "kernelVersion"
+                | "kubeProxyVersion"
+                | "kubeletVersion"
+                | "machineID"
+                | "operatingSystem"
+                | "osImage"
+                | "systemUUID"
+                | "type"
+                | "effect"
+                | "key"
+                | "status"
+        ),
         _ => false,
     }
 }

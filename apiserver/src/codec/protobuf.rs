@@ -63,7 +63,10 @@ const OBJECT_REFERENCE: Message = &[
     (7, "fieldPath", Type::Text),
 ];
 const EVENT_SOURCE: Message = &[(1, "component", Type::Text), (2, "host", Type::Text)];
-const EVENT_SERIES: Message = &[(1, "count", Type::Number), (2, "lastObservedTime", Type::MicroTime)];
+const EVENT_SERIES: Message = &[
+    (1, "count", Type::Number),
+    (2, "lastObservedTime", Type::MicroTime),
+];
 const CORE_EVENT: Message = &[
     (1, "metadata", Type::Message(METADATA)),
     (2, "involvedObject", Type::Message(OBJECT_REFERENCE)),
@@ -114,7 +117,10 @@ const LEASE_SPEC: Message = &[
     (6, "strategy", Type::Text),
     (7, "preferredHolder", Type::Text),
 ];
-const LEASE: Message = &[(1, "metadata", Type::Message(METADATA)), (2, "spec", Type::Message(LEASE_SPEC))];
+const LEASE: Message = &[
+    (1, "metadata", Type::Message(METADATA)),
+    (2, "spec", Type::Message(LEASE_SPEC)),
+];
 const SERVICE_PORT: Message = &[
     (1, "name", Type::Text),
     (2, "protocol", Type::Text),
@@ -147,7 +153,10 @@ const SERVICE_SPEC: Message = &[
     (22, "internalTrafficPolicy", Type::Text),
     (23, "trafficDistribution", Type::Text),
 ];
-const SERVICE: Message = &[(1, "metadata", Type::Message(METADATA)), (2, "spec", Type::Message(SERVICE_SPEC))];
+const SERVICE: Message = &[
+    (1, "metadata", Type::Message(METADATA)),
+    (2, "spec", Type::Message(SERVICE_SPEC)),
+];
 const PRECONDITIONS: Message = &[(1, "uid", Type::Text), (2, "resourceVersion", Type::Text)];
 const DELETE_OPTIONS: Message = &[
     (1, "gracePeriodSeconds", Type::Number),
@@ -184,7 +193,11 @@ fn envelope(body: &[u8], message: Message) -> Option<Value> {
     while !rest.is_empty() {
         match (field(&mut rest)?, raw) {
             ((1, Wire::Bytes(bytes)), _) => {
-                type_meta = decode(bytes, &[(1, "apiVersion", Type::Text), (2, "kind", Type::Text)], 0)?;
+                type_meta = decode(
+                    bytes,
+                    &[(1, "apiVersion", Type::Text), (2, "kind", Type::Text)],
+                    0,
+                )?;
             }
             ((2, Wire::Bytes(bytes)), _) => raw = Some(bytes),
             _ => {}
@@ -247,7 +260,9 @@ fn decode(mut rest: &[u8], message: Message, depth: usize) -> Option<Value> {
     let mut object = Map::new();
     while !rest.is_empty() {
         let (number, wire) = field(&mut rest)?;
-        let Some((_, name, kind)) = message.iter().find(|(known, _, _)| *known == number) else { continue };
+        let Some((_, name, kind)) = message.iter().find(|(known, _, _)| *known == number) else {
+            continue;
+        };
         let existing = object.remove(*name);
         let value = match (kind, wire) {
             (Type::Text, Wire::Bytes(bytes)) => text(bytes)?,
@@ -258,10 +273,14 @@ fn decode(mut rest: &[u8], message: Message, depth: usize) -> Option<Value> {
             (Type::MicroTime, Wire::Bytes(bytes)) => time(bytes, "%Y-%m-%dT%H:%M:%S.%6fZ")?,
             (Type::IntOrString, Wire::Bytes(bytes)) => int_or_string(bytes)?,
             (Type::Message(inner), Wire::Bytes(bytes)) => decode(bytes, inner, depth + 1)?,
-            (Type::Messages(inner), Wire::Bytes(bytes)) => pushed(existing, decode(bytes, inner, depth + 1)?),
+            (Type::Messages(inner), Wire::Bytes(bytes)) => {
+                pushed(existing, decode(bytes, inner, depth + 1)?)
+            }
             (Type::Texts, Wire::Bytes(bytes)) => pushed(existing, text(bytes)?),
             (Type::TextMap, Wire::Bytes(bytes)) => with_entry(existing, bytes, text)?,
-            (Type::BytesMap, Wire::Bytes(bytes)) => with_entry(existing, bytes, |bytes| Some(base64(bytes).into()))?,
+            (Type::BytesMap, Wire::Bytes(bytes)) => {
+                with_entry(existing, bytes, |bytes| Some(base64(bytes).into()))?
+            }
             _ => return None,
         };
         object.insert((*name).into(), value);
@@ -283,7 +302,11 @@ fn pushed(existing: Option<Value>, element: Value) -> Value {
     }
 }
 
-fn with_entry(existing: Option<Value>, mut entry: &[u8], value: impl Fn(&[u8]) -> Option<Value>) -> Option<Value> {
+fn with_entry(
+    existing: Option<Value>,
+    mut entry: &[u8],
+    value: impl Fn(&[u8]) -> Option<Value>,
+) -> Option<Value> {
     let (mut key, mut found) = (String::new(), value(b"")?);
     while !entry.is_empty() {
         match field(&mut entry)? {
@@ -313,7 +336,13 @@ fn time(mut bytes: &[u8], format: &str) -> Option<Value> {
             _ => {}
         }
     }
-    Some(Timestamp::new(seconds, nanoseconds).ok()?.strftime(format).to_string().into())
+    Some(
+        Timestamp::new(seconds, nanoseconds)
+            .ok()?
+            .strftime(format)
+            .to_string()
+            .into(),
+    )
 }
 
 fn int_or_string(mut bytes: &[u8]) -> Option<Value> {
@@ -333,10 +362,16 @@ fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut encoded = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let bits = chunk.iter().enumerate().fold(0u32, |bits, (index, byte)| bits | u32::from(*byte) << (16 - 8 * index));
+        let bits = chunk.iter().enumerate().fold(0u32, |bits, (index, byte)| {
+            bits | u32::from(*byte) << (16 - 8 * index)
+        });
         for position in 0..4 {
             let index = usize::try_from(bits >> (18 - 6 * position) & 63).unwrap_or_default();
-            encoded.push(if position <= chunk.len() { char::from(ALPHABET[index]) } else { '=' });
+            encoded.push(if position <= chunk.len() {
+                char::from(ALPHABET[index])
+            } else {
+                '='
+            });
         }
     }
     encoded
@@ -358,14 +393,27 @@ mod tests {
     fn a_service_is_read() {
         let port = [vec![3 << 3, 80], bytes_field(4, &[8, 1, 26, 1, b'h'])].concat();
         let selector = [bytes_field(1, b"app"), bytes_field(2, b"web")].concat();
-        let spec = [bytes_field(1, &port), bytes_field(1, &[24, 81]), bytes_field(2, &selector)].concat();
-        let raw = [bytes_field(1, &bytes_field(1, b"web")), bytes_field(2, &spec), bytes_field(3, b"")].concat();
+        let spec = [
+            bytes_field(1, &port),
+            bytes_field(1, &[24, 81]),
+            bytes_field(2, &selector),
+        ]
+        .concat();
+        let raw = [
+            bytes_field(1, &bytes_field(1, b"web")),
+            bytes_field(2, &spec),
+            bytes_field(3, b""),
+        ]
+        .concat();
         let meta = [bytes_field(1, b"v1"), bytes_field(2, b"Service")].concat();
         let body = [MAGIC, &bytes_field(1, &meta), &bytes_field(2, &raw)].concat();
         let expected = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec":
             {"ports": [{"port": 80, "targetPort": "h"}, {"port": 81}], "selector": {"app": "web"}}});
         let service = by_kind(Kind::Service);
-        assert_eq!(object(Kind::Service, service.stored(), &body), Some(expected));
+        assert_eq!(
+            object(Kind::Service, service.stored(), &body),
+            Some(expected)
+        );
         for length in 0..body.len() {
             // Whatever is cut off, nothing panics.
             let _ = object(Kind::Service, service.stored(), &body[..length]);
@@ -374,7 +422,13 @@ mod tests {
 
     #[test]
     fn bytes_become_base64() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+        ] {
             assert_eq!(base64(bytes.as_bytes()), text);
         }
     }

@@ -52,7 +52,11 @@ async fn route(store: &Arc<Store>, request: Request) -> Result<Response, Status>
         Target::Resource(target) => target,
     };
     let shape = Shape::from_accept(parts.headers.get(header::ACCEPT))?;
-    let options = Options::parse(&target, &parts.method, parts.uri.query().unwrap_or_default())?;
+    let options = Options::parse(
+        &target,
+        &parts.method,
+        parts.uri.query().unwrap_or_default(),
+    )?;
     let verbs = target.verbs();
     if is_get {
         return match (&target.name, verbs) {

@@ -40,7 +40,11 @@ impl Options {
     ///
     /// # Errors
     /// 400 for a selector or number that cannot be read, 422 for parameters that contradict each other.
-    pub(super) fn parse(target: &ResourceTarget, method: &Method, query: &str) -> Result<Self, Status> {
+    pub(super) fn parse(
+        target: &ResourceTarget,
+        method: &Method,
+        query: &str,
+    ) -> Result<Self, Status> {
         let uri: Uri = format!("/?{query}")
             .parse()
             .map_err(|_| Status::bad_request("invalid query"))?;
@@ -61,11 +65,18 @@ impl Options {
         let flag = |name: &str| get(name).map(boolean);
         let labels = LabelSelector::parse(get("labelSelector").unwrap_or_default())
             .map_err(Status::bad_request)?;
-        let fields = FieldSelector::parse(target.resource, target.served, get("fieldSelector").unwrap_or_default())
-            .map_err(Status::bad_request)?;
+        let fields = FieldSelector::parse(
+            target.resource,
+            target.served,
+            get("fieldSelector").unwrap_or_default(),
+        )
+        .map_err(Status::bad_request)?;
         let options = Self {
             selector: Selector { labels, fields },
-            resource_version: resource_version(get("resourceVersion").unwrap_or_default())?,
+            resource_version: resource_version(
+                get("resourceVersion").unwrap_or_default(),
+                flag("watch").unwrap_or(false),
+            )?,
             watch: flag("watch").unwrap_or(false),
             bookmarks: flag("allowWatchBookmarks").unwrap_or(false),
             initial_events: flag("sendInitialEvents"),
@@ -84,14 +95,14 @@ impl Options {
     }
 }
 
-fn resource_version(text: &str) -> Result<Option<u64>, Status> {
+fn resource_version(text: &str, watch: bool) -> Result<Option<u64>, Status> {
     if text.is_empty() {
         return Ok(None);
     }
     text.parse().map(Some).map_err(|_| {
-        Status::bad_request(format!(
-            "invalid resource version: resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"
-        ))
+        let why = format!("resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax");
+        // Upstream classifies this for lists only.
+        if watch { Status::unclassified(why) } else { Status::bad_request(format!("invalid resource version: {why}")) }
     })
 }
 
@@ -140,10 +151,17 @@ fn check_list_options(
     if options.watch {
         match options.initial_events {
             Some(_) if matching.is_empty() => {
-                forbid("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+                forbid(
+                    "resourceVersionMatch",
+                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+                );
             }
             Some(_) if matching != "NotOlderThan" => {
-                errors.push(FieldError::not_supported("resourceVersionMatch", matching, &["NotOlderThan"]));
+                errors.push(FieldError::not_supported(
+                    "resourceVersionMatch",
+                    matching,
+                    &["NotOlderThan"],
+                ));
             }
             None if !matching.is_empty() => forbid(
                 "resourceVersionMatch",
@@ -153,16 +171,29 @@ fn check_list_options(
         }
     } else {
         if !matching.is_empty() && version.is_empty() {
-            forbid("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided");
+            forbid(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            );
         }
         if matching == "Exact" && version == "0" {
-            forbid("resourceVersionMatch", "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+            forbid(
+                "resourceVersionMatch",
+                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+            );
         }
         if options.initial_events.is_some() {
-            forbid("sendInitialEvents", "sendInitialEvents is forbidden for list");
+            forbid(
+                "sendInitialEvents",
+                "sendInitialEvents is forbidden for list",
+            );
         }
         if !matches!(matching, "" | "Exact" | "NotOlderThan") {
-            errors.push(FieldError::not_supported("resourceVersionMatch", matching, &["Exact", "NotOlderThan", ""]));
+            errors.push(FieldError::not_supported(
+                "resourceVersionMatch",
+                matching,
+                &["Exact", "NotOlderThan", ""],
+            ));
         }
     }
     if errors.is_empty() {

@@ -152,7 +152,7 @@ impl Watcher {
             }
             self.ended = Instant::now() >= self.deadline;
             self.next_bookmark = Instant::now() + BOOKMARK_INTERVAL;
-            if self.options.bookmarks {
+            if self.options.bookmarks && !self.ended {
                 return Some(self.bookmark(self.position, false));
             }
         }
@@ -198,8 +198,7 @@ impl Watcher {
     }
 
     fn bookmark(&self, revision: u64, ends_initial_events: bool) -> String {
-        let mut metadata =
-            json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        let mut metadata = json!({"resourceVersion": revision.to_string()});
         if ends_initial_events {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }

@@ -46,6 +46,10 @@ impl Request<'_> {
 
     fn parse_body(&self) -> Result<Body, Status> {
         match self.content_type {
+            "" | "application/json" if self.body.is_empty() => Err(Status::bad_request(format!(
+                "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: unexpected end of JSON input (<empty>)",
+                self.resource().kind_name
+            ))),
             "" | "application/json" => codec::parse_json(self.body).map_err(|error| {
                 Status::bad_request(format!(
                     "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {error}",
@@ -207,7 +211,9 @@ pub(super) fn patch(store: &Store, request: &Request<'_>) -> Result<Response, St
             let operations = json_patch(request.body)?;
             patched(store, request, &[], |value| {
                 json_patch::patch(value, &operations).map_err(|_| {
-                    Status::unprocessable_patch("the server rejected our request due to an error in our request")
+                    Status::unprocessable_patch(
+                        "the server rejected our request due to an error in our request",
+                    )
                 })
             })
         }
@@ -222,8 +228,7 @@ pub(super) fn patch(store: &Store, request: &Request<'_>) -> Result<Response, St
             let body = patch_body(request.body)?;
             let keys = request.resource().merge_keys;
             patched(store, request, &body.duplicates, |value| {
-                patch::strategic_merge(value, &body.value, keys)
-                    .map_err(Status::unprocessable_patch)
+                patch::strategic_merge(value, &body.value, keys).map_err(Status::unclassified)
             })
         }
         _ => Err(Status::unsupported_patch_type()),
@@ -243,6 +248,11 @@ fn patch_body(body: &[u8]) -> Result<Body, Status> {
 }
 
 fn json_patch(body: &[u8]) -> Result<json_patch::Patch, Status> {
+    if body.trim_ascii_start().starts_with(b"{") {
+        return Err(Status::bad_request(
+            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
+        ));
+    }
     let operations: json_patch::Patch = serde_json::from_slice(body)
         .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
     if operations.0.len() > JSON_PATCH_LIMIT {
@@ -311,8 +321,13 @@ fn apply(store: &Store, request: &Request<'_>) -> Result<Response, Status> {
     }
     let part = |field: &str| applied[field].as_str().unwrap_or_default();
     if part("apiVersion").is_empty() || part("kind").is_empty() {
-        let version = Some(part("apiVersion")).filter(|version| !version.is_empty()).unwrap_or("/");
-        return Err(Status::bad_request(format!("invalid object type: {version}, Kind={}", part("kind"))));
+        let version = Some(part("apiVersion"))
+            .filter(|version| !version.is_empty())
+            .unwrap_or("/");
+        return Err(Status::bad_request(format!(
+            "invalid object type: {version}, Kind={}",
+            part("kind")
+        )));
     }
     let (object, code, warnings) = store.write(|state| {
         let old = state.get(resource, &key);

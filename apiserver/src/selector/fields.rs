@@ -43,7 +43,9 @@ impl FieldSelector {
                 || resource.selectable.contains(&stored.as_str());
             if !known {
                 return Err(if resource.selectable.is_empty() {
-                    format!("\"{path}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+                    format!(
+                        "\"{path}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+                    )
                 } else {
                     format!("field label not supported: {path}")
                 });

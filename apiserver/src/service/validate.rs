@@ -176,7 +176,7 @@ fn affinity(spec: &ServiceSpec) -> Vec<FieldError> {
                 Some(wrong) => vec![FieldError::invalid(
                     format!("{path}.clientIP.timeoutSeconds"),
                     wrong,
-                    "must be greater than 0 and less than or equal to 86400",
+                    "must be greater than 0 and less than 86400",
                 )],
             }
         }

@@ -169,11 +169,17 @@ fn validate_hints(path: &str, list: &[Value]) -> Vec<FieldError> {
 fn validate_address(path: &str, address: &str, address_type: &str) -> Vec<FieldError> {
     match address_type {
         "IPv4" | "IPv6" => match names::ip(path, address) {
-            Ok(ip) if ip.is_ipv4() == (address_type == "IPv4") => names::not_special(path, ip, address),
+            Ok(ip) if ip.is_ipv4() == (address_type == "IPv4") => {
+                names::not_special(path, ip, address)
+            }
             Ok(_) => {
                 // Upstream drops the position from the path of this one.
                 let list = path.rsplit_once('[').map_or(path, |(list, _)| list);
-                vec![FieldError::invalid(list, address, format!("must be an {address_type} address"))]
+                vec![FieldError::invalid(
+                    list,
+                    address,
+                    format!("must be an {address_type} address"),
+                )]
             }
             Err(error) => vec![error],
         },

@@ -65,8 +65,14 @@ pub(crate) fn validate(resource: &Resource, value: &Value) -> Vec<FieldError> {
     let finalizers = metadata.get("finalizers").and_then(Value::as_array);
     for (index, finalizer) in finalizers.into_iter().flatten().enumerate() {
         let finalizer = finalizer.as_str().unwrap_or_default();
-        errors.extend(names::at("metadata.finalizers", finalizer, names::qualified_name(finalizer)));
-        if !finalizer.contains('/') && !matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion") {
+        errors.extend(names::at(
+            "metadata.finalizers",
+            finalizer,
+            names::qualified_name(finalizer),
+        ));
+        if !finalizer.contains('/')
+            && !matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion")
+        {
             errors.push(FieldError::invalid(
                 format!("metadata.finalizers[{index}]"),
                 finalizer,

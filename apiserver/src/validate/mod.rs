@@ -41,7 +41,12 @@ pub(crate) fn validate(kind: Kind, value: &Value, old: Option<&Value>) -> Vec<Fi
 
 /// Times of conditions, which Go shows as null until they are set.
 fn default_condition_times(status: &mut Value, times: [&str; 2]) {
-    for condition in status["conditions"].as_array_mut().into_iter().flatten() {
+    for condition in status
+        .get_mut("conditions")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         if let Some(condition) = condition.as_object_mut() {
             for time in times {
                 condition.entry(time).or_insert(Value::Null);

@@ -150,9 +150,11 @@ pub(crate) fn ip(path: &str, value: &str) -> Result<IpAddr, FieldError> {
         return Err(FieldError::invalid(path, value, "must not have leading 0s"));
     }
     match value.parse() {
-        Ok(IpAddr::V6(address)) if address.to_ipv4_mapped().is_some() => {
-            Err(FieldError::invalid(path, value, "must not be an IPv4-mapped IPv6 address"))
-        }
+        Ok(IpAddr::V6(address)) if address.to_ipv4_mapped().is_some() => Err(FieldError::invalid(
+            path,
+            value,
+            "must not be an IPv4-mapped IPv6 address",
+        )),
         Ok(address) => Ok(address),
         Err(_) => Err(FieldError::invalid(path, value, IP_SHAPE)),
     }
@@ -163,15 +165,26 @@ fn leading_zeros(address: &str) -> bool {
     let octets: Vec<&str> = address.split('.').collect();
     octets.len() == 4
         && octets.iter().all(|octet| octet.parse::<u8>().is_ok())
-        && octets.iter().any(|octet| octet.len() > 1 && octet.starts_with('0'))
+        && octets
+            .iter()
+            .any(|octet| octet.len() > 1 && octet.starts_with('0'))
 }
 
 /// An address range of either family.
 pub(crate) fn cidr(path: &str, value: &str) -> Result<IpNet, FieldError> {
-    if value.split_once('/').is_some_and(|(address, length)| leading_zeros(address) && length.parse::<u8>().is_ok()) {
-        return Err(FieldError::invalid(path, value, "must not have leading 0s in IP or prefix length"));
+    if value
+        .split_once('/')
+        .is_some_and(|(address, length)| leading_zeros(address) && length.parse::<u8>().is_ok())
+    {
+        return Err(FieldError::invalid(
+            path,
+            value,
+            "must not have leading 0s in IP or prefix length",
+        ));
     }
-    value.parse().map_err(|_| FieldError::invalid(path, value, CIDR_SHAPE))
+    value
+        .parse()
+        .map_err(|_| FieldError::invalid(path, value, CIDR_SHAPE))
 }
 
 /// Addresses that no external address or endpoint may have (`ValidateNonSpecialIP`).

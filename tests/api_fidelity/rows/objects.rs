@@ -8,7 +8,9 @@ pub(super) fn rows() -> Vec<Row> {
 
 fn slices() -> Vec<Row> {
     let one = format!("{SLICES}/s");
-    let post = |name, body: &str| Row::new(name).post(SLICES, &format!(r#"{{"metadata":{{"name":"s"}},{body}}}"#));
+    let post = |name, body: &str| {
+        Row::new(name).post(SLICES, &format!(r#"{{"metadata":{{"name":"s"}},{body}}}"#))
+    };
     let many = format!(
         r#""addressType":"IPv4","endpoints":[{}]"#,
         vec![r#"{"addresses":["10.0.0.1"]}"#; 1001].join(",")
@@ -44,7 +46,9 @@ fn slices() -> Vec<Row> {
 fn nodes() -> Vec<Row> {
     let nodes = "/api/v1/nodes";
     let one = "/api/v1/nodes/$NS";
-    let post = |name, rest: &str| Row::new(name).post(nodes, &format!(r#"{{"metadata":{{"name":"$NS"}}{rest}}}"#));
+    let post = |name, rest: &str| {
+        Row::new(name).post(nodes, &format!(r#"{{"metadata":{{"name":"$NS"}}{rest}}}"#))
+    };
     vec![
         post("node/create", r#","spec":{"podCIDR":"10.244.0.0/24"},"status":{"addresses":[{"type":"InternalIP","address":"192.0.2.1"}],"conditions":[{"type":"Ready","status":"True"}]}"#)
             .answers(201, ""),
@@ -78,7 +82,7 @@ fn pods() -> Vec<Row> {
         post("pod/refuse/node_changed", on_node)
             .put(&one, &pod(r#"{"nodeName":"m","containers":[{"name":"c","image":"i"}]}"#))
             .answers(422, "Invalid")
-            .differs("upstream adds a diff of its internal types to the message"),
+            .differs_in_words("upstream adds a diff of its internal types to the message"),
         post("pod/delete_unscheduled", bare).delete(&one, ""),
         post("pod/delete_gracefully", on_node).delete(&one, ""),
         post("pod/delete_now", on_node).delete(&format!("{one}?gracePeriodSeconds=0"), "").get(&one).answers(404, "NotFound"),

