@@ -13,6 +13,8 @@ use onehop_apiserver::{ApiServer, Config};
 use onehop_harness::tools::{Tool, ToolRef, Version, locate};
 use tokio::runtime::{Builder, Runtime};
 
+type Test = fn(&Lab) -> Result<(), Failed>;
+
 const SERVICE: &str = r#"
 apiVersion: v1
 kind: Service
@@ -26,7 +28,7 @@ spec:
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let tests: [(&str, fn(&Lab) -> Result<(), Failed>); 9] = [
+    let tests: [(&str, Test); 9] = [
         ("applies_and_shows_a_service", applies_and_shows_a_service),
         ("applies_a_change", applies_a_change),
         ("applies_on_the_server", applies_on_the_server),

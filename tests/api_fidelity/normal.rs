@@ -17,6 +17,7 @@ static MASKED: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"\b[0-9]{6,}\b", "<number>"),
         (r"row-[0-9]+", "<namespace>"),
         (r"in record \([0-9]+\)", "in record (<number>)"),
+        (r":3[0-9]{4}/", ":<port>/"),
         (r"\b10\.96\.[0-9]+\.[0-9]+\b", "<v4>"),
         (r"\bfd00:10:96::[0-9a-f]+\b", "<v6>"),
     ]
@@ -78,10 +79,43 @@ fn mask(key: &str, value: &mut Value) {
     }
 }
 
+/// Of a Table, what kubectl prints: the columns, and the cells as text. Ages pass, and ports are allocated.
+fn table(map: &mut Map<String, Value>) {
+    for column in map
+        .get_mut("columnDefinitions")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        *column = serde_json::json!({"name": column["name"], "priority": column["priority"]});
+    }
+    for row in map
+        .get_mut("rows")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        for cell in row["cells"].as_array_mut().into_iter().flatten() {
+            let text = cell
+                .as_str()
+                .map_or_else(|| cell.to_string(), ToString::to_string);
+            let is_age = text.len() < 4
+                && text
+                    .strip_suffix('s')
+                    .is_some_and(|age| age.parse::<u32>().is_ok());
+            *cell = if is_age { "<age>".into() } else { text.into() };
+        }
+        row["object"] = row["object"]["metadata"]["name"].take();
+    }
+}
+
 fn mask_object(map: &mut Map<String, Value>) {
     // The embedded server keeps no managed fields, which its documentation says.
     map.remove("managedFields");
     let generated = map.contains_key("generateName");
+    if map.get("kind").is_some_and(|kind| kind == "Table") {
+        table(map);
+    }
     for (key, value) in map {
         match key.as_str() {
             "uid" | "resourceVersion" | "creationTimestamp" | "deletionTimestamp"

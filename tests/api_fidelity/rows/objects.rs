@@ -39,6 +39,10 @@ fn slices() -> Vec<Row> {
         post("slice/update_unchanged", good).put(&one, &format!(r#"{{"metadata":{{"name":"s"}},{good}}}"#)),
         post("slice/update_labels", good).put(&one, &format!(r#"{{"metadata":{{"name":"s","labels":{{"a":"b"}}}},{good}}}"#)),
         post("slice/refuse/address_type_changed", r#""addressType":"IPv4""#).put(&one, r#"{"metadata":{"name":"s"},"addressType":"IPv6"}"#).answers(422, "Invalid"),
+        post("slice/refuse/v4_in_v6", r#""addressType":"IPv6","endpoints":[{"addresses":["10.0.0.1"]}]"#).answers(422, "Invalid"),
+        post("slice/refuse/mapped_address", r#""addressType":"IPv6","endpoints":[{"addresses":["::ffff:10.0.0.1"]}]"#).answers(422, "Invalid"),
+        post("slice/refuse/hints", r#""addressType":"IPv4","endpoints":[{"addresses":["10.0.0.1"],"hints":{"forZones":[{"name":"a"},{"name":"a"}]}}]"#).answers(422, "Invalid"),
+        post("slice/port_is_not_checked", r#""addressType":"IPv4","ports":[{"port":70000}]"#).answers(201, ""),
         post("slice/delete", good).delete(&one, ""),
     ]
 }
@@ -124,6 +128,9 @@ fn others() -> Vec<Row> {
         Row::new("event/read_in_the_old_group").post(new_events, new_event).get(&format!("{events}/e")),
         Row::new("event/field_selector").post(events, event).get(&format!("{events}?fieldSelector=involvedObject.name=n,reason=Started")),
         Row::new("service_cidr/get").get("/apis/networking.k8s.io/v1/servicecidrs/kubernetes"),
+        Row::new("namespace/merged_labels").send("PATCH", "/api/v1/namespaces/$NS", super::MERGE, r#"{"metadata":{"labels":{"a":"b"}}}"#),
+        Row::new("event/series").post(new_events, new_event).send("PATCH", &format!("{new_events}/e"), super::STRATEGIC, r#"{"series":{"count":2,"lastObservedTime":"2026-01-01T00:00:01.000000Z"}}"#),
+        Row::new("event/refuse/other_namespace").post(events, r#"{"metadata":{"name":"e"},"involvedObject":{"kind":"Node","name":"n","namespace":"other"}}"#).answers(422, "Invalid"),
         Row::new("service_cidr/refuse").post("/apis/networking.k8s.io/v1/servicecidrs", r#"{"metadata":{"name":"$NS"},"spec":{"cidrs":["10.0.0.0"]}}"#).answers(422, "Invalid"),
     ]
 }

@@ -2,10 +2,11 @@
 
 use super::{CONFIG_MAPS, JSON, Row, SERVICES, STRATEGIC, WEB, web};
 
+const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 const BARE: &str = r#"{"ports":[{"port":80}]}"#;
 
 pub(super) fn rows() -> Vec<Row> {
-    [reads(), watches(), deletions(), bodies(), paths()].concat()
+    [reads(), tables(), watches(), deletions(), bodies(), paths()].concat()
 }
 
 fn map(name: &str, label: &str) -> String {
@@ -43,6 +44,47 @@ fn reads() -> Vec<Row> {
             .get_as(CONFIG_MAPS, "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"),
         Row::new("list/not_acceptable").get_as(CONFIG_MAPS, "text/html").answers(406, "NotAcceptable"),
         Row::new("get/missing").get(WEB).answers(404, "NotFound"),
+    ]
+}
+
+/// What `kubectl get` asks for and prints.
+fn tables() -> Vec<Row> {
+    let load_balancer = r#"{"type":"LoadBalancer","selector":{"a":"b","c":"d"},"externalIPs":["192.0.2.7"],"ports":[{"name":"a","port":80},{"name":"b","port":81,"protocol":"UDP"}]}"#;
+    let slice = r#"{"metadata":{"name":"s"},"addressType":"IPv4","endpoints":[{"addresses":["10.0.0.1"]},{"addresses":["10.0.0.2"]},{"addresses":["10.0.0.3"]},{"addresses":["10.0.0.4"]}],"ports":[{"name":"a","port":8080},{"name":"b"}]}"#;
+    let pod = r#"{"metadata":{"name":"p"},"spec":{"nodeName":"n","containers":[{"name":"c","image":"i"}]}}"#;
+    let node = r#"{"metadata":{"name":"$NS","labels":{"node-role.kubernetes.io/worker":""}},"spec":{"unschedulable":true},"status":{"addresses":[{"type":"InternalIP","address":"192.0.2.1"}],"conditions":[{"type":"Ready","status":"True"}]}}"#;
+    vec![
+        Row::new("table/load_balancer")
+            .web(load_balancer)
+            .get_as(SERVICES, TABLE),
+        Row::new("table/external_name")
+            .web(r#"{"type":"ExternalName","externalName":"a.example"}"#)
+            .get_as(SERVICES, TABLE),
+        Row::new("table/headless")
+            .web(r#"{"clusterIP":"None"}"#)
+            .get_as(SERVICES, TABLE),
+        Row::new("table/slice")
+            .post(super::SLICES, slice)
+            .get_as(super::SLICES, TABLE),
+        Row::new("table/pod")
+            .post(super::PODS, pod)
+            .get_as(super::PODS, TABLE),
+        Row::new("table/node")
+            .post("/api/v1/nodes", node)
+            .get_as("/api/v1/nodes/$NS", TABLE),
+        Row::new("table/lease")
+            .post(
+                super::LEASES,
+                r#"{"metadata":{"name":"l"},"spec":{"holderIdentity":"me"}}"#,
+            )
+            .get_as(super::LEASES, TABLE),
+        two_maps("table/config_maps").get_as(CONFIG_MAPS, TABLE),
+        Row::new("table/namespace").get_as("/api/v1/namespaces/$NS", TABLE),
+        Row::new("table/empty").get_as(CONFIG_MAPS, TABLE),
+        two_maps("table/watch").get_as(
+            &format!("{CONFIG_MAPS}?watch=true&timeoutSeconds=1&fieldSelector=metadata.name%3Da"),
+            TABLE,
+        ),
     ]
 }
 
@@ -187,7 +229,7 @@ fn paths() -> Vec<Row> {
         Row::new("path/delete_all_namespaces")
             .send("DELETE", "/api/v1/namespaces", JSON, "")
             .answers(405, "MethodNotAllowed"),
-        Row::new("path/resource_versions")
+        Row::new("list/service_cidrs")
             .get("/apis/networking.k8s.io/v1/servicecidrs?fieldSelector=metadata.name%3Dnone"),
     ]
 }
