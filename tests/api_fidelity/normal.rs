@@ -18,6 +18,7 @@ static MASKED: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"row-[0-9]+", "<namespace>"),
         (r"in record \([0-9]+\)", "in record (<number>)"),
         (r":3[0-9]{4}/", ":<port>/"),
+        (r"current: [0-9]+", "current: <number>"),
         (r"\b10\.96\.[0-9]+\.[0-9]+\b", "<v4>"),
         (r"\bfd00:10:96::[0-9a-f]+\b", "<v6>"),
     ]

@@ -61,7 +61,7 @@ async fn route(store: &Arc<Store>, request: Request) -> Result<Response, Status>
     if is_get {
         return match (&target.name, verbs) {
             (Some(_), _) if !options.watch => list::get(store, &target, shape),
-            _ if options.watch => watch::watch(store, &target, &options, shape),
+            _ if options.watch => Ok(watch::watch(store, &target, &options, shape)),
             _ => list::list(store, &target, &options, shape),
         };
     }

@@ -110,6 +110,9 @@ fn watches() -> Vec<Row> {
         two_maps("watch/one_name").get(&watch("fieldSelector=metadata.name%3Da")),
         two_maps("watch/initial_events_without_match").get(&watch("sendInitialEvents=true")).answers(422, "Invalid"),
         two_maps("watch/match_without_initial_events").get(&watch("resourceVersion=0&resourceVersionMatch=NotOlderThan")).answers(422, "Invalid"),
+        two_maps("watch/initial_events_of_the_future").get(&watch(
+            "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=9000000000000000000",
+        )),
         two_maps("watch/expired").get(&watch("resourceVersion=1")).differs(
             "a young real server still has its first version, the embedded one starts at a later one",
         ),
