@@ -23,7 +23,10 @@ pub(crate) fn select(patterns: &[String], feature: Option<&str>) -> Result<Vec<C
     if let Some(name) = feature {
         let Some(feature) = Feature::from_name(name) else {
             let known: Vec<_> = Feature::ALL.iter().map(|feature| feature.name()).collect();
-            return Err(miette!(help = format!("one of {}", known.join(", ")), "no feature {name}"));
+            return Err(miette!(
+                help = format!("one of {}", known.join(", ")),
+                "no feature {name}"
+            ));
         };
         cases.retain(|case| case.features.contains(&feature));
         if cases.is_empty() {
@@ -36,7 +39,11 @@ pub(crate) fn select(patterns: &[String], feature: Option<&str>) -> Result<Vec<C
 /// Prints a line for each case.
 pub(crate) fn list(arguments: &ListArguments) -> Result<ExitCode> {
     let cases = select(&arguments.patterns, arguments.feature.as_deref())?;
-    let width = cases.iter().map(|case| case.id.len()).max().unwrap_or_default();
+    let width = cases
+        .iter()
+        .map(|case| case.id.len())
+        .max()
+        .unwrap_or_default();
     for case in &cases {
         println!("{:width$}  {}", case.id, case.claim);
     }
@@ -46,9 +53,18 @@ pub(crate) fn list(arguments: &ListArguments) -> Result<ExitCode> {
 /// Prints one case in full.
 pub(crate) fn show(id: &str) -> Result<ExitCode> {
     let Some(case) = suites::catalogue().into_iter().find(|case| case.id == id) else {
-        return Err(miette!(help = "onehop list names every case", "no case {id}"));
+        return Err(miette!(
+            help = "onehop list names every case",
+            "no case {id}"
+        ));
     };
-    let names = |items: &[Feature]| items.iter().map(|f| f.name()).collect::<Vec<_>>().join(", ");
+    let names = |items: &[Feature]| {
+        items
+            .iter()
+            .map(|f| f.name())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     println!("{}\n\n  {}\n", case.id, case.claim);
     println!("  sources   {}", case.sources.join("\n            "));
     println!("  needs     {}", names(&case.features));
@@ -59,7 +75,11 @@ pub(crate) fn show(id: &str) -> Result<ExitCode> {
         service.external,
         service.internal
     );
-    let pods: Vec<_> = case.backends.iter().map(|backend| backend.pod.as_str()).collect();
+    let pods: Vec<_> = case
+        .backends
+        .iter()
+        .map(|backend| backend.pod.as_str())
+        .collect();
     println!("  backends  {}", pods.join(" "));
     for step in &case.steps {
         match step {
@@ -78,10 +98,16 @@ pub(crate) fn show(id: &str) -> Result<ExitCode> {
 fn question_text(question: &Question) -> String {
     match question {
         Question::Flow(flow) => format!("{} -> {}: {}", flow.from, flow.to, flow.expect),
-        Question::HealthCheck { node, local_endpoints: Some(count) } => {
+        Question::HealthCheck {
+            node,
+            local_endpoints: Some(count),
+        } => {
             format!("health check port of {node}: localEndpoints {count}")
         }
-        Question::HealthCheck { node, local_endpoints: None } => {
+        Question::HealthCheck {
+            node,
+            local_endpoints: None,
+        } => {
             format!("health check port of {node}: closed")
         }
         Question::HealthyNodes { by, nodes } => {
@@ -100,9 +126,18 @@ fn change_text(change: &Change) -> String {
         Change::Type(kind) => format!("type becomes {}", kind.api_name()),
         Change::Backends(backends) => {
             let state = |terminating| if terminating { " (terminating)" } else { "" };
-            let pods: Vec<_> =
-                backends.iter().map(|b| format!("{}{}", b.pod, state(b.terminating))).collect();
-            format!("the backends become {}", if pods.is_empty() { "none".to_owned() } else { pods.join(" ") })
+            let pods: Vec<_> = backends
+                .iter()
+                .map(|b| format!("{}{}", b.pod, state(b.terminating)))
+                .collect();
+            format!(
+                "the backends become {}",
+                if pods.is_empty() {
+                    "none".to_owned()
+                } else {
+                    pods.join(" ")
+                }
+            )
         }
     }
 }

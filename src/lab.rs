@@ -19,7 +19,12 @@ use crate::preparation;
 
 pub(crate) fn lab(command: LabCommand) -> Result<ExitCode> {
     match command {
-        LabCommand::Up { proxy, no_proxy, lab, out } => {
+        LabCommand::Up {
+            proxy,
+            no_proxy,
+            lab,
+            out,
+        } => {
             let specs = if no_proxy { Vec::new() } else { vec![proxy] };
             let proxy = preparation::proxies(&specs, lab.proxy_binary.as_deref())?.pop();
             let api = preparation::api(&lab)?;
@@ -33,7 +38,10 @@ pub(crate) fn lab(command: LabCommand) -> Result<ExitCode> {
         LabCommand::Exec { host, command } => {
             let status = attach::find().and_then(|lab| lab.run(&host, &command));
             let code = status.into_diagnostic()?.code();
-            Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(NOT_JUDGED).into())
+            Ok(code
+                .and_then(|code| u8::try_from(code).ok())
+                .unwrap_or(NOT_JUDGED)
+                .into())
         }
         LabCommand::Down => {
             attach::find().and_then(|lab| lab.end()).into_diagnostic()?;
@@ -43,11 +51,7 @@ pub(crate) fn lab(command: LabCommand) -> Result<ExitCode> {
 }
 
 /// Starts a lab with the world of the story.
-pub(crate) async fn start(
-    api: ApiKind,
-    proxy: Option<ProxyUnderTest>,
-    dir: &Path,
-) -> Result<Lab> {
+pub(crate) async fn start(api: ApiKind, proxy: Option<ProxyUnderTest>, dir: &Path) -> Result<Lab> {
     let options = LabOptions {
         world: World::story(),
         api,
@@ -67,21 +71,32 @@ pub(crate) async fn stay(lab: Arc<Lab>, sandbox: &mut Sandbox) -> Result<()> {
     for node in &world.nodes {
         let pods = world.pods.iter().filter(|pod| pod.node == node.name);
         let pods: Vec<_> = pods.map(|pod| pod.name.as_str()).collect();
-        println!("  node    {:16} {:24} pods {}", node.name, node.address, pods.join(" "));
+        println!(
+            "  node    {:16} {:24} pods {}",
+            node.name,
+            node.address,
+            pods.join(" ")
+        );
     }
     for client in &world.clients {
         println!("  client  {:16} {}", client.name, client.address);
     }
     println!("\nrun a command on any host, in another terminal:\n");
     println!("  onehop lab exec vm1 -- nft list ruleset");
-    println!("  onehop lab exec client-public -- ping -c 1 {}", world.nodes[0].address.v4);
+    println!(
+        "  onehop lab exec client-public -- ping -c 1 {}",
+        world.nodes[0].address.v4
+    );
     if let Some(door) = sandbox.door.take() {
         let text = lab.api().open_door(door).into_diagnostic()?;
         let path = lab.dir().join("kubeconfig");
         fs::write(&path, text)
             .into_diagnostic()
             .wrap_err_with(|| format!("failed to write {}", path.display()))?;
-        println!("\nand reach its API from there:\n\n  export KUBECONFIG={}", path.display());
+        println!(
+            "\nand reach its API from there:\n\n  export KUBECONFIG={}",
+            path.display()
+        );
     }
     let mut terminated = signal(SignalKind::terminate()).into_diagnostic()?;
     tokio::select! {

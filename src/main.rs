@@ -26,7 +26,10 @@ const NOT_JUDGED: u8 = 2;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_env("ONEHOP_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     let done = match arguments.command {
         Command::Run(arguments) => run::run(arguments),
         Command::List(arguments) => catalogue::list(&arguments),

@@ -14,7 +14,11 @@ use crate::arguments::{Api, LabArguments};
 /// Finds, or builds, each proxy under test.
 pub(crate) fn proxies(specs: &[String], binary: Option<&Path>) -> Result<Vec<ProxyUnderTest>> {
     let prepare = |spec: &String| prepare::proxy(spec, binary, &mut show_progress);
-    specs.iter().map(prepare).collect::<Result<_, _>>().into_diagnostic()
+    specs
+        .iter()
+        .map(prepare)
+        .collect::<Result<_, _>>()
+        .into_diagnostic()
 }
 
 /// Finds, or builds, the API.

@@ -15,11 +15,10 @@ impl CaseProgress {
     /// Progress over this many cases.
     pub(crate) fn start(title: &str, cases: usize) -> Self {
         let bar = console::user_attended_stderr().then(|| {
-            let bar = ProgressBar::with_draw_target(
-                Some(cases as u64),
-                ProgressDrawTarget::stderr(),
-            );
-            let style = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {elapsed} {msg}");
+            let bar =
+                ProgressBar::with_draw_target(Some(cases as u64), ProgressDrawTarget::stderr());
+            let style =
+                ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {elapsed} {msg}");
             bar.set_style(style.expect("a valid template"));
             bar.set_prefix(title.to_owned());
             bar.enable_steady_tick(Duration::from_millis(200));
@@ -61,6 +60,10 @@ fn line(result: &CaseResult) -> String {
         Verdict::Skip => style("SKIP ").yellow(),
         Verdict::Error => style("ERROR").magenta(),
     };
-    let reason = result.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let reason = result
+        .reason
+        .as_ref()
+        .map(|reason| format!(": {reason}"))
+        .unwrap_or_default();
     format!("{verdict} {} ({:.2} s){reason}", result.id, result.seconds)
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use miette::{IntoDiagnostic, Result, WrapErr};
 use onehop_harness::case::Case;
-use onehop_harness::lab::{ApiKind, Lab, LabOptions, ProxyUnderTest};
+use onehop_harness::lab::{ApiKind, Lab, LabOptions, NodeProxy, ProxyUnderTest};
 use onehop_harness::netns::Sandbox;
 use onehop_harness::run::{
     BatchOptions, CaseResult, ProxyInfo, ProxyResults, Results, RunInfo, SCHEMA, Summary,
@@ -50,7 +50,13 @@ struct Run {
 impl Run {
     fn new(arguments: RunArguments, cases: Vec<Case>, api: ApiKind) -> Self {
         let seed = arguments.seed.unwrap_or_else(any_seed);
-        Self { arguments, cases, api, timing: Timing::default(), seed }
+        Self {
+            arguments,
+            cases,
+            api,
+            timing: Timing::default(),
+            seed,
+        }
     }
 
     async fn execute(self, proxies: Vec<ProxyUnderTest>, mut sandbox: Sandbox) -> Result<ExitCode> {
@@ -117,10 +123,15 @@ impl Run {
         results.cases = run_batch(&lab, &proxy.profile, &self.cases, &options, finished).await;
         progress.end();
         results.summary = Summary::of(&results.cases);
-        results.proxy.restarts = lab.proxies().iter().map(|proxy| proxy.restarts()).sum();
-        let phases = lab.phases().iter().map(|(name, time)| ((*name).to_owned(), *time));
+        results.proxy.restarts = lab.proxies().iter().map(NodeProxy::restarts).sum();
+        let phases = lab
+            .phases()
+            .iter()
+            .map(|(name, time)| ((*name).to_owned(), *time));
         let phases = phases.chain([("cases".to_owned(), clock.elapsed())]);
-        results.phases = phases.map(|(name, time)| (name, time.as_secs_f64())).collect();
+        results.phases = phases
+            .map(|(name, time)| (name, time.as_secs_f64()))
+            .collect();
         (results, Some(lab))
     }
 
@@ -182,7 +193,11 @@ fn directory(proxy: &ProxyUnderTest) -> String {
 /// Becomes true when the run is asked to stop.
 fn interruption() -> Result<watch::Receiver<bool>> {
     let (sender, receiver) = watch::channel(false);
-    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+    for kind in [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ] {
         let mut signals = signal(kind).into_diagnostic()?;
         let sender = sender.clone();
         tokio::spawn(async move {
@@ -197,7 +212,12 @@ fn interruption() -> Result<watch::Receiver<bool>> {
 }
 
 fn exit_code(results: &Results, interrupted: bool) -> ExitCode {
-    let Summary { passed, failed, errors, .. } = results.summary;
+    let Summary {
+        passed,
+        failed,
+        errors,
+        ..
+    } = results.summary;
     match (failed, errors + passed) {
         (1.., _) => ExitCode::from(1),
         (0, 0) => ExitCode::from(NOT_JUDGED),
@@ -207,10 +227,14 @@ fn exit_code(results: &Results, interrupted: bool) -> ExitCode {
 }
 
 fn any_seed() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::from(now.subsec_nanos())
 }
 
 fn rfc3339(time: SystemTime) -> String {
-    jiff::Timestamp::try_from(time).map(|time| time.to_string()).unwrap_or_default()
+    jiff::Timestamp::try_from(time)
+        .map(|time| time.to_string())
+        .unwrap_or_default()
 }

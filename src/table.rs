@@ -9,7 +9,11 @@ use onehop_harness::run::{CaseResult, ProxyResults, Results, Summary, Verdict};
 /// Prints, for each proxy, a row for each subject, and every wrong row in full.
 pub(crate) fn print(results: &Results) {
     for proxy in &results.results {
-        let version = proxy.proxy.version.as_deref().unwrap_or("of unknown version");
+        let version = proxy
+            .proxy
+            .version
+            .as_deref()
+            .unwrap_or("of unknown version");
         println!("\n{} {version}", proxy.proxy.name);
         if let Some(error) = &proxy.error {
             println!("nothing could be judged: {error}");
@@ -19,7 +23,11 @@ pub(crate) fn print(results: &Results) {
         if let Some(wrong) = wrong(proxy) {
             println!("{wrong}");
         }
-        for case in proxy.cases.iter().filter(|case| case.verdict != Verdict::Pass) {
+        for case in proxy
+            .cases
+            .iter()
+            .filter(|case| case.verdict != Verdict::Pass)
+        {
             let reason = case.reason.as_deref().unwrap_or("no reason");
             println!("{:?}  {}  {reason}", case.verdict, case.id);
             if let Some(evidence) = &case.evidence {
@@ -27,7 +35,12 @@ pub(crate) fn print(results: &Results) {
             }
         }
     }
-    let Summary { passed, failed, skipped, errors } = results.summary;
+    let Summary {
+        passed,
+        failed,
+        skipped,
+        errors,
+    } = results.summary;
     println!(
         "{passed} passed, {failed} failed, {skipped} skipped, {errors} errors in {:.1} s",
         results.run.seconds
@@ -37,7 +50,9 @@ pub(crate) fn print(results: &Results) {
 fn new_table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
-    table.set_content_arrangement(ContentArrangement::Dynamic).set_header(header.to_vec());
+    table
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(header.to_vec());
     table
 }
 
@@ -45,13 +60,27 @@ fn new_table(header: &[&str]) -> Table {
 fn subjects(proxy: &ProxyResults) -> Table {
     let mut subjects: BTreeMap<&str, Vec<&CaseResult>> = BTreeMap::new();
     for case in &proxy.cases {
-        let subject = case.id.rsplit_once('/').map_or(case.id.as_str(), |(subject, _)| subject);
+        let subject = case
+            .id
+            .rsplit_once('/')
+            .map_or(case.id.as_str(), |(subject, _)| subject);
         subjects.entry(subject).or_default().push(case);
     }
-    let mut table = new_table(&["subject", "cases", "passed", "connections", "converged in", "verdict"]);
+    let mut table = new_table(&[
+        "subject",
+        "cases",
+        "passed",
+        "connections",
+        "converged in",
+        "verdict",
+    ]);
     for (subject, cases) in subjects {
         let summary = Summary::of(cases.iter().copied());
-        let connections: u64 = cases.iter().flat_map(|c| &c.flows).map(|row| row.count).sum();
+        let connections: u64 = cases
+            .iter()
+            .flat_map(|c| &c.flows)
+            .map(|row| row.count)
+            .sum();
         let slowest = cases.iter().map(|c| c.converge_seconds).fold(0.0, f64::max);
         let (verdict, color) = match summary {
             Summary { failed: 1.., .. } => ("FAIL", Color::Red),
@@ -76,7 +105,10 @@ fn wrong(proxy: &ProxyResults) -> Option<Table> {
     let mut table = new_table(&["case", "flow", "WRONG", "EXPECTED"]);
     for case in &proxy.cases {
         for row in case.flows.iter().filter(|row| !row.passed()) {
-            let family = row.family.map(|family| format!(" {family}")).unwrap_or_default();
+            let family = row
+                .family
+                .map(|family| format!(" {family}"))
+                .unwrap_or_default();
             table.add_row([
                 format!("{}\n{}", case.id, row.check),
                 format!("{} ->\n{}{family}", row.from, row.to),

@@ -30,11 +30,18 @@ fn list() -> Result<()> {
 
 fn install(names: &[String]) -> Result<()> {
     // All names are read before the first build, so that a typing error costs no minutes.
-    let tools: Vec<ToolRef> =
-        names.iter().map(|name| name.parse()).collect::<Result<_, _>>().into_diagnostic()?;
+    let tools: Vec<ToolRef> = names
+        .iter()
+        .map(|name| name.parse())
+        .collect::<Result<_, _>>()
+        .into_diagnostic()?;
     for tool in tools {
         let installation = tools::install(tool, &mut show_progress).into_diagnostic()?;
-        let how = if installation.already { "was already installed in" } else { "is now in" };
+        let how = if installation.already {
+            "was already installed in"
+        } else {
+            "is now in"
+        };
         println!("{tool} {how} {}", installation.path.display());
     }
     Ok(())

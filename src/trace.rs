@@ -59,20 +59,36 @@ async fn settled_call(
     family: Family,
 ) -> Result<Call, LabError> {
     let backends = BACKENDS.map(Backend::ready);
-    let create = lab.objects().create_service(NAME, service, lab.world(), &backends, PORT);
-    let mut allocated = create.await.map_err(LabError::object("create the Service"))?;
+    let create = lab
+        .objects()
+        .create_service(NAME, service, lab.world(), &backends, PORT);
+    let mut allocated = create
+        .await
+        .map_err(LabError::object("create the Service"))?;
     let deadline = Instant::now() + lab.timing().converge;
     let mut since: Option<(bool, String, Instant)> = None;
     loop {
         if let Some(remote) = lab.resolve(to, &allocated, family) {
-            let call = lab.call(from, remote, 1).await?.pop().expect("one call was made");
+            let call = lab
+                .call(from, remote, 1)
+                .await?
+                .pop()
+                .expect("one call was made");
             let outcome = &call.observed.connection.outcome;
-            let reached = matches!(outcome, Outcome::Reached { .. });
-            let kind = if reached { "reached".to_owned() } else { call.observed.kind() };
+            let reached = outcome.is_reached();
+            let kind = if reached {
+                "reached".to_owned()
+            } else {
+                call.observed.kind()
+            };
             match &since {
                 Some((_, same, at)) if *same == kind => {
                     // Refused is also what a proxy does that has not seen the Service yet.
-                    let patience = if matches!(outcome, Outcome::Refused(_)) { 4 } else { 1 };
+                    let patience = if matches!(outcome, Outcome::Refused(_)) {
+                        4
+                    } else {
+                        1
+                    };
                     if at.elapsed() > SETTLED * patience {
                         return Ok(call);
                     }
@@ -92,7 +108,10 @@ async fn settled_call(
 }
 
 async fn read(lab: &Lab) -> Result<Allocated, LabError> {
-    lab.objects().get_service(NAME).await.map_err(LabError::object("read the Service"))
+    lab.objects()
+        .get_service(NAME)
+        .await
+        .map_err(LabError::object("read the Service"))
 }
 
 fn print(lab: &Lab, service: Service, from: &Place, to: &Target, call: &Call) {
@@ -145,7 +164,11 @@ fn place(text: &str, world: &World) -> Result<Place> {
             return Err(miette!(help = help, "no place {text}"));
         }
     };
-    if known { Ok(place) } else { Err(miette!(help = format!("one of {all}"), "no {kind} {name}")) }
+    if known {
+        Ok(place)
+    } else {
+        Err(miette!(help = format!("one of {all}"), "no {kind} {name}"))
+    }
 }
 
 /// Reads `cluster-ip`, `vip` or `node-port@NODE`.
@@ -158,7 +181,10 @@ fn target(text: &str, world: &World) -> Result<Target> {
         }
         _ => {
             let nodes: Vec<_> = world.nodes.iter().map(|node| node.name.as_str()).collect();
-            let help = format!("cluster-ip, vip, or node-port@NODE with one of {}", nodes.join(", "));
+            let help = format!(
+                "cluster-ip, vip, or node-port@NODE with one of {}",
+                nodes.join(", ")
+            );
             Err(miette!(help = help, "no target {text}"))
         }
     }
@@ -171,11 +197,20 @@ mod tests {
     #[test]
     fn places_and_targets_are_read_or_refused_by_name() {
         let world = World::story();
-        assert_eq!(place("external", &world).ok(), Some(case::external(CLIENT_PUBLIC)));
-        assert_eq!(place("pod@client-vm1", &world).ok(), Some(case::pod("client-vm1")));
+        assert_eq!(
+            place("external", &world).ok(),
+            Some(case::external(CLIENT_PUBLIC))
+        );
+        assert_eq!(
+            place("pod@client-vm1", &world).ok(),
+            Some(case::pod("client-vm1"))
+        );
         assert!(place("pod@nobody", &world).is_err());
         assert!(place("moon", &world).is_err());
-        assert_eq!(target("node-port@vm2", &world).ok(), Some(Target::NodePort("vm2".into())));
+        assert_eq!(
+            target("node-port@vm2", &world).ok(),
+            Some(Target::NodePort("vm2".into()))
+        );
         assert!(target("node-port@vm9", &world).is_err());
         assert!(target("node-port", &world).is_err());
     }

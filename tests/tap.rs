@@ -105,11 +105,30 @@ impl Lab {
         let taps = Taps::start(&network).expect("taps on every interface");
         let opened = taps.statistics().taps;
         eprintln!("{opened} taps opened in {:?}", started.elapsed());
-        Self {
+        let lab = Self {
             world,
             network,
             taps,
             _runtime: runtime,
+        };
+        lab.warm_up();
+        eprintln!("the network carries packets after {:?}", started.elapsed());
+        lab
+    }
+
+    /// Calls every node from every other and from outside, where nobody listens. A bridge begins
+    /// to forward only when the kernel has noticed that its ports have carriers, up to a second
+    /// after they were made; until then calls are sent twice.
+    fn warm_up(&self) {
+        let nodes = || self.world.nodes.iter().map(|node| &*node.name);
+        let callers = || nodes().chain([CLIENT_PUBLIC, CLIENT_PRIVATE]);
+        for family in Family::ALL {
+            for (from, to) in callers().flat_map(|from| nodes().map(move |to| (from, to))) {
+                let (socket, _) = self.socket(from, family).expect("a socket");
+                let remote = SocketAddr::new(self.address(to, family), 9);
+                let refused = socket.connect_timeout(&remote.into(), PATIENCE);
+                refused.expect_err("nobody listens on the discard port");
+            }
         }
     }
 
@@ -173,7 +192,9 @@ impl Lab {
         });
         let mut child = child??;
         let mut input = child.stdin.take().expect("a pipe");
-        write!(input, "table inet {table} {{ {body} }}")?;
+        // The closing braces of a table and of a chain want a line of their own.
+        let body = body.replace('}', "}\n");
+        write!(input, "table inet {table} {{\n{body}}}\n")?;
         drop(input);
         assert!(child.wait()?.success(), "nft refused the rules of {table}");
         Ok(())
@@ -276,11 +297,12 @@ fn translate(lab: &Lab, family: Family, name: &str, node_port: u16) -> Result<()
         "vm2",
         &table(name, family),
         &format!(
-            "chain in {{ type nat hook prerouting priority dstnat; \
+            "chain arriving {{ type nat hook prerouting priority dstnat; \
                {word} daddr {node} tcp dport {node_port} dnat {word} to {pod}; }}
-             chain out {{ type nat hook postrouting priority srcnat; \
-               {word} daddr {} ct original proto-dst {node_port} masquerade; }}",
-            pod.ip()
+             chain leaving {{ type nat hook postrouting priority srcnat; \
+               {word} daddr {} tcp dport {} masquerade; }}",
+            pod.ip(),
+            pod.port()
         ),
     )
 }
@@ -350,7 +372,7 @@ fn dropped(lab: &Lab, family: Family) -> Result<(), Failed> {
         "vm2",
         &table("dropped", family),
         &format!(
-            "chain in {{ type filter hook prerouting priority -300; {} daddr {} tcp dport {dead} drop; }}",
+            "chain arriving {{ type filter hook prerouting priority -300; {} daddr {} tcp dport {dead} drop; }}",
             ip(family),
             lab.address("vm2", family)
         ),
@@ -383,7 +405,7 @@ fn rejected(lab: &Lab, family: Family) -> Result<(), Failed> {
         "vm2",
         &table("rejected", family),
         &format!(
-            "chain in {{ type filter hook input priority 0; \
+            "chain arriving {{ type filter hook input priority 0; \
                {word} daddr {node} tcp dport {icmp} reject;
                {word} daddr {node} tcp dport {tcp} reject with tcp reset; }}"
         ),
@@ -425,7 +447,7 @@ fn not_undone(lab: &Lab, family: Family) -> Result<(), Failed> {
         "vm2",
         &table("not_undone", family),
         &format!(
-            "chain in {{ type filter hook prerouting priority -310; \
+            "chain arriving {{ type filter hook prerouting priority -310; \
                {word} daddr {node} tcp dport {node_port} notrack {word} daddr set {} tcp dport set {PORT}; }}",
             pod.ip()
         ),
@@ -451,10 +473,12 @@ fn own_call(lab: &Lab, family: Family) -> Result<(), Failed> {
         "vm1",
         &table("own_call", family),
         &format!(
-            "chain out {{ type nat hook output priority -100; \
+            "chain leaving {{ type nat hook output priority -100; \
                {word} daddr {node} tcp dport {node_port} dnat {word} to {pod}; }}
-             chain masquerade {{ type nat hook postrouting priority srcnat; \
-               ct original proto-dst {node_port} masquerade fully-random; }}"
+             chain after {{ type nat hook postrouting priority srcnat; \
+               {word} daddr {} tcp dport {} masquerade fully-random; }}",
+            pod.ip(),
+            pod.port()
         ),
     )?;
     let _listener = lab.listen("web-1", family, pod.port())?;
@@ -466,7 +490,7 @@ fn own_call(lab: &Lab, family: Family) -> Result<(), Failed> {
         socket.connect_timeout(&remote.into(), PATIENCE)?;
         let journey = lab
             .taps
-            .journey_of(Call::new("vm1", local, remote), sequence)?;
+            .journey_of(&Call::new("vm1", local, remote), sequence)?;
         lab.show(&journey);
         let request = [
             ("vm1", "eth0", "out", 64),
@@ -499,8 +523,14 @@ fn own_refusal(lab: &Lab, family: Family) -> Result<(), Failed> {
 
 fn burst(lab: &Lab, family: Family) -> Result<(), Failed> {
     let port = PORT + 30;
-    let listener = lab.listen("web-0", family, port)?;
-    let remote = SocketAddr::new(listener.local_addr()?.ip(), port);
+    let remote = SocketAddr::new(lab.address("web-0", family), port);
+    let listener = lab.host("web-0").within(|| -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::for_address(remote), Type::STREAM, None)?;
+        socket.bind(&remote.into())?;
+        // With the standard library's backlog of 128, calls are dropped and sent again.
+        socket.listen(4_096)?;
+        Ok(socket.into())
+    })??;
     let accepting = thread::spawn(move || {
         // Accepted connections stay open until all are made.
         let accepted: io::Result<Vec<TcpStream>> =

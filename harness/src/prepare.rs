@@ -52,7 +52,10 @@ pub fn proxy(
 /// # Errors
 /// When it can be neither found nor built.
 pub fn real_api(progress: &mut dyn FnMut(Progress)) -> Result<ApiKind, PrepareError> {
-    let tool = ToolRef { tool: Tool::ControlPlane, version: Version::DEFAULT };
+    let tool = ToolRef {
+        tool: Tool::ControlPlane,
+        version: Version::DEFAULT,
+    };
     let located = match tools::locate(tool, None) {
         Err(ToolError::NotInstalled { .. }) => {
             tools::install(tool, progress)?;

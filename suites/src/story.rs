@@ -5,14 +5,14 @@ use onehop_harness::case::{external, node, pod};
 use onehop_harness::world::{CLIENT_PRIVATE, CLIENT_PUBLIC};
 
 /// The nodes.
-pub const NODES: [&str; 3] = ["vm1", "vm2", "vm3"];
+pub(crate) const NODES: [&str; 3] = ["vm1", "vm2", "vm3"];
 /// The backends: `web-0` on vm1, none on vm2, `web-1` and `web-2` on vm3.
-pub const STORY: [&str; 3] = ["web-0", "web-1", "web-2"];
+pub(crate) const STORY: [&str; 3] = ["web-0", "web-1", "web-2"];
 /// A pod on vm2, for when one moves there.
-pub const ON_VM2: &str = "web-3";
+pub(crate) const ON_VM2: &str = "web-3";
 
 /// The backends of the story on this node.
-pub fn on(node: &str) -> &'static [&'static str] {
+pub(crate) fn on(node: &str) -> &'static [&'static str] {
     match node {
         "vm1" => &STORY[..1],
         "vm3" => &STORY[1..],
@@ -21,33 +21,33 @@ pub fn on(node: &str) -> &'static [&'static str] {
 }
 
 /// The outside client with a private address.
-pub fn private() -> Place {
+pub(crate) fn private() -> Place {
     external(CLIENT_PRIVATE)
 }
 
 /// The outside client with a public address.
-pub fn public() -> Place {
+pub(crate) fn public() -> Place {
     external(CLIENT_PUBLIC)
 }
 
 /// The client pod on this node.
-pub fn client_on(node: &str) -> Place {
+pub(crate) fn client_on(node: &str) -> Place {
     pod(&format!("client-{node}"))
 }
 
 /// The node itself as a client.
-pub fn host(name: &str) -> Place {
+pub(crate) fn host(name: &str) -> Place {
     node(name)
 }
 
 /// The node port on this node.
-pub fn node_port(node: &str) -> Target {
+pub(crate) fn node_port(node: &str) -> Target {
     Target::NodePort(node.to_owned())
 }
 
 /// Traffic from outside under Cluster: any of these pods, the source lost to the entry node, one
 /// hop more to a pod elsewhere.
-pub fn spread_by(node: &str, pods: &[&str]) -> Reach {
+pub(crate) fn spread_by(node: &str, pods: &[&str]) -> Reach {
     Reach::pods(
         pods,
         Source::EntryNode,
@@ -57,7 +57,7 @@ pub fn spread_by(node: &str, pods: &[&str]) -> Reach {
 }
 
 /// Traffic that stays on its node: these pods, the source kept, no extra hop.
-pub fn kept_on(node: &str, pods: &[&str]) -> Reach {
+pub(crate) fn kept_on(node: &str, pods: &[&str]) -> Reach {
     Reach::pods(
         pods,
         Source::Preserved,
@@ -68,12 +68,12 @@ pub fn kept_on(node: &str, pods: &[&str]) -> Reach {
 
 /// Traffic of a pod that its own node sends to any of these pods, the source kept. No hop is
 /// extra: the direct way crosses the same node.
-pub fn from_pod_on(node: &str, pods: &[&str]) -> Reach {
+pub(crate) fn from_pod_on(node: &str, pods: &[&str]) -> Reach {
     kept_on(node, pods)
 }
 
 /// Traffic of a node's own processes, which have an address of the node in any case.
-pub fn from_node(node: &str, pods: &[&str]) -> Reach {
+pub(crate) fn from_node(node: &str, pods: &[&str]) -> Reach {
     Reach::pods(
         pods,
         Source::EntryNode,
@@ -83,16 +83,16 @@ pub fn from_node(node: &str, pods: &[&str]) -> Reach {
 }
 
 /// A flow that must be answered.
-pub fn reaches(from: &Place, to: Target, reach: Reach) -> Question {
+pub(crate) fn reaches(from: &Place, to: Target, reach: Reach) -> Question {
     from.calls(to, reach.into())
 }
 
 /// A flow that must be dropped.
-pub fn dropped(from: &Place, to: Target) -> Question {
+pub(crate) fn dropped(from: &Place, to: Target) -> Question {
     from.calls(to, Expectation::Dropped)
 }
 
 /// A flow that must be refused.
-pub fn refused(from: &Place, to: Target) -> Question {
+pub(crate) fn refused(from: &Place, to: Target) -> Question {
     from.calls(to, Expectation::Refused)
 }

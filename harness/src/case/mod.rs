@@ -8,7 +8,9 @@ mod check;
 mod flow;
 mod service;
 
-pub use check::{BalancerCheck, Check, Entry, Expectation, FlowCheck, Hops, Question, Reach, Source, Spread};
+pub use check::{
+    BalancerCheck, Check, Entry, Expectation, FlowCheck, Hops, Question, Reach, Source, Spread,
+};
 pub use flow::{Place, Target, external, node, pod};
 pub use service::{Backend, BalancerMode, Policy, Service, ServiceType};
 

@@ -11,7 +11,9 @@ use onehop_apiserver::{ApiServer, Config, ConfigError};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::control_plane::{ControlPlane, ControlPlaneConfig, ControlPlaneError, Endpoint, kubeconfig};
+use crate::control_plane::{
+    ControlPlane, ControlPlaneConfig, ControlPlaneError, Endpoint, kubeconfig,
+};
 use crate::netns::{Namespace, start_in};
 use crate::timing::Timing;
 use crate::world::AddressPlan;
@@ -103,12 +105,23 @@ impl LabApi {
                 let local_url = format!("https://{}", local_address(&local)?);
                 tasks.spawn(forward(local, host.clone(), address));
                 let real = start_real(assets, host, dir, address, &local_url, timing).await?;
-                let Endpoint { url, token, kubeconfig } = real.endpoint().clone();
+                let Endpoint {
+                    url,
+                    token,
+                    kubeconfig,
+                } = real.endpoint().clone();
                 (url, Some(token), kubeconfig, Some(real), local_url)
             }
         };
         let client = client(&local_url, token.as_deref())?;
-        let api = Self { host: host.clone(), url, token, kubeconfig, tasks: Mutex::new(tasks), real };
+        let api = Self {
+            host: host.clone(),
+            url,
+            token,
+            kubeconfig,
+            tasks: Mutex::new(tasks),
+            real,
+        };
         Ok((api, client))
     }
 
@@ -124,7 +137,11 @@ impl LabApi {
 
     /// What it is: for results.
     pub fn name(&self) -> &'static str {
-        if self.real.is_some() { "kube-apiserver" } else { "embedded" }
+        if self.real.is_some() {
+            "kube-apiserver"
+        } else {
+            "embedded"
+        }
     }
 
     /// Lets terminals outside reach the API through a listener of the machine's own loopback.
@@ -133,13 +150,18 @@ impl LabApi {
     /// # Errors
     /// When the listener is unusable.
     pub fn open_door(&self, door: std::net::TcpListener) -> Result<String, ApiError> {
-        let prepared = door.set_nonblocking(true).and_then(|()| TcpListener::from_std(door));
+        let prepared = door
+            .set_nonblocking(true)
+            .and_then(|()| TcpListener::from_std(door));
         let door = prepared.map_err(io_error("open the way to the API"))?;
         let scheme = if self.real.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://{}", local_address(&door)?);
         let address = SocketAddr::from((AddressPlan::api().v4, PORT));
         let forwarded = forward(door, self.host.clone(), address);
-        self.tasks.lock().expect("no holder panics").spawn(forwarded);
+        self.tasks
+            .lock()
+            .expect("no holder panics")
+            .spawn(forwarded);
         Ok(kubeconfig(&url, self.token.as_deref()))
     }
 }
@@ -163,9 +185,16 @@ async fn start_real(
     let get = async |endpoint: &Endpoint, path: &str| {
         let client = client(local_url, Some(&endpoint.token)).map_err(|e| e.to_string())?;
         let request = kube::core::Request::new("")
-            .get(path.trim_start_matches('/'), &kube::api::GetParams::default())
+            .get(
+                path.trim_start_matches('/'),
+                &kube::api::GetParams::default(),
+            )
             .map_err(|error| error.to_string())?;
-        client.request_text(request).await.map(drop).map_err(|error| error.to_string())
+        client
+            .request_text(request)
+            .await
+            .map(drop)
+            .map_err(|error| error.to_string())
     };
     Ok(ControlPlane::start(config, |command| start_in(command, host), get).await?)
 }
@@ -187,7 +216,9 @@ async fn serve(server: ApiServer, listener: TcpListener) {
 /// Passes connections on to an address inside a namespace.
 async fn forward(listener: TcpListener, host: Namespace, to: SocketAddr) {
     loop {
-        let Ok((mut near, _)) = listener.accept().await else { continue };
+        let Ok((mut near, _)) = listener.accept().await else {
+            continue;
+        };
         let host = host.clone();
         tokio::spawn(async move {
             let passed = async {
@@ -224,7 +255,9 @@ fn to_tokio(listener: std::net::TcpListener) -> io::Result<TcpListener> {
 }
 
 fn local_address(listener: &TcpListener) -> Result<SocketAddr, ApiError> {
-    listener.local_addr().map_err(io_error("read a listener's address"))
+    listener
+        .local_addr()
+        .map_err(io_error("read a listener's address"))
 }
 
 fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> ApiError {

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use super::join_results;
 use crate::netns::{Namespace, Network};
-use crate::probe::{self, Backend, BackendError, Outcome, ProbeError};
+use crate::probe::{self, Backend, BackendError, Connection, Outcome, ProbeError};
 use crate::timing::Timing;
 use crate::verdict::Baseline;
 use crate::world::{Family, Pod, World};
@@ -59,14 +59,24 @@ pub(super) async fn measure(
 ) -> Result<(Vec<Backend>, Baseline), BaselineError> {
     let namespace = |name: &str| network.host(name).expect("a host of the world").namespace();
     let listen = |pod: &Pod| Backend::listen(namespace(&pod.name), pod, BASELINE_PORT);
-    let backends = world.pods.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
+    let backends = world
+        .pods
+        .iter()
+        .map(listen)
+        .collect::<Result<Vec<_>, _>>()?;
 
-    let callers = world.pods.iter().map(|p| &p.name).chain(world.nodes.iter().map(|n| &n.name));
+    let callers = world
+        .pods
+        .iter()
+        .map(|p| &p.name)
+        .chain(world.nodes.iter().map(|n| &n.name));
     let callers = callers.chain(world.clients.iter().map(|c| &c.name));
     let measured = join_results(callers.map(async |name| {
         let (host, pods, timing) = (namespace(name).clone(), world.pods.clone(), timing.clone());
         let work = move || measure_from(&host, &pods, &timing);
-        tokio::task::spawn_blocking(work).await.expect("a probe does not panic")
+        tokio::task::spawn_blocking(work)
+            .await
+            .expect("a probe does not panic")
     }));
     let mut baseline = Baseline::default();
     for part in measured.await? {
@@ -81,28 +91,46 @@ fn measure_from(
     pods: &[Pod],
     timing: &Timing,
 ) -> Result<BTreeMap<(String, String, Family), u8>, BaselineError> {
-    let mut ttls = BTreeMap::new();
-    for pod in pods.iter().filter(|pod| pod.name != host.name()) {
-        for family in Family::ALL {
-            let remote = SocketAddr::new(pod.address.of(family), BASELINE_PORT);
-            // The pod is its own fence: a first packet may wait for a neighbour to be resolved.
-            let calls = probe::call(host, remote, 1, &[remote], timing)?;
-            for call in calls {
-                let (from, pod) = (host.name().to_owned(), pod.name.clone());
-                match call.outcome {
-                    Outcome::Reached { identity, .. } if identity.pod == pod => {
-                        if identity.peer.ip() != call.local.ip() {
-                            return Err(BaselineError::Source { from, pod, peer: identity.peer });
-                        }
-                        ttls.insert((from, pod, family), identity.ttl);
-                    }
-                    other => {
-                        let outcome = format!("{other:?}");
-                        return Err(BaselineError::Unreachable { from, pod, family, outcome });
-                    }
-                }
+    let others = pods.iter().filter(|pod| pod.name != host.name());
+    let ways: Vec<_> = others
+        .flat_map(|pod| Family::ALL.map(|family| (pod, family)))
+        .collect();
+    let remotes: Vec<_> = ways
+        .iter()
+        .map(|(pod, family)| SocketAddr::new(pod.address.of(*family), BASELINE_PORT))
+        .collect();
+    // The pods are their own fences: a first packet may wait for a neighbour to be resolved.
+    let calls = probe::call(host, &remotes, &remotes, timing)?;
+    let ttl = |((pod, family), call): (&(&Pod, Family), Connection)| {
+        let (from, pod) = (host.name().to_owned(), pod.name.clone());
+        match call.outcome {
+            Outcome::Reached { identity, .. } if identity.pod != pod => {
+                let outcome = format!("{} answered", identity.pod);
+                Err(BaselineError::Unreachable {
+                    from,
+                    pod,
+                    family: *family,
+                    outcome,
+                })
+            }
+            Outcome::Reached { identity, .. } if identity.peer.ip() != call.local.ip() => {
+                Err(BaselineError::Source {
+                    from,
+                    pod,
+                    peer: identity.peer,
+                })
+            }
+            Outcome::Reached { identity, .. } => Ok(((from, pod, *family), identity.ttl)),
+            other => {
+                let outcome = format!("{other:?}");
+                Err(BaselineError::Unreachable {
+                    from,
+                    pod,
+                    family: *family,
+                    outcome,
+                })
             }
         }
-    }
-    Ok(ttls)
+    };
+    ways.iter().zip(calls).map(ttl).collect()
 }

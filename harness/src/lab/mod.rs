@@ -25,9 +25,9 @@ pub use proxy::{NodeProxy, ProxyError};
 use crate::balancer::{Balancer, BalancerError};
 use crate::case::{Place, Target};
 use crate::netns::{API, Host, LOAD_BALANCER, Namespace, Network, NetworkError};
-use crate::probe::{self, Backend, BackendError, ProbeError};
+use crate::probe::{self, Backend, BackendError, Connection, ProbeError};
 use crate::profile::{Placeholders, Profile, Program};
-use crate::tap::{Journey, TapError, Taps};
+use crate::tap::{self, Journey, TapError, Taps};
 use crate::timing::Timing;
 use crate::verdict::{Baseline, Observed};
 use crate::world::{AddressPlan, Family, World};
@@ -41,7 +41,7 @@ pub struct LabOptions {
     pub api: ApiKind,
     /// The proxy under test; without one, no Service is served.
     pub proxy: Option<ProxyUnderTest>,
-    /// A directory of the lab's own, for configuration files and logs.
+    /// A directory of the lab's own, for configuration files and logs. It is emptied first.
     pub dir: PathBuf,
     /// Timings and tolerances.
     pub timing: Timing,
@@ -110,8 +110,16 @@ pub enum LabError {
     /// A test of the suite could not make the proxy wrong.
     #[error("failed to make the proxy wrong: {0}")]
     Sabotage(String),
+    /// The taps did not see a connection that must have crossed an interface.
+    #[error("no tap saw {from} make this connection: {connection:?}")]
+    Unseen {
+        /// Who called.
+        from: Place,
+        /// The connection.
+        connection: Box<Connection>,
+    },
     /// Its directory.
-    #[error("failed to create {path}")]
+    #[error("failed to make an empty directory of {path}")]
     Directory {
         /// The directory.
         path: PathBuf,
@@ -131,7 +139,10 @@ impl LabError {
     /// For `map_err` on requests to the API.
     pub fn object(what: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
         let what = what.into();
-        move |source| Self::Object { what, source: Box::new(source) }
+        move |source| Self::Object {
+            what,
+            source: Box::new(source),
+        }
     }
 }
 
@@ -140,14 +151,19 @@ impl LabError {
 pub struct Call {
     /// What was seen of it.
     pub observed: Observed,
-    /// Its journey.
-    pub journey: Journey,
+    /// Its journey; none when a node refused or dropped a call of its own before any interface.
+    pub journey: Option<Journey>,
 }
 
 impl Call {
     /// The journey, as text.
     pub fn journey_text(&self, lab: &Lab) -> String {
-        self.journey.display(|address| lab.world.describe(address)).to_string()
+        match &self.journey {
+            Some(journey) => journey
+                .display(|address| lab.world.describe(address))
+                .to_string(),
+            None => "it never left the calling node".to_owned(),
+        }
     }
 }
 
@@ -181,9 +197,22 @@ impl Lab {
     /// # Errors
     /// When any part fails; parts that were built are taken down again.
     pub async fn start(options: LabOptions) -> Result<Self, LabError> {
-        let LabOptions { world, api, proxy, dir, timing } = options;
-        fs::create_dir_all(&dir)
-            .map_err(|source| LabError::Directory { path: dir.clone(), source })?;
+        let LabOptions {
+            world,
+            api,
+            proxy,
+            dir,
+            timing,
+        } = options;
+        // What an earlier lab left here is not this one's: a database, or a log with other errors.
+        let cleared = match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => fs::create_dir_all(&dir),
+        };
+        cleared.map_err(|source| LabError::Directory {
+            path: dir.clone(),
+            source,
+        })?;
         let mut phases = BTreeMap::new();
         let mut clock = Instant::now();
         let mut phase = |name| {
@@ -194,18 +223,20 @@ impl Lab {
         let network = Network::build(&world).await?;
         phase("network");
         let taps = Taps::start(&network)?;
+        phase("taps");
         let (backends, baseline) = baseline::measure(&network, &world, &timing).await?;
         phase("baseline");
         let host = |name: &str| network.host(name).expect("every world has this host");
         let api_dir = dir.join("api");
-        let (api, client) =
-            LabApi::start(&api, host(API).namespace(), &api_dir, &timing).await?;
+        let (api, client) = LabApi::start(&api, host(API).namespace(), &api_dir, &timing).await?;
         phase("api");
         let objects = Objects::new(client.clone());
-        objects.create_world(&world).await.map_err(LabError::object("create the world"))?;
+        objects
+            .create_world(&world)
+            .await
+            .map_err(LabError::object("create the world"))?;
         let nodes = world.nodes.clone();
-        let balancer =
-            Balancer::start(host(LOAD_BALANCER), nodes, client, &timing).await?;
+        let balancer = Balancer::start(host(LOAD_BALANCER), nodes, client, &timing).await?;
         phase("objects");
         let mut lab = Self {
             proxies: Vec::new(),
@@ -233,9 +264,19 @@ impl Lab {
     async fn start_proxies(&mut self, proxy: &ProxyUnderTest) -> Result<(), LabError> {
         let start = |node: &crate::world::Node| {
             let values = self.placeholders(node, &proxy.program.path);
-            NodeProxy::start(&proxy.profile, &values, self.namespace(&node.name), &self.timing)
+            NodeProxy::start(
+                &proxy.profile,
+                &values,
+                self.namespace(&node.name),
+                &self.timing,
+            )
         };
-        self.proxies = self.world.nodes.iter().map(start).collect::<Result<_, _>>()?;
+        self.proxies = self
+            .world
+            .nodes
+            .iter()
+            .map(start)
+            .collect::<Result<_, _>>()?;
         try_join_all(self.proxies.iter().map(|proxy| proxy.ready(&self.timing))).await?;
         Ok(())
     }
@@ -321,7 +362,10 @@ impl Lab {
     /// # Panics
     /// When there is no such host: cases are checked against their world before they run.
     pub fn namespace(&self, host: &str) -> &Namespace {
-        self.network.host(host).unwrap_or_else(|| panic!("no host {host}")).namespace()
+        self.network
+            .host(host)
+            .unwrap_or_else(|| panic!("no host {host}"))
+            .namespace()
     }
 
     /// Opens a backend in each of these pods.
@@ -330,7 +374,10 @@ impl Lab {
     /// When the port is taken in one of them.
     pub fn listen(&self, pods: &[&str], port: u16) -> Result<Vec<Backend>, LabError> {
         let listen = |pod: &&str| {
-            let pod = self.world.pod(pod).expect("a case's backends are pods of its world");
+            let pod = self
+                .world
+                .pod(pod)
+                .expect("a case's backends are pods of its world");
             Backend::listen(self.namespace(&pod.name), pod, port)
         };
         Ok(pods.iter().map(listen).collect::<Result<_, _>>()?)
@@ -367,16 +414,40 @@ impl Lab {
         count: usize,
     ) -> Result<Vec<Call>, LabError> {
         let host = self.namespace(from.host()).clone();
-        let (fences, timing) = (self.fences(from, Family::of(remote.ip())), self.timing.clone());
+        let (fences, timing) = (
+            self.fences(from, Family::of(remote.ip())),
+            self.timing.clone(),
+        );
         let _permit = self.probers.acquire().await.expect("never closed");
-        let work = move || probe::call(&host, remote, count, &fences, &timing);
-        let connections =
-            tokio::task::spawn_blocking(work).await.expect("a probe does not panic")?;
-        let calls = connections.into_iter().map(|connection| {
-            let journey = self.taps.journey(from.host(), connection.local, connection.remote)?;
-            let trip = trip::of(&journey, &self.world);
-            Ok(Call { observed: Observed { connection, trip }, journey })
+        let work = move || probe::call(&host, &vec![remote; count], &fences, &timing);
+        let connections = tokio::task::spawn_blocking(work)
+            .await
+            .expect("a probe does not panic")?;
+        let asked = connections.iter().map(|connection| {
+            let call = tap::Call::new(from.host(), connection.local, connection.remote);
+            (call, connection.sequence)
         });
+        let journeys = self.taps.journeys_of(asked)?;
+        let calls = connections
+            .into_iter()
+            .zip(journeys)
+            .map(|(connection, journey)| {
+                // A node may refuse or drop its own call before any interface; nobody else can.
+                let own = matches!(from, Place::Node(_)) && !connection.outcome.is_reached();
+                if journey.is_none() && !own {
+                    return Err(LabError::Unseen {
+                        from: from.clone(),
+                        connection: Box::new(connection),
+                    });
+                }
+                let trip = journey
+                    .as_ref()
+                    .map_or_else(Default::default, |j| trip::of(j, &self.world));
+                Ok(Call {
+                    observed: Observed { connection, trip },
+                    journey,
+                })
+            });
         calls.collect()
     }
 
@@ -388,7 +459,8 @@ impl Lab {
             pods.find(|pod| pod.name != from.host())
         };
         let pods = self.world.nodes.iter().filter_map(first_on);
-        pods.map(|pod| SocketAddr::new(pod.address.of(family), BASELINE_PORT)).collect()
+        pods.map(|pod| SocketAddr::new(pod.address.of(family), BASELINE_PORT))
+            .collect()
     }
 }
 

@@ -56,7 +56,9 @@ impl Objects {
     pub(super) async fn create_world(&self, world: &World) -> kube::Result<()> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let namespace = object(json!({"metadata": {"name": NAMESPACE}}));
-        namespaces.create(&PostParams::default(), &namespace).await?;
+        namespaces
+            .create(&PostParams::default(), &namespace)
+            .await?;
         let nodes: Api<Node> = Api::all(self.client.clone());
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
         let nodes = world.nodes.iter().map(async |node| {
@@ -87,14 +89,20 @@ impl Objects {
             slices.create(&PostParams::default(), &slice).await?;
         }
         let service = object(service_object(name, spec, target_port));
-        let created = self.services().create(&PostParams::default(), &service).await?;
+        let created = self
+            .services()
+            .create(&PostParams::default(), &service)
+            .await?;
         Ok(allocated(&created))
     }
 
     /// Changes a Service by a merge patch of its spec.
     pub async fn patch_service(&self, name: &str, spec: Value) -> kube::Result<Allocated> {
         let patch = Patch::Merge(json!({ "spec": spec }));
-        let patched = self.services().patch(name, &PatchParams::default(), &patch).await?;
+        let patched = self
+            .services()
+            .patch(name, &PatchParams::default(), &patch)
+            .await?;
         Ok(allocated(&patched))
     }
 
@@ -109,7 +117,9 @@ impl Objects {
         for family in Family::ALL {
             let endpoints = endpoints(family, world, backends);
             let patch = Patch::Merge(json!({ "endpoints": endpoints }));
-            slices.patch(&slice_name(name, family), &PatchParams::default(), &patch).await?;
+            slices
+                .patch(&slice_name(name, family), &PatchParams::default(), &patch)
+                .await?;
         }
         Ok(())
     }
@@ -131,7 +141,12 @@ impl Objects {
         gone(deleted.map(drop))?;
         for family in Family::ALL {
             let name = slice_name(name, family);
-            gone(slices.delete(&name, &DeleteParams::default()).await.map(drop))?;
+            gone(
+                slices
+                    .delete(&name, &DeleteParams::default())
+                    .await
+                    .map(drop),
+            )?;
         }
         Ok(())
     }
@@ -178,7 +193,8 @@ where
     let created = serde_json::from_value(object.clone()).map_err(kube::Error::SerdeError)?;
     api.create(&PostParams::default(), &created).await?;
     let patch = Patch::Merge(json!({ "status": status }));
-    api.patch_status(name, &PatchParams::default(), &patch).await?;
+    api.patch_status(name, &PatchParams::default(), &patch)
+        .await?;
     Ok(())
 }
 
@@ -202,7 +218,10 @@ fn node_object(node: &world::Node) -> (Value, Value) {
         "reason": "KubeletReady",
         "message": "a node of the lab",
     });
-    (object, json!({"addresses": addresses, "conditions": [ready]}))
+    (
+        object,
+        json!({"addresses": addresses, "conditions": [ready]}),
+    )
 }
 
 fn pod_object(pod: &world::Pod) -> (Value, Value) {
@@ -215,7 +234,12 @@ fn pod_object(pod: &world::Pod) -> (Value, Value) {
             "containers": [{"name": "backend", "image": "onehop"}],
         },
     });
-    let addresses: Vec<_> = pod.address.both().iter().map(|ip| json!({ "ip": ip })).collect();
+    let addresses: Vec<_> = pod
+        .address
+        .both()
+        .iter()
+        .map(|ip| json!({ "ip": ip }))
+        .collect();
     let ready = json!({"type": "Ready", "status": "True"});
     let status = json!({
         "phase": "Running",
@@ -272,7 +296,9 @@ fn slice_object(
 
 fn endpoints(family: Family, world: &World, backends: &[Backend]) -> Vec<Value> {
     let endpoint = |backend: &Backend| {
-        let pod = world.pod(&backend.pod).expect("a case's backends are pods of its world");
+        let pod = world
+            .pod(&backend.pod)
+            .expect("a case's backends are pods of its world");
         json!({
             "addresses": [pod.address.of(family)],
             "nodeName": pod.node,
@@ -304,7 +330,10 @@ fn allocated(service: &Service) -> Allocated {
                 Err(_) => {}
             }
         }
-        Some(Dual { v4: found.0?, v6: found.1? })
+        Some(Dual {
+            v4: found.0?,
+            v6: found.1?,
+        })
     };
     let ingress: Vec<String> = service
         .status
@@ -313,7 +342,11 @@ fn allocated(service: &Service) -> Allocated {
         .and_then(|balancer| balancer.ingress.as_ref())
         .map(|ingress| ingress.iter().filter_map(|i| i.ip.clone()).collect())
         .unwrap_or_default();
-    let first_port = spec.ports.as_ref().and_then(|ports| ports.first()).and_then(|p| p.node_port);
+    let first_port = spec
+        .ports
+        .as_ref()
+        .and_then(|ports| ports.first())
+        .and_then(|p| p.node_port);
     Allocated {
         cluster_ip: dual(&spec.cluster_ips.unwrap_or_default())
             .expect("a dual-stack Service has a ClusterIP of each family"),

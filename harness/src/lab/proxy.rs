@@ -56,7 +56,9 @@ pub enum ProxyError {
         url: String,
     },
     /// It never got ready.
-    #[error("the proxy on {node} was not ready after {seconds} s ({answer}); its last lines:\n{said}")]
+    #[error(
+        "the proxy on {node} was not ready after {seconds} s ({answer}); its last lines:\n{said}"
+    )]
     NotReady {
         /// The node.
         node: String,
@@ -110,9 +112,20 @@ impl NodeProxy {
             source,
         })?;
         let restarts = Arc::new(AtomicU32::new(0));
-        let supervisor =
-            tokio::spawn(supervise(first, spawn, timing.restart_backoff, restarts.clone()));
-        Ok(Self { node, log, host: host.clone(), ready_url: rendered.ready_url, restarts, supervisor })
+        let supervisor = tokio::spawn(supervise(
+            first,
+            spawn,
+            timing.restart_backoff,
+            restarts.clone(),
+        ));
+        Ok(Self {
+            node,
+            log,
+            host: host.clone(),
+            ready_url: rendered.ready_url,
+            restarts,
+            supervisor,
+        })
     }
 
     /// Waits until its ready URL answers 200.
@@ -120,14 +133,18 @@ impl NodeProxy {
     /// # Errors
     /// When it does not in time, with the end of its log.
     pub async fn ready(&self, timing: &Timing) -> Result<(), ProxyError> {
-        let url = || ProxyError::ReadyUrl { url: self.ready_url.clone() };
+        let url = || ProxyError::ReadyUrl {
+            url: self.ready_url.clone(),
+        };
         let (server, path) = split_url(&self.ready_url).ok_or_else(url)?;
         let deadline = Instant::now() + timing.proxy_ready;
         loop {
             let answer = probe::get(&self.host, server, path, timing.answer).await;
             let answer = match answer {
                 Ok(HttpOutcome::Answered(answer)) if answer.status == 200 => return Ok(()),
-                Ok(HttpOutcome::Answered(answer)) => format!("{} says {}", self.ready_url, answer.status),
+                Ok(HttpOutcome::Answered(answer)) => {
+                    format!("{} says {}", self.ready_url, answer.status)
+                }
                 Ok(other) => format!("{} is {other:?}", self.ready_url).to_lowercase(),
                 Err(error) => error.to_string(),
             };
@@ -176,7 +193,10 @@ async fn supervise(
 ) {
     loop {
         let status = child.wait().await;
-        tracing::warn!(?status, "the proxy exited and is started again in {pause:?}");
+        tracing::warn!(
+            ?status,
+            "the proxy exited and is started again in {pause:?}"
+        );
         tokio::time::sleep(pause).await;
         pause *= 2;
         restarts.fetch_add(1, Ordering::Relaxed);
@@ -226,7 +246,11 @@ fn last_lines(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_else(|e| format!("(no log: {e})"));
     let lines: Vec<&str> = text.lines().collect();
     let from = lines.len().saturating_sub(QUOTED_LINES);
-    lines[from..].iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+    lines[from..]
+        .iter()
+        .map(|line| format!("  {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[cfg(test)]

@@ -10,19 +10,25 @@ use crate::world::World;
 pub(super) fn of(journey: &Journey, world: &World) -> Trip {
     let rewrites = journey.rewrites();
     let by = |what: What| -> BTreeSet<String> {
-        let made = rewrites.iter().filter(|r| r.half == Half::Request && r.what == what);
+        let made = rewrites
+            .iter()
+            .filter(|r| r.half == Half::Request && r.what == what);
         made.map(|r| r.host.clone()).collect()
     };
     let destination_rewritten_by = by(What::Destination);
-    let rewriting_node =
-        journey.nodes(world).into_iter().find(|node| destination_rewritten_by.contains(*node));
+    let rewriting_node = journey
+        .nodes(world)
+        .into_iter()
+        .find(|node| destination_rewritten_by.contains(*node));
     let undone = |request: &Rewrite| rewrites.iter().any(|reply| reply.undoes(request));
     let not_undone = rewrites
         .iter()
         .filter(|r| r.half == Half::Request && !undone(r))
         .map(|r| format!("{:?} {} -> {} by {}", r.what, r.from, r.to, r.host).to_lowercase());
     Trip {
-        entry: rewriting_node.or_else(|| journey.entry_node(world)).map(str::to_owned),
+        entry: rewriting_node
+            .or_else(|| journey.entry_node(world))
+            .map(str::to_owned),
         source_rewritten_by: by(What::Source),
         answers_from: journey.answers_from(),
         not_undone: not_undone.collect(),

@@ -122,7 +122,10 @@ impl LabState {
     pub fn run(&self, host: &str, command: &[String]) -> Result<ExitStatus, AttachError> {
         let Some(descriptor) = self.hosts.get(host) else {
             let known: Vec<_> = self.hosts.keys().map(String::as_str).collect();
-            return Err(AttachError::NoHost { host: host.to_owned(), known: known.join(", ") });
+            return Err(AttachError::NoHost {
+                host: host.to_owned(),
+                known: known.join(", "),
+            });
         };
         let open = |path: String| File::open(&path).map_err(io_error("open", Path::new(&path)));
         let user = open(format!("/proc/{}/ns/user", self.pid))?;
@@ -147,7 +150,8 @@ impl LabState {
         unsafe {
             run.pre_exec(enter);
         }
-        run.status().map_err(io_error("run", Path::new(&command[0])))
+        run.status()
+            .map_err(io_error("run", Path::new(&command[0])))
     }
 
     /// Asks the lab to end.

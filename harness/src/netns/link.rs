@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use ipnet::IpNet;
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth};
@@ -90,10 +91,12 @@ impl Host {
         let peer_end = LinkMessageBuilder::<LinkUnspec>::new()
             .name(peer_interface)
             .setns_by_fd(peer.namespace.as_fd().as_raw_fd())
+            .index(next_index())
             .build();
         let link = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
             .name(interface)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer_end)))
+            .index(next_index())
             .up()
             .build();
         self.done(self.netlink.link().add(link).execute().await, || {
@@ -128,7 +131,10 @@ impl Host {
     }
 
     /// Gives an interface an address of each family, with the prefix lengths given.
-    pub(super) async fn address(
+    ///
+    /// # Errors
+    /// When there is no such interface, or the kernel refuses the address.
+    pub async fn address(
         &self,
         interface: &str,
         address: Dual,
@@ -265,4 +271,14 @@ fn exists(error: &rtnetlink::Error) -> bool {
         return false;
     };
     message.to_io().kind() == io::ErrorKind::AlreadyExists
+}
+
+/// An interface index that no other interface of this process has.
+///
+/// Left to the kernel, both ends of a pair often get the same number, each in its own namespace.
+/// The kernel then takes such an end for one without a peer, and reports its carrier up to a second
+/// later; until it has, a bridge passes nothing on.
+fn next_index() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(100);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }

@@ -42,10 +42,11 @@ const EVERY_HOST: &[(&str, &str)] = &[
     ("net/ipv4/conf/default/send_redirects", "0"),
     ("net/ipv4/conf/all/accept_redirects", "0"),
     ("net/ipv6/conf/default/accept_redirects", "0"),
-    // A rejected connection is answered by ICMP. The kernel limits those answers per peer, which
-    // turns a burst of refused connections into silently dropped ones.
-    ("net/ipv4/icmp_ratelimit", "0"),
-    ("net/ipv6/icmp/ratelimit", "0"),
+    // A rejected connection is answered by ICMP. The kernel limits those answers, per peer and in
+    // all, which turns a burst of refused connections into silently dropped ones. No limit applies
+    // to types that are not in the mask; the one that is left in IPv6's is the echo request.
+    ("net/ipv4/icmp_ratemask", "0"),
+    ("net/ipv6/icmp/ratemask", "128"),
     // Addresses serve at once: duplicate address detection takes a second.
     ("net/ipv6/conf/default/accept_dad", "0"),
     ("net/ipv6/conf/default/dad_transmits", "0"),

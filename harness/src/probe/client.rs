@@ -49,47 +49,42 @@ pub enum ProbeError {
     },
 }
 
-/// Opens `count` connections from `host` to `remote`; blocks until each has an outcome.
+/// Opens a connection from `host` to each of `remotes`; blocks until each has an outcome.
 ///
-/// `fences` are listeners that always answer, on paths that are at least as long as that of the
-/// probe. Results are in no particular order.
+/// `fences` are listeners that always answer, on paths that are at least as long as those of the
+/// probes. Results are in the order of `remotes`.
 ///
 /// # Errors
 /// When a socket cannot be made, or a fence does not answer within [`Timing::answer`].
 pub fn call(
     host: &Namespace,
-    remote: SocketAddr,
-    count: usize,
+    remotes: &[SocketAddr],
     fences: &[SocketAddr],
     timing: &Timing,
 ) -> Result<Vec<Connection>, ProbeError> {
-    let mut done = Vec::with_capacity(count);
-    while done.len() < count {
-        let size = WAVE.min(count - done.len());
-        done.extend(call_wave(host, remote, size, fences, timing)?);
-    }
-    Ok(done)
+    let waves = remotes
+        .chunks(WAVE)
+        .map(|wave| call_wave(host, wave, fences, timing));
+    Ok(waves.collect::<Result<Vec<_>, _>>()?.concat())
 }
 
 fn call_wave(
     host: &Namespace,
-    remote: SocketAddr,
-    size: usize,
+    remotes: &[SocketAddr],
     fences: &[SocketAddr],
     timing: &Timing,
 ) -> Result<Vec<Connection>, ProbeError> {
     let error = |source| ProbeError::Socket {
         host: host.name().to_owned(),
-        remote,
+        remote: remotes[0],
         source,
     };
-    let mut wave = Wave::start(host, remote, size).map_err(error)?;
+    let mut wave = Wave::start(host, remotes).map_err(error)?;
     let deadline = Instant::now() + timing.answer;
     let mut fence_back: Option<Instant> = None;
     loop {
-        let progress = wave
-            .poll(PollTimeout::try_from(QUIET).expect("a short time"))
-            .map_err(error)?;
+        let quiet = PollTimeout::try_from(QUIET).expect("a short time");
+        let progress = wave.poll(quiet).map_err(error)?;
         if wave.is_settled() {
             return Ok(wave.into_connections());
         }

@@ -68,6 +68,13 @@ pub enum Outcome {
     Broken(String),
 }
 
+impl Outcome {
+    /// Whether a backend answered.
+    pub fn is_reached(&self) -> bool {
+        matches!(self, Self::Reached { .. })
+    }
+}
+
 /// One connection: its two ends as the caller saw them, and its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Connection {
@@ -75,6 +82,8 @@ pub struct Connection {
     pub local: SocketAddr,
     /// The address and port that were called.
     pub remote: SocketAddr,
+    /// Its initial sequence number, by which the taps know it.
+    pub sequence: u32,
     /// What became of it.
     pub outcome: Outcome,
 }

@@ -29,26 +29,29 @@ enum State {
 struct Attempt {
     socket: Socket,
     local: SocketAddr,
+    remote: SocketAddr,
+    sequence: u32,
     started: Instant,
     state: State,
 }
 
-/// Connections to one address, all under way.
+/// Connections that are all under way.
 pub(super) struct Wave {
-    remote: SocketAddr,
     attempts: Vec<Attempt>,
 }
 
 impl Wave {
     /// Sends the SYN of each.
-    pub(super) fn start(host: &Namespace, remote: SocketAddr, size: usize) -> io::Result<Self> {
+    pub(super) fn start(host: &Namespace, remotes: &[SocketAddr]) -> io::Result<Self> {
         let sockets = host.within(|| {
-            (0..size)
-                .map(|_| connecting_socket(remote))
+            remotes
+                .iter()
+                .map(|&remote| connecting_socket(remote))
                 .collect::<io::Result<Vec<_>>>()
         })??;
-        let attempts = sockets.into_iter().map(|socket| {
-            choose_sequence(&socket, next_sequence()).map_err(io::Error::other)?;
+        let attempts = sockets.into_iter().zip(remotes).map(|(socket, &remote)| {
+            let sequence = next_sequence();
+            choose_sequence(&socket, sequence).map_err(io::Error::other)?;
             let started = Instant::now();
             let state = match socket.connect(&remote.into()) {
                 Ok(()) => State::Answering(Vec::new()),
@@ -62,12 +65,13 @@ impl Wave {
             Ok(Attempt {
                 socket,
                 local,
+                remote,
+                sequence,
                 started,
                 state,
             })
         });
         Ok(Self {
-            remote,
             attempts: attempts.collect::<io::Result<_>>()?,
         })
     }
@@ -141,7 +145,8 @@ impl Wave {
             .map(|attempt| match attempt.state {
                 State::Settled(outcome) => Connection {
                     local: attempt.local,
-                    remote: self.remote,
+                    sequence: attempt.sequence,
+                    remote: attempt.remote,
                     outcome,
                 },
                 State::Unanswered | State::Answering(_) => unreachable!("asked only when settled"),
@@ -154,10 +159,7 @@ impl Attempt {
     /// Takes the step that an event allows.
     fn advance(&mut self) -> io::Result<()> {
         if matches!(self.state, State::Unanswered) {
-            self.state = match self.socket.take_error()? {
-                None => State::Answering(Vec::new()),
-                Some(error) => State::Settled(refused(&self.socket, error)?),
-            };
+            self.state = self.after_handshake_event()?;
             return Ok(());
         }
         let State::Answering(answer) = &mut self.state else {
@@ -177,6 +179,24 @@ impl Attempt {
         };
         self.state = State::Settled(outcome);
         Ok(())
+    }
+}
+
+impl Attempt {
+    /// What an event says of a SYN that was unanswered.
+    ///
+    /// The error queue is read before the error of the socket. An ICMP message that comes back
+    /// while `connect` still holds the socket, as it does over a fast path, is put on the queue at
+    /// once, but becomes the socket's error only when the SYN is sent again, a second later.
+    fn after_handshake_event(&self) -> io::Result<State> {
+        if let Some(refusal) = refusal_of(&self.socket)? {
+            return Ok(State::Settled(Outcome::Refused(refusal)));
+        }
+        match self.socket.take_error()? {
+            Some(error) => Ok(State::Settled(refused(&self.socket, error)?)),
+            None if self.socket.peer_addr().is_ok() => Ok(State::Answering(Vec::new())),
+            None => Ok(State::Unanswered),
+        }
     }
 }
 

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 
-use crate::case::{BalancerCheck, Check, FlowCheck, Question};
 use crate::balancer::HealthCheck;
+use crate::case::{BalancerCheck, Check, FlowCheck, Question};
 use crate::lab::{Allocated, Lab, LabError, NAMESPACE, join_results};
 use crate::probe::{HttpAnswer, HttpOutcome, get};
 use crate::verdict::{Asked, FlowResult, judge};
@@ -47,7 +47,10 @@ pub(super) async fn ask(
             let families = Family::ALL.map(|family| subject.flow(flow, family, asked));
             join_results(families).await
         }
-        Question::HealthCheck { node, local_endpoints } => {
+        Question::HealthCheck {
+            node,
+            local_endpoints,
+        } => {
             let families =
                 Family::ALL.map(|family| subject.health_check(node, *local_endpoints, family));
             join_results(families).await
@@ -55,8 +58,11 @@ pub(super) async fn ask(
         Question::HealthyNodes { by, nodes } => Ok(vec![subject.healthy_nodes(*by, nodes)]),
         Question::HealthCheckAllocated(expected) => Ok(vec![subject.allocated(*expected)]),
     });
-    let mut answers: Vec<Answer> =
-        join_results(questions).await?.into_iter().flatten().collect();
+    let mut answers: Vec<Answer> = join_results(questions)
+        .await?
+        .into_iter()
+        .flatten()
+        .collect();
     for answer in &mut answers {
         answer.result.check.clone_from(&check.label);
     }
@@ -72,25 +78,44 @@ impl Subject<'_> {
     ) -> Result<Answer, LabError> {
         let lab = self.lab;
         let Some(remote) = lab.resolve(&flow.to, self.service, family) else {
-            let result = row(&flow.from.to_string(), &flow.to.to_string(), Some(family))
-                .expect("an address", "the Service has none", false);
+            let result = row(&flow.from.to_string(), &flow.to.to_string(), Some(family)).expect(
+                "an address",
+                "the Service has none",
+                false,
+            );
             return Ok(result.into());
         };
         let count = asked.connections(&flow.expect, self.judged, lab.timing());
         let calls = lab.call(&flow.from, remote, count).await?;
         let observed: Vec<_> = calls.iter().map(|call| call.observed.clone()).collect();
         let against = (lab.world(), lab.baseline(), lab.timing());
-        let result = judge(flow, family, &observed, self.port, asked, self.judged, against);
+        let result = judge(
+            flow,
+            family,
+            &observed,
+            self.port,
+            asked,
+            self.judged,
+            against,
+        );
         let mut journeys = BTreeMap::new();
         if !result.passed() {
             for call in &calls {
                 let outcome = call.observed.kind();
                 journeys.entry(outcome).or_insert_with_key(|kind| {
-                    format!("{} -> {} {family}: {kind}\n{}", flow.from, flow.to, call.journey_text(lab))
+                    format!(
+                        "{} -> {} {family}: {kind}\n{}",
+                        flow.from,
+                        flow.to,
+                        call.journey_text(lab)
+                    )
                 });
             }
         }
-        Ok(Answer { result, journeys: journeys.into_values().collect() })
+        Ok(Answer {
+            result,
+            journeys: journeys.into_values().collect(),
+        })
     }
 
     /// The health check node port of a node: its status, the headers and the body that load
@@ -104,10 +129,16 @@ impl Subject<'_> {
         let to = format!("health-check-port@{node}");
         let row = row(&format!("external({CLIENT_PRIVATE})"), &to, Some(family));
         let Some(port) = self.health_port else {
-            return Ok(row.expect("a port", "none was ever allocated", false).into());
+            return Ok(row
+                .expect("a port", "none was ever allocated", false)
+                .into());
         };
         let world = self.lab.world();
-        let address = world.node(node).expect("a node of the world").address.of(family);
+        let address = world
+            .node(node)
+            .expect("a node of the world")
+            .address
+            .of(family);
         let client = self.lab.namespace(CLIENT_PRIVATE);
         let time = self.lab.timing().answer;
         let outcome = get(client, SocketAddr::new(address, port), "/healthz", time)
@@ -139,7 +170,10 @@ impl Subject<'_> {
             }
         };
         let status = if count > 0 { 200 } else { 503 };
-        must(answer.status == status, format!("status {} instead of {status}", answer.status));
+        must(
+            answer.status == status,
+            format!("status {} instead of {status}", answer.status),
+        );
         let weight = count.to_string();
         for (name, value) in [
             ("content-type", "application/json"),
@@ -147,7 +181,10 @@ impl Subject<'_> {
             ("x-load-balancing-endpoint-weight", &weight),
         ] {
             let got = answer.headers.get(name).map(String::as_str);
-            must(got == Some(value), format!("header {name} is {got:?} instead of {value:?}"));
+            must(
+                got == Some(value),
+                format!("header {name} is {got:?} instead of {value:?}"),
+            );
         }
         let body = json!({
             "service": {"namespace": NAMESPACE, "name": self.name},
@@ -155,30 +192,46 @@ impl Subject<'_> {
             "serviceProxyHealthy": true,
         });
         let got = serde_json::from_str::<serde_json::Value>(&answer.body);
-        must(got.is_ok_and(|got| got == body), format!("body {} instead of {body}", answer.body));
+        must(
+            got.is_ok_and(|got| got == body),
+            format!("body {} instead of {body}", answer.body),
+        );
         wrong
     }
 
     fn healthy_nodes(&self, by: BalancerCheck, nodes: &[String]) -> Answer {
-        let view = self.lab.balancer().view(&format!("{NAMESPACE}/{}", self.name));
+        let view = self
+            .lab
+            .balancer()
+            .view(&format!("{NAMESPACE}/{}", self.name));
         let used = view.as_ref().and_then(|view| match view.check {
             Some(HealthCheck::Http { .. }) => Some(BalancerCheck::HealthCheckNodePort),
             Some(HealthCheck::NodePort { .. }) => Some(BalancerCheck::NodePort),
             None => None,
         });
-        let (healthy, settled) =
-            view.map(|view| (view.healthy(), view.settled())).unwrap_or_default();
+        let (healthy, settled) = view
+            .map(|view| (view.healthy(), view.settled()))
+            .unwrap_or_default();
         let got = format!("{} by {used:?}", healthy.join("+"));
         let expected = format!("{} by {:?}", nodes.join("+"), Some(by));
         let right = settled && healthy == nodes && used == Some(by);
-        row("load-balancer", "healthy-nodes", None).expect(&expected, &got, right).into()
+        row("load-balancer", "healthy-nodes", None)
+            .expect(&expected, &got, right)
+            .into()
     }
 
     fn allocated(&self, expected: bool) -> Answer {
-        let text = |allocated: bool| if allocated { "allocated" } else { "not allocated" };
+        let text = |allocated: bool| {
+            if allocated {
+                "allocated"
+            } else {
+                "not allocated"
+            }
+        };
         let got = self.service.health_check_node_port.is_some();
         let row = row("api", "healthCheckNodePort", None);
-        row.expect(text(expected), text(got), got == expected).into()
+        row.expect(text(expected), text(got), got == expected)
+            .into()
     }
 }
 
@@ -205,18 +258,30 @@ fn row(from: &str, to: &str, family: Option<Family>) -> FlowResult {
 
 impl FlowResult {
     fn expect(self, expected: &str, got: &str, right: bool) -> Self {
-        let wrong = if right { Vec::new() } else { vec![format!("{got} instead of {expected}")] };
+        let wrong = if right {
+            Vec::new()
+        } else {
+            vec![format!("{got} instead of {expected}")]
+        };
         self.expect_all(expected, got, wrong)
     }
 
     fn expect_all(self, expected: &str, got: &str, wrong: Vec<String>) -> Self {
-        Self { expected: expected.to_owned(), got: got.to_owned(), wrong, ..self }
+        Self {
+            expected: expected.to_owned(),
+            got: got.to_owned(),
+            wrong,
+            ..self
+        }
     }
 }
 
 impl From<FlowResult> for Answer {
     fn from(result: FlowResult) -> Self {
-        Self { result, journeys: Vec::new() }
+        Self {
+            result,
+            journeys: Vec::new(),
+        }
     }
 }
 

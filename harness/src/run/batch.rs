@@ -75,8 +75,10 @@ pub async fn run_batch(
 
 /// The first thing that a case needs and the profile declares unsupported, as a reason.
 pub fn unsupported(case: &Case, profile: &Profile) -> Option<String> {
-    let missing: Option<&Feature> =
-        case.features.iter().find(|feature| profile.features.unsupported.contains(feature));
+    let missing: Option<&Feature> = case
+        .features
+        .iter()
+        .find(|feature| profile.features.unsupported.contains(feature));
     missing.map(|feature| format!("{} declares {feature} unsupported", profile.name))
 }
 
@@ -98,7 +100,9 @@ fn shuffled(count: usize, seed: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..count).collect();
     let mut state = seed;
     for last in (1..count).rev() {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         let at = (state >> 33) as usize % (last + 1);
         order.swap(last, at);
     }
@@ -122,9 +126,24 @@ mod tests {
     #[test]
     fn a_run_that_judged_nothing_is_no_success() {
         assert!(!is_success(Summary::default()));
-        assert!(!is_success(Summary { skipped: 3, ..Summary::default() }));
-        assert!(is_success(Summary { passed: 1, skipped: 3, ..Summary::default() }));
-        assert!(!is_success(Summary { passed: 9, failed: 1, ..Summary::default() }));
-        assert!(!is_success(Summary { passed: 9, errors: 1, ..Summary::default() }));
+        assert!(!is_success(Summary {
+            skipped: 3,
+            ..Summary::default()
+        }));
+        assert!(is_success(Summary {
+            passed: 1,
+            skipped: 3,
+            ..Summary::default()
+        }));
+        assert!(!is_success(Summary {
+            passed: 9,
+            failed: 1,
+            ..Summary::default()
+        }));
+        assert!(!is_success(Summary {
+            passed: 9,
+            errors: 1,
+            ..Summary::default()
+        }));
     }
 }

@@ -31,7 +31,10 @@ pub(super) async fn capture(
     fs::create_dir_all(dir)?;
     fs::write(dir.join("journeys.txt"), journeys.join("\n"))?;
     let view = lab.balancer().view(&format!("{NAMESPACE}/{service}"));
-    fs::write(dir.join("load-balancer.json"), serde_json::to_string_pretty(&view)?)?;
+    fs::write(
+        dir.join("load-balancer.json"),
+        serde_json::to_string_pretty(&view)?,
+    )?;
     let nodes = lab.world().nodes.iter().map(|node| node.name.as_str());
     for host in nodes.chain([LOAD_BALANCER]) {
         for (file, command) in COMMANDS {
@@ -47,7 +50,9 @@ pub(super) async fn capture(
 
 async fn output_of(command: &[&str], host: &Namespace) -> Vec<u8> {
     let mut run = Command::new(command[0]);
-    run.args(&command[1..]).stdin(std::process::Stdio::null()).kill_on_drop(true);
+    run.args(&command[1..])
+        .stdin(std::process::Stdio::null())
+        .kill_on_drop(true);
     start_in(&mut run, host);
     match run.output().await {
         Ok(output) if output.status.success() => output.stdout,

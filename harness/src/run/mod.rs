@@ -7,5 +7,7 @@ mod results;
 mod runner;
 
 pub use batch::{BatchOptions, is_success, run_batch, unsupported};
-pub use results::{CaseResult, ProxyInfo, ProxyResults, Results, RunInfo, SCHEMA, Summary, Verdict};
+pub use results::{
+    CaseResult, ProxyInfo, ProxyResults, Results, RunInfo, SCHEMA, Summary, Verdict,
+};
 pub use runner::{CaseRun, Sabotage};

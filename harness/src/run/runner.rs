@@ -71,8 +71,11 @@ impl CaseRun {
                 if let Some(reason) = progress.failure {
                     result.verdict = Verdict::Fail;
                     result.reason = Some(reason);
-                    let journeys: Vec<_> =
-                        progress.answers.iter().flat_map(|a| a.journeys.clone()).collect();
+                    let journeys: Vec<_> = progress
+                        .answers
+                        .iter()
+                        .flat_map(|a| a.journeys.clone())
+                        .collect();
                     result.evidence = self.capture(&name, &journeys).await;
                 }
                 result.converge_seconds = progress.converged_in.as_secs_f64();
@@ -122,7 +125,9 @@ impl CaseRun {
     }
 
     async fn create(&self, name: &str) -> Result<Progress, LabError> {
-        let Case { service, backends, .. } = &self.case;
+        let Case {
+            service, backends, ..
+        } = &self.case;
         let world = self.lab.world();
         let created = self
             .lab
@@ -155,7 +160,9 @@ impl CaseRun {
         while matches!(kind, ServiceType::LoadBalancer(_)) && service.vip.is_none() {
             if Instant::now() > deadline {
                 let problems = self.lab.balancer().problems();
-                return Err(LabError::NoVip { problems: problems.join("; ") });
+                return Err(LabError::NoVip {
+                    problems: problems.join("; "),
+                });
             }
             tokio::time::sleep(timing.converge_pause).await;
             service = self
@@ -177,18 +184,26 @@ impl CaseRun {
         let objects = self.lab.objects();
         let spec = match change {
             Change::Backends(backends) => {
-                let replaced = objects.replace_backends(name, self.lab.world(), backends).await;
+                let replaced = objects
+                    .replace_backends(name, self.lab.world(), backends)
+                    .await;
                 return replaced.map_err(LabError::object("replace the endpoints"));
             }
             Change::ExternalPolicy(to) => json!({ "externalTrafficPolicy": policy(*to) }),
             Change::InternalPolicy(to) => json!({ "internalTrafficPolicy": policy(*to) }),
-            Change::Type(kind) => service_spec(crate::case::Service { kind: *kind, ..self.case.service }),
+            Change::Type(kind) => service_spec(crate::case::Service {
+                kind: *kind,
+                ..self.case.service
+            }),
         };
         let patched = objects.patch_service(name, spec).await;
         let patched = patched.map_err(LabError::object("change the Service"))?;
         progress.service = match change {
             Change::Type(kind) => self.with_vip(name, *kind, patched).await?,
-            _ => Allocated { vip: progress.service.vip, ..patched },
+            _ => Allocated {
+                vip: progress.service.vip,
+                ..patched
+            },
         };
         if progress.service.health_check_node_port.is_some() {
             progress.health_port = progress.service.health_check_node_port;
@@ -220,15 +235,25 @@ impl CaseRun {
         };
         let wrong: Vec<_> = answers.iter().filter(|a| !a.result.passed()).collect();
         if let Some(first) = wrong.first() {
-            let FlowResult { from, to, family, wrong: texts, .. } = &first.result;
-            let family = family.map(|family| format!(" ({family})")).unwrap_or_default();
+            let FlowResult {
+                from,
+                to,
+                family,
+                wrong: texts,
+                ..
+            } = &first.result;
+            let family = family
+                .map(|family| format!(" ({family})"))
+                .unwrap_or_default();
             let more = match wrong.len() - 1 {
                 0 => String::new(),
                 more => format!("; and {more} more rows"),
             };
             let texts = texts.join(", ");
-            progress.failure =
-                Some(format!("{}: {from} to {to}{family}: {texts}{more}", check.label));
+            progress.failure = Some(format!(
+                "{}: {from} to {to}{family}: {texts}{more}",
+                check.label
+            ));
         }
         progress.answers.extend(answers);
         Ok(())

@@ -25,9 +25,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// known to have happened between two such questions.
 const PAUSES_PER_ACCOUNT: u32 = 20;
 /// Blocks of a ring of 64 KiB each.
-const BLOCKS: usize = 8;
+const BLOCKS: usize = 32;
 /// Loopback interfaces carry only what a host says to itself.
-const LOOPBACK_BLOCKS: usize = 1;
+const LOOPBACK_BLOCKS: usize = 2;
 /// How long a frame that the kernel has begun to write may take. It takes microseconds, unless a
 /// hypervisor stops the processor in the middle.
 const SETTLE: Duration = Duration::from_millis(250);
@@ -122,11 +122,9 @@ impl Taps {
     /// # Errors
     /// When the kernel refuses a tap.
     pub fn on<'a>(hosts: impl IntoIterator<Item = &'a Namespace>) -> Result<Self, TapError> {
-        let mut shared = Shared::new(KEPT);
-        for host in hosts {
-            shared.tap(host)?;
-        }
-        let shared = Arc::new(Mutex::new(shared));
+        let epoch = clock();
+        let taps = open_all(hosts.into_iter().collect())?;
+        let shared = Arc::new(Mutex::new(Shared::new(taps, epoch, KEPT)));
         let (stop, stopped) = mpsc::channel();
         let thread = thread::Builder::new().name("taps".to_owned()).spawn({
             let shared = Arc::clone(&shared);
@@ -162,7 +160,7 @@ impl Taps {
         let mut shared = self.lock();
         shared.settle()?;
         match shared.find(&call)? {
-            Some(sequence) => shared.journey(call, sequence),
+            Some(sequence) => shared.journey(&call, sequence),
             None => Err(shared.not_seen(&call)),
         }
     }
@@ -172,10 +170,29 @@ impl Taps {
     ///
     /// # Errors
     /// When packets were lost at the time, or when no such call was seen.
-    pub fn journey_of(&self, call: Call, sequence: u32) -> Result<Journey, TapError> {
+    pub fn journey_of(&self, call: &Call, sequence: u32) -> Result<Journey, TapError> {
         let mut shared = self.lock();
         shared.settle()?;
         shared.journey(call, sequence)
+    }
+
+    /// The journeys of many connections, as [`Self::journey_of`] tells each, read at once. One
+    /// that no tap saw has none: a host can refuse or drop a call of its own before it reaches any
+    /// interface.
+    ///
+    /// # Errors
+    /// When packets were lost at the time.
+    pub fn journeys_of(
+        &self,
+        calls: impl IntoIterator<Item = (Call, u32)>,
+    ) -> Result<Vec<Option<Journey>>, TapError> {
+        let mut shared = self.lock();
+        shared.settle()?;
+        let journey = |(call, sequence)| match shared.journey(&call, sequence) {
+            Err(TapError::NotSeen { .. }) => Ok(None),
+            journey => journey.map(Some),
+        };
+        calls.into_iter().map(journey).collect()
     }
 
     /// What the taps have cost and seen so far.
@@ -196,6 +213,8 @@ impl Drop for Taps {
             // A panic of the thread has already been printed, and nothing is lost by it here.
             let _ = thread.join();
         }
+        let taps = std::mem::take(&mut self.lock().taps);
+        close_all(taps);
     }
 }
 
@@ -235,6 +254,64 @@ struct Tap {
     ring: Ring,
 }
 
+/// Opens the taps of all hosts at once: the kernel waits some 15 ms for all of its processors
+/// whenever a ring is made or removed, and lets those who wait do so together.
+fn open_all(hosts: Vec<&Namespace>) -> Result<Vec<Tap>, TapError> {
+    thread::scope(|scope| {
+        let opening: Vec<_> = hosts
+            .into_iter()
+            .map(|host| scope.spawn(|| open(host)))
+            .collect();
+        let opened = opening.into_iter().map(|opening| {
+            let opened = opening.join();
+            opened.expect("the thread does not panic")
+        });
+        let opened: Result<Vec<_>, _> = opened.collect();
+        Ok(opened?.into_iter().flatten().collect())
+    })
+}
+
+/// Opens a tap on each interface of a host.
+///
+/// One tap per interface, rather than one for all of a host's: older kernels keep the latter in
+/// one list of the machine, and show every packet of every host to every tap.
+fn open(host: &Namespace) -> Result<Vec<Tap>, TapError> {
+    let error = |interface: &str, source: io::Error| TapError::Socket {
+        host: host.name().to_owned(),
+        interface: interface.to_owned(),
+        source,
+    };
+    let opened = host.within(|| {
+        let interfaces = nix::net::if_::if_nameindex().map_err(|e| error("all", e.into()))?;
+        let tap = |interface: &nix::net::if_::Interface| {
+            let name = interface.name().to_string_lossy().into_owned();
+            let blocks = if name == "lo" {
+                LOOPBACK_BLOCKS
+            } else {
+                BLOCKS
+            };
+            let ring =
+                Ring::open(interface.index(), blocks).map_err(|source| error(&name, source))?;
+            Ok(Tap {
+                host: host.name().to_owned(),
+                interface: name,
+                ring,
+            })
+        };
+        interfaces.iter().map(tap).collect()
+    });
+    opened.map_err(|source| error("all", source))?
+}
+
+/// Closes taps at once, for the same reason.
+fn close_all(taps: Vec<Tap>) {
+    thread::scope(|scope| {
+        for tap in taps {
+            scope.spawn(move || drop(tap));
+        }
+    });
+}
+
 #[derive(Debug)]
 struct Shared {
     taps: Vec<Tap>,
@@ -247,47 +324,15 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(kept: usize) -> Self {
+    fn new(taps: Vec<Tap>, epoch: Duration, kept: usize) -> Self {
         Self {
-            taps: Vec::new(),
+            taps,
             store: Store::new(kept),
-            epoch: clock(),
+            epoch,
             accounted: Duration::ZERO,
             losses: Vec::new(),
             thread_time: Duration::ZERO,
         }
-    }
-
-    /// Opens a tap on each interface of a host.
-    ///
-    /// One tap per interface, rather than one for all of a host's: kernels before 6.15 keep the
-    /// latter in one list of the machine, and show every packet of every host to every tap.
-    fn tap(&mut self, host: &Namespace) -> Result<(), TapError> {
-        let error = |interface: &str, source: io::Error| TapError::Socket {
-            host: host.name().to_owned(),
-            interface: interface.to_owned(),
-            source,
-        };
-        let opened = host.within(|| {
-            let interfaces = nix::net::if_::if_nameindex().map_err(|e| error("all", e.into()))?;
-            for interface in &interfaces {
-                let name = interface.name().to_string_lossy();
-                let blocks = if name == "lo" {
-                    LOOPBACK_BLOCKS
-                } else {
-                    BLOCKS
-                };
-                let ring =
-                    Ring::open(interface.index(), blocks).map_err(|source| error(&name, source))?;
-                self.taps.push(Tap {
-                    host: host.name().to_owned(),
-                    interface: name.into_owned(),
-                    ring,
-                });
-            }
-            Ok(())
-        });
-        opened.map_err(|source| error("all", source))?
     }
 
     /// Moves what is ready from the rings to the store.
@@ -387,11 +432,11 @@ impl Shared {
         })
     }
 
-    fn journey(&self, call: Call, sequence: u32) -> Result<Journey, TapError> {
+    fn journey(&self, call: &Call, sequence: u32) -> Result<Journey, TapError> {
         let records = self.store.of_sequence(sequence);
         let sightings = records.map(|record| self.sighting(record)).collect();
         let Some(journey) = Journey::assemble(call.clone(), sightings) else {
-            return Err(self.not_seen(&call));
+            return Err(self.not_seen(call));
         };
         match self.lost_during(&journey) {
             0 => Ok(journey),

@@ -236,8 +236,10 @@ fn order_of_travel(sighting: &Sighting) -> (std::time::Duration, Reverse<u8>, Di
 /// The sightings of the last transmission, and how many transmissions there were.
 ///
 /// Each begins with a packet that leaves the sending host with as many hops to live as the first
-/// one did; a packet that only comes by that host again has lost some. A sender waits at least
-/// 200 ms before it sends again, so the sightings of two transmissions never mix.
+/// one did; a packet that only comes by that host again has lost some. A sender waits a second
+/// before it sends again, but a host that is looking for its neighbour's link address may hold
+/// the earlier packet back as long, and sends both on. No packet crosses an interface twice the
+/// same way with as many hops to live, so of such sightings the last one stays.
 fn last_transmission(mut sightings: Vec<Sighting>, first: &Sighting) -> (Vec<Sighting>, usize) {
     let starts: Vec<usize> = (0..sightings.len())
         .filter(|&index| {
@@ -247,7 +249,15 @@ fn last_transmission(mut sightings: Vec<Sighting>, first: &Sighting) -> (Vec<Sig
         })
         .collect();
     let last = starts.last().copied().unwrap_or(0);
-    (sightings.split_off(last), starts.len())
+    let mut last = sightings.split_off(last);
+    let key = |s: &Sighting| (s.host.clone(), s.interface.clone(), s.direction, s.ttl);
+    let keys: Vec<_> = last.iter().map(key).collect();
+    let mut index = 0;
+    last.retain(|_| {
+        index += 1;
+        !keys[index..].contains(&keys[index - 1])
+    });
+    (last, starts.len())
 }
 
 /// What hosts did to a packet between receiving and sending it.
@@ -289,4 +299,195 @@ fn compare(
         from,
         to,
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    /// A sighting, written `host direction source destination ttl µs`.
+    fn seen(kind: Kind, text: &str) -> Sighting {
+        let fields: Vec<_> = text.split_whitespace().collect();
+        let [host, direction, source, destination, ttl, at] = fields[..] else {
+            panic!("six fields in {text}");
+        };
+        Sighting {
+            host: host.to_owned(),
+            interface: "eth0".to_owned(),
+            direction: match direction {
+                "in" => Direction::In,
+                _ => Direction::Out,
+            },
+            source: address(source),
+            destination: address(destination),
+            ttl: ttl.parse().expect("a number"),
+            kind,
+            sequence: 7,
+            at: Duration::from_micros(at.parse().expect("a number")),
+        }
+    }
+
+    fn journey(from: [&str; 3], request: &[&str], reply: &[&str]) -> Journey {
+        let call = Call::new(from[0], address(from[1]), address(from[2]));
+        let request = request.iter().map(|text| seen(Kind::Syn, text));
+        let reply = reply.iter().map(|text| seen(Kind::SynAck, text));
+        // The order in which sightings are found is not the order of travel.
+        let sightings: Vec<_> = request.chain(reply).collect();
+        let sightings = sightings.into_iter().rev().collect();
+        Journey::assemble(call, sightings).expect("the call was seen")
+    }
+
+    const CALLER: [&str; 3] = ["client", "1.0.0.1:40", "2.0.0.2:80"];
+    const REQUEST: [&str; 4] = [
+        "client out 1.0.0.1:40 2.0.0.2:80 64 0",
+        "node in 1.0.0.1:40 2.0.0.2:80 64 1",
+        "node out 2.0.0.2:99 3.0.0.3:8080 63 2",
+        "pod in 2.0.0.2:99 3.0.0.3:8080 63 3",
+    ];
+    const REPLY: [&str; 4] = [
+        "pod out 3.0.0.3:8080 2.0.0.2:99 64 4",
+        "node in 3.0.0.3:8080 2.0.0.2:99 64 5",
+        "node out 2.0.0.2:80 1.0.0.1:40 63 6",
+        "client in 2.0.0.2:80 1.0.0.1:40 63 7",
+    ];
+
+    #[test]
+    fn both_rewrites_of_a_node_are_found_and_undone() {
+        let journey = journey(CALLER, &REQUEST, &REPLY);
+        assert_eq!(journey.rewrites().len(), 4);
+        assert!(journey.undone_by("node"));
+        assert_eq!(journey.answers_from(), [address("2.0.0.2:80")].into());
+        assert_eq!(journey.hosts(), ["client", "node", "pod"]);
+    }
+
+    #[test]
+    fn an_answer_around_the_node_is_not_undone() {
+        let reply = [
+            "pod out 3.0.0.3:8080 1.0.0.1:40 64 4",
+            "client in 3.0.0.3:8080 1.0.0.1:40 64 5",
+        ];
+        let journey = journey(CALLER, &REQUEST, &reply);
+        assert!(!journey.undone_by("node"));
+        assert_eq!(journey.answers_from(), [address("3.0.0.3:8080")].into());
+    }
+
+    #[test]
+    fn a_half_undone_rewrite_is_not_undone() {
+        let mut reply = REPLY;
+        reply[2] = "node out 3.0.0.3:8080 1.0.0.1:40 63 6";
+        reply[3] = "client in 3.0.0.3:8080 1.0.0.1:40 63 7";
+        assert!(!journey(CALLER, &REQUEST, &reply).undone_by("node"));
+    }
+
+    #[test]
+    fn equal_stamps_are_ordered_by_hops_to_live_and_direction() {
+        let at_once = |texts: [&str; 4]| {
+            texts.map(|text| {
+                let (head, _) = text.rsplit_once(' ').expect("six fields");
+                format!("{head} 0")
+            })
+        };
+        let request = at_once(REQUEST);
+        let journey = journey(CALLER, &request.each_ref().map(String::as_str), &[]);
+        assert_eq!(journey.hosts(), ["client", "node", "pod"]);
+        assert_eq!(journey.last_seen().map(|s| &*s.host), Some("pod"));
+    }
+
+    #[test]
+    fn a_call_sent_again_is_the_last_attempts_journey() {
+        let again = REQUEST.map(|text| {
+            let (head, at) = text.rsplit_once(' ').expect("six fields");
+            format!("{head} 100{at}")
+        });
+        let first = REQUEST[..3].iter().copied();
+        let both: Vec<_> = first.chain(again.iter().map(String::as_str)).collect();
+        let journey = journey(CALLER, &both, &[]);
+        assert_eq!((journey.attempts, journey.request.len()), (2, 4));
+    }
+
+    #[test]
+    fn an_attempt_that_was_held_back_on_its_way_shows_once() {
+        let mut both = vec![REQUEST[0], REQUEST[1]];
+        both.extend([
+            "client out 1.0.0.1:40 2.0.0.2:80 64 1000",
+            "node in 1.0.0.1:40 2.0.0.2:80 64 1001",
+            "node out 2.0.0.2:99 3.0.0.3:8080 63 1002",
+            "node out 2.0.0.2:99 3.0.0.3:8080 63 1003",
+            "pod in 2.0.0.2:99 3.0.0.3:8080 63 1004",
+            "pod in 2.0.0.2:99 3.0.0.3:8080 63 1005",
+        ]);
+        let journey = journey(CALLER, &both, &[]);
+        assert_eq!((journey.attempts, journey.request.len()), (2, 4));
+        assert_eq!(journey.hosts(), ["client", "node", "pod"]);
+    }
+
+    #[test]
+    fn a_hairpin_comes_back_to_its_own_host_in_one_attempt() {
+        let from = ["pod", "3.0.0.3:40", "9.0.0.9:80"];
+        let request = [
+            "pod out 3.0.0.3:40 9.0.0.9:80 64 0",
+            "node in 3.0.0.3:40 9.0.0.9:80 64 1",
+            "node out 2.0.0.2:50 3.0.0.3:8080 63 2",
+            "pod in 2.0.0.2:50 3.0.0.3:8080 63 3",
+        ];
+        let reply = [
+            "pod out 3.0.0.3:8080 2.0.0.2:50 64 4",
+            "node in 3.0.0.3:8080 2.0.0.2:50 64 5",
+            "node out 9.0.0.9:80 3.0.0.3:40 63 6",
+            "pod in 9.0.0.9:80 3.0.0.3:40 63 7",
+        ];
+        let journey = journey(from, &request, &reply);
+        assert_eq!((journey.attempts, journey.reply.len()), (1, 4));
+        assert!(journey.undone_by("node"));
+        assert_eq!(journey.answers_from(), [address("9.0.0.9:80")].into());
+        assert_eq!(journey.hosts(), ["pod", "node", "pod"]);
+    }
+
+    #[test]
+    fn a_nodes_own_call_is_rewritten_before_it_is_first_seen() {
+        let from = ["node", "2.0.0.2:40", "9.0.0.9:80"];
+        let request = [
+            "node out 2.0.0.2:50 3.0.0.3:8080 64 0",
+            "pod in 2.0.0.2:50 3.0.0.3:8080 64 1",
+        ];
+        let reply = [
+            "pod out 3.0.0.3:8080 2.0.0.2:50 64 2",
+            "node in 3.0.0.3:8080 2.0.0.2:50 64 3",
+        ];
+        let answered = journey(from, &request, &reply);
+        assert!(answered.undone_by("node"));
+        assert_eq!(answered.answers_from(), [address("9.0.0.9:80")].into());
+
+        let stranger = [
+            "pod out 4.0.0.4:8080 2.0.0.2:50 64 2",
+            "node in 4.0.0.4:8080 2.0.0.2:50 64 3",
+        ];
+        let answered = journey(from, &request, &stranger);
+        assert!(!answered.undone_by("node"));
+        assert_eq!(answered.answers_from(), [address("4.0.0.4:8080")].into());
+    }
+
+    #[test]
+    fn a_reset_of_the_open_connection_is_no_part_of_the_answer() {
+        let mut sightings: Vec<_> = REQUEST.map(|text| seen(Kind::Syn, text)).into();
+        sightings.extend(REPLY.map(|text| seen(Kind::SynAck, text)));
+        sightings.push(seen(Kind::Rst, "pod out 3.0.0.3:8080 2.0.0.2:99 64 900"));
+        let call = Call::new(CALLER[0], address(CALLER[1]), address(CALLER[2]));
+        let journey = Journey::assemble(call, sightings).expect("seen");
+        assert_eq!(journey.reply.len(), 4);
+        assert!(journey.came_back());
+    }
+
+    #[test]
+    fn an_answer_lost_on_its_way_was_last_seen_there() {
+        let journey = journey(CALLER, &REQUEST, &REPLY[..2]);
+        let last = journey.last_seen().expect("it did not come back");
+        assert_eq!((&*last.host, last.direction), ("node", Direction::In));
+    }
 }

@@ -101,10 +101,6 @@ impl Asked {
 /// `port` is the port that the case's backends listen on: an answer from any other port came
 /// through some other case's Service. `judged` is the number of distributions that share the
 /// false-alarm rate of the case.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "a verdict needs all that was seen and expected"
-)]
 pub fn judge(
     flow: &FlowCheck,
     family: Family,
@@ -205,8 +201,23 @@ impl Judge<'_> {
             }
             (Outcome::Dropped, expect) => {
                 tally.dropped += 1;
-                let right = matches!(expect, Expectation::Dropped) && !one.trip.answered;
-                (!right).then(|| "dropped".to_owned()).into_iter().collect()
+                match expect {
+                    // Nothing that the caller would take for an answer, and yet an answer.
+                    _ if one.trip.answered => {
+                        let from: Vec<_> = one
+                            .trip
+                            .answers_from
+                            .iter()
+                            .map(|a| self.world.describe(a.ip()))
+                            .collect();
+                        vec![format!(
+                            "answered by {}, which was not called",
+                            from.join(", ")
+                        )]
+                    }
+                    Expectation::Dropped => Vec::new(),
+                    _ => vec!["dropped".to_owned()],
+                }
             }
             (Outcome::Broken(how), _) => {
                 *tally.broken.entry(how.clone()).or_default() += 1;
@@ -277,7 +288,9 @@ impl Judge<'_> {
             nodes.remove(LOAD_BALANCER);
         }
         if nodes != entry {
-            wrong.push(format!("destination rewritten by {nodes:?}, not by the entry node alone"));
+            wrong.push(format!(
+                "destination rewritten by {nodes:?}, not by the entry node alone"
+            ));
         }
         // A node's own packets have its address already, unless they leave by another interface.
         let may = matches!(self.flow.from, Place::Node(_)) && trip.source_rewritten_by.is_empty();
@@ -286,7 +299,10 @@ impl Judge<'_> {
             Source::EntryNode => may || trip.source_rewritten_by == entry,
         };
         if !right {
-            wrong.push(format!("source rewritten by {:?}", trip.source_rewritten_by));
+            wrong.push(format!(
+                "source rewritten by {:?}",
+                trip.source_rewritten_by
+            ));
         }
         wrong
     }
@@ -299,13 +315,7 @@ impl Judge<'_> {
                 .and_then(|name| self.world.node(name))
                 .is_some_and(|node| node.owns(peer)),
         };
-        let text = || {
-            format!(
-                "source {} instead of {}",
-                self.world.describe(peer),
-                source
-            )
-        };
+        let text = || format!("source {} instead of {}", self.world.describe(peer), source);
         (!right).then(text)
     }
 
