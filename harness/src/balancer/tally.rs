@@ -4,10 +4,6 @@ use std::time::Duration;
 
 use crate::timing::Timing;
 
-/// For how many check intervals a node may give no answer at all to a *changed* check before it
-/// counts as unhealthy under it. See [`Tally`].
-const PATIENCE_INTERVALS: u32 = 20;
-
 /// What one check found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
@@ -37,7 +33,7 @@ impl Rules {
     pub(super) fn of(timing: &Timing) -> Self {
         Self {
             threshold: timing.health_check_threshold.max(1),
-            patience: timing.health_check_interval * PATIENCE_INTERVALS,
+            patience: timing.health_check_patience,
         }
     }
 }
