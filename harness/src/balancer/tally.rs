@@ -45,7 +45,7 @@ impl Rules {
 /// operator edited the check, and doing so would cut traffic at every policy switch. Per node:
 /// - the first success makes it healthy at once, because the node has proven that it serves;
 /// - a denial counts by the ordinary threshold;
-/// - silence counts only after [`PATIENCE_INTERVALS`]. The health port opens when the *proxy* has
+/// - silence counts only after [`Timing::health_check_patience`]. The health port opens when the *proxy* has
 ///   processed the switch, perhaps a second after this load balancer has, whose interval is a
 ///   hundredth of a cloud's; without patience every node would be lost in between.
 ///
