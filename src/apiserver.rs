@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 use crate::arguments::ApiserverArguments;
+use crate::signals;
 
 pub(crate) fn serve(arguments: &ApiserverArguments) -> Result<ExitCode> {
     let server = ApiServer::new(Config::default()).into_diagnostic()?;
@@ -24,10 +25,11 @@ pub(crate) fn serve(arguments: &ApiserverArguments) -> Result<ExitCode> {
                 .into_diagnostic()
                 .wrap_err_with(|| format!("failed to write {}", path.display()))?;
         }
+        let ends = signals::asked_to_end().into_diagnostic()?;
         println!("serving the Kubernetes API at {url}; interrupt to end");
         tokio::select! {
             served = server.serve(listener) => served.into_diagnostic()?,
-            interrupted = tokio::signal::ctrl_c() => interrupted.into_diagnostic()?,
+            () = ends => {}
         }
         Ok(ExitCode::SUCCESS)
     })

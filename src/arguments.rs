@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use onehop_harness::case::{self, BalancerMode};
+use onehop_harness::timing::Timing;
 use onehop_harness::world::Family;
 
 /// Proves where Kubernetes Service traffic goes.
@@ -57,6 +59,20 @@ pub(crate) struct LabArguments {
     /// The program of the proxy under test, instead of the one that its profile names
     #[arg(long, value_name = "FILE")]
     pub(crate) proxy_binary: Option<PathBuf>,
+    /// How long the proxy may take from its start until it is ready
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) proxy_ready_seconds: u64,
+}
+
+impl LabArguments {
+    /// The timings of the lab.
+    pub(crate) fn timing(&self) -> Timing {
+        Timing {
+            proxy_ready: Duration::from_secs(self.proxy_ready_seconds),
+            ..Timing::default()
+        }
+    }
 }
 
 #[derive(Args)]

@@ -11,11 +11,9 @@ use onehop_harness::netns::{Sandbox, attach};
 use onehop_harness::timing::Timing;
 use onehop_harness::world::World;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 
-use crate::NOT_JUDGED;
 use crate::arguments::LabCommand;
-use crate::preparation;
+use crate::{NOT_JUDGED, preparation, signals};
 
 pub(crate) fn lab(command: LabCommand) -> Result<ExitCode> {
     match command {
@@ -30,7 +28,7 @@ pub(crate) fn lab(command: LabCommand) -> Result<ExitCode> {
             let api = preparation::api(&lab)?;
             let mut sandbox = preparation::enter(true)?;
             Runtime::new().into_diagnostic()?.block_on(async {
-                let lab = start(api, proxy, &out.join("lab")).await?;
+                let lab = start(api, proxy, &out.join("lab"), lab.timing()).await?;
                 stay(Arc::new(lab), &mut sandbox).await
             })?;
             Ok(ExitCode::SUCCESS)
@@ -51,19 +49,25 @@ pub(crate) fn lab(command: LabCommand) -> Result<ExitCode> {
 }
 
 /// Starts a lab with the world of the story.
-pub(crate) async fn start(api: ApiKind, proxy: Option<ProxyUnderTest>, dir: &Path) -> Result<Lab> {
+pub(crate) async fn start(
+    api: ApiKind,
+    proxy: Option<ProxyUnderTest>,
+    dir: &Path,
+    timing: Timing,
+) -> Result<Lab> {
     let options = LabOptions {
         world: World::story(),
         api,
         proxy,
         dir: std::path::absolute(dir).into_diagnostic()?,
-        timing: Timing::default(),
+        timing,
     };
     Lab::start(options).await.into_diagnostic()
 }
 
 /// Keeps a lab up until interrupted, and prints how to enter it.
 pub(crate) async fn stay(lab: Arc<Lab>, sandbox: &mut Sandbox) -> Result<()> {
+    let ends = signals::asked_to_end().into_diagnostic()?;
     let _announcement =
         attach::announce(sandbox, lab.hosts(), lab.api().kubeconfig()).into_diagnostic()?;
     println!("the lab is up; interrupt to end it, or run: onehop lab down\n");
@@ -98,10 +102,6 @@ pub(crate) async fn stay(lab: Arc<Lab>, sandbox: &mut Sandbox) -> Result<()> {
             path.display()
         );
     }
-    let mut terminated = signal(SignalKind::terminate()).into_diagnostic()?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted.into_diagnostic()?,
-        _ = terminated.recv() => {}
-    }
+    ends.await;
     Ok(())
 }

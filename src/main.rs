@@ -9,6 +9,7 @@ mod lab;
 mod preparation;
 mod progress;
 mod run;
+mod signals;
 mod table;
 mod tools;
 mod trace;

@@ -5,74 +5,137 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use miette::{IntoDiagnostic, Result, WrapErr};
+use miette::{IntoDiagnostic, Report, Result, WrapErr, miette};
 use onehop_harness::case::Case;
-use onehop_harness::lab::{ApiKind, Lab, LabOptions, NodeProxy, ProxyUnderTest};
+use onehop_harness::lab::{ApiKind, Lab, NodeProxy, ProxyUnderTest};
 use onehop_harness::netns::Sandbox;
 use onehop_harness::run::{
-    BatchOptions, CaseResult, ProxyInfo, ProxyResults, Results, RunInfo, SCHEMA, Summary,
-    is_success, run_batch,
+    BatchOptions, CaseResult, INTERRUPTED, ProxyInfo, ProxyResults, Results, RunInfo, SCHEMA,
+    Summary, is_success, run_batch, skipped,
 };
 use onehop_harness::timing::Timing;
-use onehop_harness::world::World;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::arguments::RunArguments;
+use crate::arguments::{Api, RunArguments};
 use crate::progress::CaseProgress;
-use crate::{NOT_JUDGED, catalogue, lab, preparation, table};
+use crate::{NOT_JUDGED, catalogue, lab, preparation, signals, table};
 
 pub(crate) fn run(arguments: RunArguments) -> Result<ExitCode> {
     let cases = catalogue::select(&arguments.patterns, arguments.feature.as_deref())?;
-    let binary = arguments.lab.proxy_binary.as_deref();
-    let proxies = preparation::proxies(&arguments.proxies, binary)?;
-    let api = preparation::api(&arguments.lab)?;
-    fs::create_dir_all(&arguments.out)
+    create(&arguments.out)?;
+    let run = Run::new(arguments, cases);
+    match run.prepare() {
+        Ok(prepared) => {
+            prepared
+                .runtime
+                .block_on(run.execute(prepared.proxies, prepared.api, prepared.sandbox))
+        }
+        Err(report) => {
+            // The results of an earlier run must not be taken for those of this one.
+            if let Err(unwritten) = run.write_unprepared(&report) {
+                eprintln!("onehop: {unwritten:?}");
+            }
+            Err(report)
+        }
+    }
+}
+
+/// Creates the directory of the results.
+fn create(out: &Path) -> Result<()> {
+    if out.exists() && !out.is_dir() {
+        let help = "name a directory with --out; it is created if it is not there";
+        return Err(miette!(help = help, "{} is not a directory", out.display()));
+    }
+    fs::create_dir_all(out)
         .into_diagnostic()
-        .wrap_err_with(|| format!("failed to create {}", arguments.out.display()))?;
-    let sandbox = preparation::enter(arguments.keep)?;
-    let runtime = Runtime::new().into_diagnostic()?;
-    runtime.block_on(Run::new(arguments, cases, api).execute(proxies, sandbox))
+        .wrap_err_with(|| format!("failed to create {}", out.display()))
+}
+
+/// What a run needs of this machine.
+struct Prepared {
+    proxies: Vec<ProxyUnderTest>,
+    api: ApiKind,
+    sandbox: Sandbox,
+    runtime: Runtime,
 }
 
 /// A run about to be executed.
 struct Run {
     arguments: RunArguments,
     cases: Vec<Case>,
-    api: ApiKind,
     timing: Timing,
     seed: u64,
+    started: SystemTime,
+    clock: Instant,
 }
 
 impl Run {
-    fn new(arguments: RunArguments, cases: Vec<Case>, api: ApiKind) -> Self {
-        let seed = arguments.seed.unwrap_or_else(any_seed);
+    fn new(arguments: RunArguments, cases: Vec<Case>) -> Self {
         Self {
+            seed: arguments.seed.unwrap_or_else(any_seed),
+            timing: arguments.lab.timing(),
+            started: SystemTime::now(),
+            clock: Instant::now(),
             arguments,
             cases,
-            api,
-            timing: Timing::default(),
-            seed,
         }
     }
 
-    async fn execute(self, proxies: Vec<ProxyUnderTest>, mut sandbox: Sandbox) -> Result<ExitCode> {
+    fn prepare(&self) -> Result<Prepared> {
+        let binary = self.arguments.lab.proxy_binary.as_deref();
+        let proxies = preparation::proxies(&self.arguments.proxies, binary)?;
+        let api = preparation::api(&self.arguments.lab)?;
+        let sandbox = preparation::enter(self.arguments.keep)?;
+        // Only now: a runtime has threads.
+        let runtime = Runtime::new().into_diagnostic()?;
+        Ok(Prepared {
+            proxies,
+            api,
+            sandbox,
+            runtime,
+        })
+    }
+
+    /// Writes the results of a run that ended before any lab: for each proxy, why.
+    fn write_unprepared(&self, report: &Report) -> Result<Results> {
+        let unjudged = |spec: &String| ProxyResults {
+            error: Some(chain(report)),
+            summary: self.unjudged(),
+            ..no_results(spec, None)
+        };
+        let results: Vec<_> = self.arguments.proxies.iter().map(unjudged).collect();
+        self.write(&results)
+    }
+
+    /// The summary when no case could be judged.
+    fn unjudged(&self) -> Summary {
+        Summary {
+            errors: self.cases.len(),
+            ..Summary::default()
+        }
+    }
+
+    async fn execute(
+        self,
+        proxies: Vec<ProxyUnderTest>,
+        api: ApiKind,
+        mut sandbox: Sandbox,
+    ) -> Result<ExitCode> {
         let interrupted = interruption()?;
-        let (started, clock) = (SystemTime::now(), Instant::now());
         let mut results = Vec::new();
         for proxy in proxies {
-            let (result, lab) = self.judge(proxy, &interrupted).await;
+            let (result, lab) = self.judge(proxy, &api, &interrupted).await;
             let failed = !is_success(result.summary);
             results.push(result);
             if let (true, true, Some(lab)) = (self.arguments.keep, failed, lab) {
-                self.write(&results, started, clock.elapsed())?;
+                self.write(&results)?;
                 lab::stay(lab, &mut sandbox).await?;
             }
         }
-        let results = self.write(&results, started, clock.elapsed())?;
+        let results = self.write(&results)?;
         table::print(&results);
         println!("{}", self.arguments.out.join("results.json").display());
         Ok(exit_code(&results, *interrupted.borrow()))
@@ -82,32 +145,31 @@ impl Run {
     async fn judge(
         &self,
         proxy: ProxyUnderTest,
+        api: &ApiKind,
         interrupted: &watch::Receiver<bool>,
     ) -> (ProxyResults, Option<Arc<Lab>>) {
         let name = proxy.profile.name.clone();
         let dir = self.arguments.out.join(directory(&proxy));
-        let mut results = ProxyResults {
-            proxy: ProxyInfo {
-                name: name.clone(),
-                version: proxy.program.version.clone(),
-                variations: proxy
-                    .profile
-                    .variations
-                    .iter()
-                    .map(|(variation, value)| (variation.to_string(), value.clone()))
-                    .collect(),
-                restarts: 0,
-            },
-            phases: BTreeMap::new(),
-            error: None,
-            cases: Vec::new(),
-            summary: Summary::default(),
+        let mut results = no_results(&name, proxy.program.version.clone());
+        let variations = proxy.profile.variations.iter();
+        results.proxy.variations = variations
+            .map(|(variation, value)| (variation.to_string(), value.clone()))
+            .collect();
+        let lab = tokio::select! {
+            biased;
+            () = becomes_true(interrupted.clone()) => {
+                let skip = |case: &Case| skipped(case, INTERRUPTED);
+                results.cases = self.cases.iter().map(skip).collect();
+                results.summary = Summary::of(&results.cases);
+                return (results, None);
+            }
+            lab = self.start_lab(proxy.clone(), api, &dir) => lab,
         };
-        let lab = match self.start_lab(proxy.clone(), &dir).await {
+        let lab = match lab {
             Ok(lab) => Arc::new(lab),
-            Err(error) => {
-                results.error = Some(format!("{error:?}"));
-                results.summary.errors = self.cases.len();
+            Err(report) => {
+                results.error = Some(chain(&report));
+                results.summary = self.unjudged();
                 return (results, None);
             }
         };
@@ -135,27 +197,16 @@ impl Run {
         (results, Some(lab))
     }
 
-    async fn start_lab(&self, proxy: ProxyUnderTest, dir: &Path) -> Result<Lab> {
-        let options = LabOptions {
-            world: World::story(),
-            api: self.api.clone(),
-            proxy: Some(proxy),
-            dir: std::path::absolute(dir.join("lab")).into_diagnostic()?,
-            timing: self.timing.clone(),
-        };
-        Lab::start(options).await.into_diagnostic()
+    async fn start_lab(&self, proxy: ProxyUnderTest, api: &ApiKind, dir: &Path) -> Result<Lab> {
+        let (dir, timing) = (dir.join("lab"), self.timing.clone());
+        lab::start(api.clone(), Some(proxy), &dir, timing).await
     }
 
-    fn write(
-        &self,
-        results: &[ProxyResults],
-        started: SystemTime,
-        took: Duration,
-    ) -> Result<Results> {
+    fn write(&self, results: &[ProxyResults]) -> Result<Results> {
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        let api = match self.api {
-            ApiKind::Embedded => "embedded",
-            ApiKind::Real(_) => "kube-apiserver",
+        let api = match self.arguments.lab.api {
+            Api::Embedded => "embedded",
+            Api::Real => "kube-apiserver",
         };
         let all = results.iter().map(|proxy| proxy.summary);
         let results = Results {
@@ -166,8 +217,8 @@ impl Run {
                 api: api.to_owned(),
                 kernel: kernel.trim().to_owned(),
                 seed: self.seed,
-                started: rfc3339(started),
-                seconds: took.as_secs_f64(),
+                started: rfc3339(self.started),
+                seconds: self.clock.elapsed().as_secs_f64(),
                 timing: self.timing.clone(),
             },
             summary: all.fold(Summary::default(), Summary::plus),
@@ -190,15 +241,39 @@ fn directory(proxy: &ProxyUnderTest) -> String {
     }
 }
 
+/// Results without any.
+fn no_results(name: &str, version: Option<String>) -> ProxyResults {
+    ProxyResults {
+        proxy: ProxyInfo {
+            name: name.to_owned(),
+            version,
+            variations: BTreeMap::new(),
+            restarts: 0,
+        },
+        phases: BTreeMap::new(),
+        error: None,
+        cases: Vec::new(),
+        summary: Summary::default(),
+    }
+}
+
+/// A report with its causes, as plain text.
+fn chain(report: &Report) -> String {
+    let causes: Vec<_> = report.chain().map(ToString::to_string).collect();
+    causes.join(": ")
+}
+
+async fn becomes_true(mut receiver: watch::Receiver<bool>) {
+    if receiver.wait_for(|value| *value).await.is_err() {
+        // Nobody is left who could interrupt.
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Becomes true when the run is asked to stop.
 fn interruption() -> Result<watch::Receiver<bool>> {
     let (sender, receiver) = watch::channel(false);
-    for kind in [
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-    ] {
-        let mut signals = signal(kind).into_diagnostic()?;
+    for mut signals in signals::ends().into_diagnostic()? {
         let sender = sender.clone();
         tokio::spawn(async move {
             while signals.recv().await.is_some() {

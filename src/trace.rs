@@ -11,7 +11,7 @@ use onehop_harness::world::{CLIENT_PUBLIC, Family, World};
 use tokio::runtime::Runtime;
 
 use crate::arguments::TraceArguments;
-use crate::{lab, preparation};
+use crate::{lab, preparation, signals};
 
 /// The Service that is traced, and the port of its backends.
 const NAME: &str = "trace";
@@ -40,13 +40,21 @@ pub(crate) fn trace(arguments: &TraceArguments) -> Result<ExitCode> {
     let api = preparation::api(&arguments.lab)?;
     preparation::enter(false)?;
     Runtime::new().into_diagnostic()?.block_on(async {
+        let ends = signals::asked_to_end().into_diagnostic()?;
         let dir = tempfile::tempdir().into_diagnostic()?;
-        let lab = lab::start(api, proxy, dir.path()).await?;
-        let _backends = lab.listen(&BACKENDS, PORT).into_diagnostic()?;
-        let call = settled_call(&lab, service, &from, &to, arguments.family.into());
-        let call = call.await.into_diagnostic()?;
-        print(&lab, service, &from, &to, &call);
-        Ok(ExitCode::SUCCESS)
+        let traced = async {
+            let lab = lab::start(api, proxy, dir.path(), arguments.lab.timing()).await?;
+            let _backends = lab.listen(&BACKENDS, PORT).into_diagnostic()?;
+            let call = settled_call(&lab, service, &from, &to, arguments.family.into());
+            let call = call.await.into_diagnostic()?;
+            print(&lab, service, &from, &to, &call);
+            Ok(ExitCode::SUCCESS)
+        };
+        // The directory is removed in either case.
+        tokio::select! {
+            done = traced => done,
+            () = ends => Err(miette!("interrupted")),
+        }
     })
 }
 

@@ -10,6 +10,11 @@ use serde::Serialize;
 pub struct Timing {
     /// How long a proxy under test may take from its start to its first 200 on its ready URL.
     pub proxy_ready: Duration,
+    /// How often a proxy under test may exit before it was ever ready. Waiting longer for one that
+    /// does not start only hides why.
+    pub start_attempts: u32,
+    /// How long a real Kubernetes API may take to start.
+    pub api_ready: Duration,
     /// How long after a change the dataplane and the load balancer may take to behave as expected.
     pub converge: Duration,
     /// Pause between two attempts while converging.
@@ -47,6 +52,8 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             proxy_ready: Duration::from_secs(30),
+            start_attempts: 4,
+            api_ready: Duration::from_secs(60),
             converge: Duration::from_secs(15),
             converge_pause: Duration::from_millis(20),
             answer: Duration::from_secs(5),

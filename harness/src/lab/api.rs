@@ -180,7 +180,7 @@ async fn start_real(
         address,
         etcd_ports: ETCD_PORTS,
         service_cidrs: AddressPlan::service_cidrs().to_vec(),
-        ready_within: timing.proxy_ready,
+        ready_within: timing.api_ready,
     };
     let get = async |endpoint: &Endpoint, path: &str| {
         let client = client(local_url, Some(&endpoint.token)).map_err(|e| e.to_string())?;

@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::process::{Child, Command};
@@ -55,9 +55,25 @@ pub enum ProxyError {
         /// The URL.
         url: String,
     },
+    /// It exits instead of getting ready.
+    #[error(
+        "the proxy on {node} exited {exits} times and was never ready, last with {status}; its \
+         last lines:\n{said}"
+    )]
+    Exits {
+        /// The node.
+        node: String,
+        /// How often.
+        exits: u32,
+        /// How it ended the last time.
+        status: String,
+        /// The end of its log.
+        said: String,
+    },
     /// It never got ready.
     #[error(
-        "the proxy on {node} was not ready after {seconds} s ({answer}); its last lines:\n{said}"
+        "the proxy on {node} was not ready after {seconds} s ({answer}; {state}); its last \
+         lines:\n{said}"
     )]
     NotReady {
         /// The node.
@@ -66,6 +82,8 @@ pub enum ProxyError {
         seconds: u64,
         /// What its ready URL answered last.
         answer: String,
+        /// Whether it runs, and how often it has exited.
+        state: String,
         /// The end of its log.
         said: String,
     },
@@ -78,8 +96,33 @@ pub struct NodeProxy {
     log: PathBuf,
     host: Namespace,
     ready_url: String,
-    restarts: Arc<AtomicU32>,
+    record: Arc<Record>,
     supervisor: JoinHandle<()>,
+}
+
+/// What became of a proxy's processes so far.
+#[derive(Debug, Default)]
+struct Record {
+    restarts: AtomicU32,
+    exits: Mutex<Exits>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Exits {
+    count: u32,
+    last: String,
+}
+
+impl Record {
+    fn exits(&self) -> Exits {
+        self.exits.lock().expect("no holder panics").clone()
+    }
+
+    fn exited(&self, status: String) {
+        let mut exits = self.exits.lock().expect("no holder panics");
+        exits.count += 1;
+        exits.last = status;
+    }
 }
 
 impl NodeProxy {
@@ -111,19 +154,15 @@ impl NodeProxy {
             program: rendered.command[0].clone(),
             source,
         })?;
-        let restarts = Arc::new(AtomicU32::new(0));
-        let supervisor = tokio::spawn(supervise(
-            first,
-            spawn,
-            timing.restart_backoff,
-            restarts.clone(),
-        ));
+        let record = Arc::new(Record::default());
+        let supervised = supervise(first, spawn, timing.restart_backoff, record.clone());
+        let supervisor = tokio::spawn(supervised);
         Ok(Self {
             node,
             log,
             host: host.clone(),
             ready_url: rendered.ready_url,
-            restarts,
+            record,
             supervisor,
         })
     }
@@ -131,7 +170,7 @@ impl NodeProxy {
     /// Waits until its ready URL answers 200.
     ///
     /// # Errors
-    /// When it does not in time, with the end of its log.
+    /// When it does not in time, or exits too often before; with the end of its log.
     pub async fn ready(&self, timing: &Timing) -> Result<(), ProxyError> {
         let url = || ProxyError::ReadyUrl {
             url: self.ready_url.clone(),
@@ -148,11 +187,25 @@ impl NodeProxy {
                 Ok(other) => format!("{} is {other:?}", self.ready_url).to_lowercase(),
                 Err(error) => error.to_string(),
             };
+            let exits = self.record.exits();
+            if exits.count >= timing.start_attempts {
+                return Err(ProxyError::Exits {
+                    node: self.node.clone(),
+                    exits: exits.count,
+                    status: exits.last,
+                    said: last_lines(&self.log),
+                });
+            }
             if Instant::now() > deadline {
+                let state = match exits.count {
+                    0 => "it runs".to_owned(),
+                    count => format!("it has exited {count} times, last with {}", exits.last),
+                };
                 return Err(ProxyError::NotReady {
                     node: self.node.clone(),
                     seconds: timing.proxy_ready.as_secs(),
                     answer,
+                    state,
                     said: last_lines(&self.log),
                 });
             }
@@ -172,7 +225,7 @@ impl NodeProxy {
 
     /// How often it has exited and was started again.
     pub fn restarts(&self) -> u32 {
-        self.restarts.load(Ordering::Relaxed)
+        self.record.restarts.load(Ordering::Relaxed)
     }
 }
 
@@ -189,21 +242,26 @@ async fn supervise(
     mut child: Child,
     spawn: impl Fn() -> io::Result<Child>,
     mut pause: Duration,
-    restarts: Arc<AtomicU32>,
+    record: Arc<Record>,
 ) {
     loop {
         let status = child.wait().await;
+        record.exited(match &status {
+            Ok(status) => status.to_string(),
+            Err(error) => format!("an unknown status ({error})"),
+        });
         tracing::warn!(
             ?status,
             "the proxy exited and is started again in {pause:?}"
         );
         tokio::time::sleep(pause).await;
         pause *= 2;
-        restarts.fetch_add(1, Ordering::Relaxed);
+        record.restarts.fetch_add(1, Ordering::Relaxed);
         match spawn() {
             Ok(next) => child = next,
             Err(error) => {
                 tracing::error!(%error, "the proxy cannot be started again");
+                record.exited(format!("a failed restart ({error})"));
                 return;
             }
         }

@@ -7,11 +7,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
@@ -20,6 +23,9 @@ use nix::unistd::{Pid, Uid};
 use serde::{Deserialize, Serialize};
 
 use super::{Host, Sandbox};
+
+/// How long a lab may take to end.
+const END: Duration = Duration::from_secs(10);
 
 /// No lab, or one that cannot be entered.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +40,20 @@ pub enum AttachError {
         host: String,
         /// What there is.
         known: String,
+    },
+    /// The state file was written by somebody else, and would lead into their namespaces.
+    #[error("{path} belongs to another user and names no lab of yours; remove it")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The lab was asked to end, and has not.
+    #[error("the lab (process {pid}) was asked to end and still runs after {seconds} s")]
+    StillUp {
+        /// Its process.
+        pid: i32,
+        /// How long it was waited for.
+        seconds: u64,
     },
     /// The state file or a namespace cannot be read.
     #[error("failed to {what} {path}")]
@@ -53,6 +73,8 @@ pub enum AttachError {
 pub struct LabState {
     /// The process inside, by its id outside.
     pub pid: i32,
+    /// When that process started, in clock ticks: an id alone may by now be a stranger's.
+    pub started: u64,
     /// The descriptor of each host's network namespace in that process.
     pub hosts: BTreeMap<String, i32>,
     /// The kubeconfig for use inside.
@@ -63,10 +85,15 @@ pub struct LabState {
 #[derive(Debug)]
 pub struct Announcement {
     path: PathBuf,
+    text: Vec<u8>,
 }
 
 impl Drop for Announcement {
     fn drop(&mut self) {
+        // Another lab may have come up since, and is the one that is found from then on.
+        if fs::read(&self.path).is_ok_and(|now| now != self.text) {
+            return;
+        }
         if let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(%error, path = %self.path.display(), "the state file stays behind");
         }
@@ -85,6 +112,7 @@ pub fn announce<'a>(
 ) -> Result<Announcement, AttachError> {
     let state = LabState {
         pid: sandbox.outer_pid,
+        started: start_time("self").map_err(io_error("read", Path::new("/proc/self/stat")))?,
         hosts: hosts
             .map(|host| (host.name().to_owned(), host.namespace().as_fd().as_raw_fd()))
             .collect(),
@@ -92,8 +120,16 @@ pub fn announce<'a>(
     };
     let path = state_file(sandbox.outer_uid);
     let text = serde_json::to_vec_pretty(&state).expect("a state is plain data");
-    fs::write(&path, text).map_err(io_error("write", &path))?;
-    Ok(Announcement { path })
+    // Renamed into place, so that it is never half written, and no link of somebody else's in a
+    // directory that all may write to is followed.
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    tempfile::NamedTempFile::new_in(directory)
+        .and_then(|mut file| {
+            file.write_all(&text)?;
+            Ok(file.persist(&path)?)
+        })
+        .map_err(io_error("write", &path))?;
+    Ok(Announcement { path, text })
 }
 
 /// The lab of this user that is up.
@@ -102,15 +138,35 @@ pub fn announce<'a>(
 /// When there is none, or its state file cannot be read.
 pub fn find() -> Result<LabState, AttachError> {
     let path = state_file(Uid::effective().as_raw());
-    let text = match fs::read(&path) {
+    let mut file = match File::open(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(AttachError::NoLab),
-        text => text.map_err(io_error("read", &path))?,
+        file => file.map_err(io_error("open", &path))?,
     };
+    let owner = file.metadata().map_err(io_error("read", &path))?.uid();
+    if owner != Uid::effective().as_raw() {
+        return Err(AttachError::Foreign { path });
+    }
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)
+        .map_err(io_error("read", &path))?;
     let state: LabState = serde_json::from_slice(&text).map_err(|_| AttachError::NoLab)?;
-    // Signal 0 only asks whether the process is there: a lab that was killed left its file.
-    match kill(Pid::from_raw(state.pid), None) {
-        Ok(()) => Ok(state),
-        Err(_) => Err(AttachError::NoLab),
+    // A lab that was killed left its file.
+    if state.is_up() {
+        Ok(state)
+    } else {
+        Err(AttachError::NoLab)
+    }
+}
+
+/// When a process started, in clock ticks since the machine did: field 22 of its `stat`, counted
+/// from behind the program's name, which may contain anything.
+fn start_time(process: &str) -> io::Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let started = fields.split_whitespace().nth(19).map(str::parse);
+    match started {
+        Some(Ok(started)) => Ok(started),
+        _ => Err(io::ErrorKind::InvalidData.into()),
     }
 }
 
@@ -154,12 +210,28 @@ impl LabState {
             .map_err(io_error("run", Path::new(&command[0])))
     }
 
-    /// Asks the lab to end.
+    /// Asks the lab to end, and waits until it has.
     ///
     /// # Errors
-    /// When it is already gone.
+    /// When it is already gone, or does not end.
     pub fn end(&self) -> Result<(), AttachError> {
-        kill(Pid::from_raw(self.pid), Signal::SIGTERM).map_err(|_| AttachError::NoLab)
+        kill(Pid::from_raw(self.pid), Signal::SIGTERM).map_err(|_| AttachError::NoLab)?;
+        let deadline = Instant::now() + END;
+        while self.is_up() {
+            if Instant::now() > deadline {
+                return Err(AttachError::StillUp {
+                    pid: self.pid,
+                    seconds: END.as_secs(),
+                });
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// Whether its process runs.
+    fn is_up(&self) -> bool {
+        start_time(&self.pid.to_string()).is_ok_and(|started| started == self.started)
     }
 }
 

@@ -5,23 +5,24 @@
 //! one's code. The inner one is process 1 of a new process namespace and goes on with the
 //! program. When either dies, SIGKILL included, the kernel ends every process inside and removes
 //! every namespace, interface and rule: there is no clean-up code that could fail to run.
+//!
+//! The inner process leads a process group of its own. A terminal's interrupt would otherwise
+//! reach everything inside, the proxies under test included, while cases are still being judged.
 
-#![expect(
-    unsafe_code,
-    reason = "clone, signal handlers and ioctl have no safe wrapper"
-)]
+#![expect(unsafe_code, reason = "clone has no safe wrapper")]
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, PipeReader, Read, Write};
 use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process;
-use std::sync::atomic::{AtomicI32, Ordering};
 
 use nix::mount::{MsFlags, mount};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{Pid, Uid};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, Uid, setpgid};
 
 /// Why the sandbox could not be entered. Every text says what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -72,8 +73,6 @@ pub struct Sandbox {
     pub outer_pid: i32,
 }
 
-static INNER: AtomicI32 = AtomicI32::new(0);
-
 /// Enters the sandbox. Returns in the inner process only.
 ///
 /// With `door`, a listener on the machine's own loopback is made first and handed through.
@@ -106,7 +105,7 @@ pub fn enter(door: bool) -> Result<Sandbox, SandboxError> {
                 // The outer process failed to write the id maps and has said so.
                 process::exit(2);
             }
-            settle_inside()?;
+            settle_inside(&ready_in)?;
             let outer_pid = i32::from_le_bytes(pid);
             Ok(Sandbox {
                 door,
@@ -117,12 +116,12 @@ pub fn enter(door: bool) -> Result<Sandbox, SandboxError> {
         inner => {
             drop((ready_in, door));
             let inner = Pid::from_raw(inner);
+            let signals = hold_signals()?;
             write_id_maps(inner, outer_uid).map_err(SandboxError::IdMap)?;
-            forward_signals_to(inner);
             ready_out
                 .write_all(&inner.as_raw().to_le_bytes())
                 .map_err(|source| system("start the inner process", source))?;
-            process::exit(wait_for(inner))
+            process::exit(watch_over(inner, &signals))
         }
     }
 }
@@ -205,9 +204,17 @@ fn identity_map(own: &str) -> io::Result<String> {
 }
 
 /// The first steps inside: die with the outer process, private mounts, own `/proc`, loopback up.
-fn settle_inside() -> Result<(), SandboxError> {
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
-        .map_err(|e| system("tie the inner process to the outer one", e.into()))?;
+fn settle_inside(outer: &PipeReader) -> Result<(), SandboxError> {
+    let tied = |e: nix::Error| system("tie the inner process to the outer one", e.into());
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(tied)?;
+    // The outer process holds its end of the pipe as long as it lives. If it died before the tie,
+    // no signal will come.
+    let mut end = [PollFd::new(outer.as_fd(), PollFlags::POLLIN)];
+    if poll(&mut end, PollTimeout::ZERO).map_err(tied)? > 0 {
+        process::exit(2);
+    }
+    let this = Pid::from_raw(0);
+    setpgid(this, this).map_err(|e| system("lead a process group", e.into()))?;
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .map_err(|e| mount_error("private mounts", e))?;
@@ -228,41 +235,62 @@ fn system(what: &'static str, source: io::Error) -> SandboxError {
     SandboxError::System { what, source }
 }
 
-/// Passes on the signals that ask a program to stop. The inner process writes its report and
-/// ends; killing it instead would lose the report.
-fn forward_signals_to(inner: Pid) {
-    extern "C" fn forward(signal: libc::c_int) {
-        // SAFETY: kill(2) is async-signal-safe.
-        unsafe { libc::kill(INNER.load(Ordering::Relaxed), signal) };
-    }
-    INNER.store(inner.as_raw(), Ordering::Relaxed);
-    let action = SigAction::new(
-        SigHandler::Handler(forward),
-        SaFlags::SA_RESTART,
-        SigSet::empty(),
-    );
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        // SAFETY: the handler calls only an async-signal-safe function.
-        unsafe { sigaction(signal, &action) }.expect("a handler can be set for this signal");
-    }
+/// Blocks the signals that the outer process waits for: those that ask a program to stop, and the
+/// one that says that the inner process ended. None is lost between two waits.
+fn hold_signals() -> Result<SigSet, SandboxError> {
+    let signals = SigSet::from_iter([
+        Signal::SIGINT,
+        Signal::SIGTERM,
+        Signal::SIGHUP,
+        Signal::SIGCHLD,
+    ]);
+    let held = signals.thread_block();
+    held.map_err(|e| system("wait for signals", e.into()))?;
+    Ok(signals)
 }
 
-/// Waits for the inner process; its exit code, or 2 with a message when a signal ended it.
-fn wait_for(inner: Pid) -> i32 {
+/// Passes signals on until the inner process has ended; its exit code, or 2 with a message when a
+/// signal ended it.
+fn watch_over(inner: Pid, signals: &SigSet) -> i32 {
+    let mut asked = None;
     loop {
-        match waitpid(inner, None) {
+        match waitpid(inner, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(_, code)) => return code,
             Ok(WaitStatus::Signaled(_, signal, _)) => {
-                eprintln!("onehop: the run was ended by {signal}; everything inside is gone");
+                let signal = asked.unwrap_or(signal);
+                eprintln!("onehop: ended by {signal}; everything inside is gone");
                 return 2;
             }
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(error) => {
-                eprintln!("onehop: failed to wait for the run: {error}");
+                eprintln!("onehop: failed to wait for the inner process: {error}");
                 return 2;
             }
         }
+        match signals.wait() {
+            Ok(Signal::SIGCHLD) | Err(_) => {}
+            Ok(signal) if handles(inner, signal) => {
+                // It may be gone by now, which the next wait tells.
+                let _ = kill(inner, signal);
+            }
+            // Process 1 of a process namespace is not ended by a signal that it does not handle,
+            // and whoever interrupts a command wants it to end.
+            Ok(signal) => {
+                asked = Some(signal);
+                let _ = kill(inner, Signal::SIGKILL);
+            }
+        }
     }
+}
+
+/// Whether a process has a handler for a signal.
+fn handles(process: Pid, signal: Signal) -> bool {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let caught = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigCgt:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    caught.is_some_and(|mask| mask >> (signal as i32 - 1) & 1 == 1)
 }
 
 fn threads() -> usize {

@@ -12,6 +12,9 @@ use crate::case::{Case, Feature};
 use crate::lab::Lab;
 use crate::profile::Profile;
 
+/// Why cases that had not begun when a run was interrupted were skipped.
+pub const INTERRUPTED: &str = "the run was interrupted";
+
 /// How a batch is run.
 #[derive(Clone, Debug)]
 pub struct BatchOptions {
@@ -59,7 +62,7 @@ pub async fn run_batch(
         running.spawn(async move {
             let _place = places.acquire().await.expect("never closed");
             if *interrupted.borrow() {
-                return (index, skipped(&run.case, "the run was interrupted"));
+                return (index, skipped(&run.case, INTERRUPTED));
             }
             (index, run.run().await)
         });

@@ -284,8 +284,8 @@ impl CaseRun {
     }
 }
 
-/// A case that is not run, and why.
-pub(super) fn skipped(case: &Case, reason: &str) -> CaseResult {
+/// The result of a case that is not run, and why.
+pub fn skipped(case: &Case, reason: &str) -> CaseResult {
     unjudged(case, Verdict::Skip, Some(reason.to_owned()))
 }
 
