@@ -56,7 +56,7 @@ impl Default for Timing {
             api_ready: Duration::from_secs(60),
             converge: Duration::from_secs(15),
             converge_pause: Duration::from_millis(20),
-            answer: Duration::from_secs(5),
+            answer: Duration::from_secs(3),
             fence_grace: Duration::from_millis(25),
             health_check_interval: Duration::from_millis(100),
             health_check_timeout: Duration::from_millis(500),

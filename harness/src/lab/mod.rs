@@ -130,6 +130,12 @@ pub enum LabError {
 }
 
 impl LabError {
+    /// Whether it only says that the taps cannot tell the way of a connection, because packets
+    /// were lost or are forgotten by now.
+    pub fn is_blindness(&self) -> bool {
+        matches!(self, Self::Unseen { .. } | Self::Tap(TapError::Lost(_)))
+    }
+
     /// For `map_err` on questions over HTTP.
     pub(crate) fn http(node: &str) -> impl FnOnce(io::Error) -> Self {
         let node = node.to_owned();
