@@ -26,10 +26,10 @@ use crate::balancer::{Balancer, BalancerError};
 use crate::case::{Place, Target};
 use crate::netns::{API, Host, LOAD_BALANCER, Namespace, Network, NetworkError};
 use crate::probe::{self, Backend, BackendError, Connection, ProbeError};
-use crate::profile::{Placeholders, Profile, Program};
+use crate::profile::{Placeholders, Profile, Program, Variation};
 use crate::tap::{self, Journey, TapError, Taps};
 use crate::timing::Timing;
-use crate::verdict::{Baseline, Observed};
+use crate::verdict::{Baseline, Ground, Observed};
 use crate::world::{AddressPlan, Family, World};
 
 /// What a lab is made of.
@@ -191,6 +191,7 @@ pub struct Lab {
     world: World,
     baseline: Baseline,
     timing: Timing,
+    variations: BTreeMap<Variation, String>,
     dir: PathBuf,
     phases: BTreeMap<&'static str, Duration>,
     probers: Semaphore,
@@ -255,6 +256,10 @@ impl Lab {
             world,
             baseline,
             timing,
+            variations: proxy
+                .as_ref()
+                .map(|proxy| proxy.profile.variations.clone())
+                .unwrap_or_default(),
             dir,
             phases,
             probers: Semaphore::new(PROBERS),
@@ -348,9 +353,14 @@ impl Lab {
         &self.taps
     }
 
-    /// The TTLs of connections sent straight to pods.
-    pub fn baseline(&self) -> &Baseline {
-        &self.baseline
+    /// What its verdicts stand on.
+    pub fn ground(&self) -> Ground<'_> {
+        Ground {
+            world: &self.world,
+            baseline: &self.baseline,
+            timing: &self.timing,
+            variations: &self.variations,
+        }
     }
 
     /// A host by name.

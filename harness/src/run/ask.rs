@@ -88,7 +88,7 @@ impl Subject<'_> {
         let count = asked.connections(&flow.expect, self.judged, lab.timing());
         let calls = lab.call(&flow.from, remote, count).await?;
         let observed: Vec<_> = calls.iter().map(|call| call.observed.clone()).collect();
-        let against = (lab.world(), lab.baseline(), lab.timing());
+        let ground = lab.ground();
         let result = judge(
             flow,
             family,
@@ -96,7 +96,7 @@ impl Subject<'_> {
             self.port,
             asked,
             self.judged,
-            against,
+            &ground,
         );
         let mut journeys = BTreeMap::new();
         if !result.passed() {

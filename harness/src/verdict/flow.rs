@@ -8,6 +8,7 @@ use super::tally::{FlowResult, Tally};
 use crate::case::{Entry, Expectation, FlowCheck, Hops, Place, Reach, Source};
 use crate::netns::LOAD_BALANCER;
 use crate::probe::{Connection, Identity, Outcome};
+use crate::profile::Variation;
 use crate::timing::Timing;
 use crate::world::{Family, Protocol, World};
 
@@ -59,6 +60,35 @@ pub struct Observed {
     pub trip: Trip,
 }
 
+/// What every verdict of a lab stands on.
+#[derive(Clone, Copy, Debug)]
+pub struct Ground<'a> {
+    /// The world.
+    pub world: &'a World,
+    /// The direct ways in it.
+    pub baseline: &'a Baseline,
+    /// Timings and tolerances.
+    pub timing: &'a Timing,
+    /// What the proxy declares to do where implementations differ and all of them are right.
+    pub variations: &'a BTreeMap<Variation, String>,
+}
+
+impl Ground<'_> {
+    /// The peer that a backend must see, given where the connection entered and where it ended.
+    ///
+    /// Under Cluster, some proxies masquerade only what leaves the entry node for another one: the
+    /// reply of a pod on the entry node comes back through that node in any case.
+    fn source(&self, expected: Source, entry: Option<&str>, identity: &Identity) -> Source {
+        let declared = self.variations.get(&Variation::LocalBackendSource);
+        let kept = declared.is_some_and(|value| value == "client");
+        if kept && entry == Some(&identity.node) {
+            Source::Preserved
+        } else {
+            expected
+        }
+    }
+}
+
 /// How a flow is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
@@ -108,14 +138,13 @@ pub fn judge(
     port: u16,
     asked: Asked,
     judged: usize,
-    (world, baseline, timing): (&World, &Baseline, &Timing),
+    ground: &Ground<'_>,
 ) -> FlowResult {
     let judge = Judge {
         flow,
         family,
         port,
-        world,
-        baseline,
+        ground,
     };
     let mut tally = Tally::default();
     let mut wrong = BTreeMap::<String, u64>::new();
@@ -151,7 +180,13 @@ pub fn judge(
     {
         wrong.extend(coverage(reach, &tally));
         if asked == Asked::Fully {
-            wrong.extend(judge_shares(reach, &tally, judged, timing, &mut result));
+            wrong.extend(judge_shares(
+                reach,
+                &tally,
+                judged,
+                ground.timing,
+                &mut result,
+            ));
         }
     }
     if observed.is_empty() {
@@ -167,8 +202,7 @@ struct Judge<'a> {
     flow: &'a FlowCheck,
     family: Family,
     port: u16,
-    world: &'a World,
-    baseline: &'a Baseline,
+    ground: &'a Ground<'a>,
 }
 
 impl Judge<'_> {
@@ -181,7 +215,10 @@ impl Judge<'_> {
             (Outcome::Reached { identity, .. }, expect) => {
                 *tally.reached.entry(identity.pod.clone()).or_default() += 1;
                 let peer = identity.peer.ip();
-                *tally.sources.entry(self.world.describe(peer)).or_default() += 1;
+                *tally
+                    .sources
+                    .entry(self.ground.world.describe(peer))
+                    .or_default() += 1;
                 let extra = self.extra_hops(identity);
                 if let Some(extra) = extra {
                     *tally.hops.entry(extra).or_default() += 1;
@@ -208,7 +245,7 @@ impl Judge<'_> {
                             .trip
                             .answers_from
                             .iter()
-                            .map(|a| self.world.describe(a.ip()))
+                            .map(|a| self.ground.world.describe(a.ip()))
                             .collect();
                         vec![format!(
                             "answered by {}, which was not called",
@@ -243,6 +280,7 @@ impl Judge<'_> {
             wrong.push("reached the backend of another Service".to_owned());
         }
         let entry = one.trip.entry.as_deref();
+        let source = self.ground.source(reach.source, entry, identity);
         let allowed = match &reach.entry {
             Entry::Node(node) => entry == Some(node),
             Entry::Balanced(nodes) => entry.is_some_and(|e| nodes.iter().any(|n| n == e)),
@@ -250,10 +288,10 @@ impl Judge<'_> {
         if !allowed {
             wrong.push(format!("entered by {}", entry.unwrap_or("no node")));
         }
-        if let Some(text) = self.wrong_source(reach.source, identity.peer.ip(), one) {
+        if let Some(text) = self.wrong_source(source, identity.peer.ip(), one) {
             wrong.push(text);
         }
-        wrong.extend(self.wrong_rewrites(reach, &one.trip));
+        wrong.extend(self.wrong_rewrites(reach, source, &one.trip));
         let expected = match reach.hops {
             Hops::OneIfRemote if entry.is_some_and(|entry| entry != identity.node) => 1,
             Hops::Direct | Hops::OneIfRemote => 0,
@@ -286,7 +324,7 @@ impl Judge<'_> {
 
     /// Only the entry node rewrites: the destination always, the source where it is to be lost. In
     /// front of it, the load balancer may have rewritten the destination.
-    fn wrong_rewrites(&self, reach: &Reach, trip: &Trip) -> Vec<String> {
+    fn wrong_rewrites(&self, reach: &Reach, source: Source, trip: &Trip) -> Vec<String> {
         let entry = trip.entry.iter().cloned().collect::<BTreeSet<_>>();
         let mut wrong = Vec::new();
         let mut nodes = trip.destination_rewritten_by.clone();
@@ -298,7 +336,7 @@ impl Judge<'_> {
         }
         // A node's own packets have its address already, unless they leave by another interface.
         let may = matches!(self.flow.from, Place::Node(_)) && trip.source_rewritten_by.is_empty();
-        let right = match reach.source {
+        let right = match source {
             Source::Preserved => trip.source_rewritten_by.is_empty(),
             Source::EntryNode => may || trip.source_rewritten_by == entry,
         };
@@ -316,10 +354,16 @@ impl Judge<'_> {
         let right = match source {
             Source::Preserved => peer == one.connection.local.ip(),
             Source::EntryNode => entry
-                .and_then(|name| self.world.node(name))
+                .and_then(|name| self.ground.world.node(name))
                 .is_some_and(|node| node.owns(peer)),
         };
-        let text = || format!("source {} instead of {}", self.world.describe(peer), source);
+        let text = || {
+            format!(
+                "source {} instead of {}",
+                self.ground.world.describe(peer),
+                source
+            )
+        };
         (!right).then(text)
     }
 
@@ -330,7 +374,7 @@ impl Judge<'_> {
             identity.pod.clone(),
             self.family,
         );
-        let direct = self.baseline.0.get(&way)?;
+        let direct = self.ground.baseline.0.get(&way)?;
         Some(i16::from(*direct) - i16::from(identity.ttl))
     }
 }

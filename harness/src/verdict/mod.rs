@@ -5,5 +5,5 @@ mod flow;
 mod tally;
 
 pub use distribution::{chi_square_p_value, coverage_size, sample_size};
-pub use flow::{Asked, Baseline, Observed, Trip, judge};
+pub use flow::{Asked, Baseline, Ground, Observed, Trip, judge};
 pub use tally::{FlowResult, Tally};
