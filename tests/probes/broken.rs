@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use libtest_mimic::Failed;
-use onehop_harness::probe::{self, Outcome, ProbeError};
+use onehop_harness::probe::{self, Outcome, ProbeError, Refusal};
 use onehop_harness::timing::Timing;
 use onehop_harness::world::Family;
 use socket2::SockRef;
@@ -102,6 +102,27 @@ fn stay_silent(stream: TcpStream) {
     std::mem::forget(stream);
 }
 
+/// A backend that was dropped listens no longer: the next connection is refused, and the port can
+/// be had again.
+pub(crate) fn ended(bench: &Bench) -> Result<(), Failed> {
+    const PORT: u16 = 7450;
+    for _ in 0..50 {
+        let backends = {
+            let _guard = bench.runtime.enter();
+            bench.lab.listen(&["web-3"], PORT)?
+        };
+        drop(backends);
+        let remotes = Family::ALL.map(|family| bench.at("web-3", family, PORT));
+        for remote in remotes {
+            let call = bench
+                .call("web-0", &[remote], bench.lab.timing())?
+                .remove(0);
+            assert_eq!(call.outcome, Outcome::Refused(Refusal::Reset));
+        }
+    }
+    Ok(())
+}
+
 /// Without a fence nothing can be said about a SYN that got no answer: neither that it was
 /// dropped, nor anything else.
 pub(crate) fn fences(bench: &Bench) -> Result<(), Failed> {
@@ -110,7 +131,8 @@ pub(crate) fn fences(bench: &Bench) -> Result<(), Failed> {
         format!(
             "table {word} fences {{ chain arriving {{ type filter hook input priority 0
              tcp dport {{ 7501, 7502 }} drop
-             }} }}\n"
+             }}
+             }}\n"
         )
     };
     bench.rules("web-5", &Family::ALL.map(rule).concat())?;

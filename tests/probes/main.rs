@@ -27,24 +27,12 @@ const TESTS: &[(&str, Check)] = &[
         "no_outcome_is_taken_for_another_under_load",
         outcomes::mixed_under_load,
     ),
-    (
-        "a_lossy_path_is_seen_and_fails_the_flow",
-        judged::lossy,
-    ),
-    (
-        "a_backend_without_an_identity_is_broken",
-        broken::backends,
-    ),
-    (
-        "a_fence_that_does_not_answer_is_an_error",
-        broken::fences,
-    ),
+    ("a_lossy_path_is_seen_and_fails_the_flow", judged::lossy),
+    ("a_backend_without_an_identity_is_broken", broken::backends),
+    ("a_fence_that_does_not_answer_is_an_error", broken::fences),
     ("a_right_proxy_passes", judged::right),
     ("each_wrong_proxy_is_caught", judged::wrong),
-    (
-        "no_outcome_passes_for_another",
-        judged::wrong_outcomes,
-    ),
+    ("no_outcome_passes_for_another", judged::wrong_outcomes),
 ];
 
 fn main() -> ExitCode {

@@ -78,14 +78,20 @@ pub(crate) fn mixed(bench: &Bench) -> Result<(), Failed> {
 }
 
 pub(crate) fn mixed_under_load(bench: &Bench) -> Result<(), Failed> {
+    /// Ends the load even when the trials end in a panic.
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| while !stop.load(Ordering::Relaxed) {});
         }
-        let done = trials(bench, 0xbead, true);
-        stop.store(true, Ordering::Relaxed);
-        done
+        let _stop = Stop(&stop);
+        trials(bench, 0xbead, true)
     })
 }
 
@@ -169,9 +175,7 @@ fn one_thread(bench: &Bench, seed: u64) -> Result<Trials, String> {
         let calls = calls.map_err(|error| format!("from {from}: {error}"))?;
         assert_eq!(calls.len(), batch.len());
         for ((host, port, must), call) in batch.iter().zip(&calls) {
-            *counts
-                .entry(format!("{host}:{port} {family}"))
-                .or_insert(0) += 1;
+            *counts.entry(format!("{host}:{port} {family}")).or_insert(0) += 1;
             if !agrees(bench.world(), call, *must, *port, family) {
                 wrong.push(format!(
                     "{from} to {host}:{port} ({family}) must {must:?}, and was {:?}",

@@ -161,6 +161,10 @@ impl Attempt {
         if matches!(self.state, State::Unanswered) {
             self.state = match self.socket.take_error()? {
                 None => State::Answering(Vec::new()),
+                // It was accepted and has already been torn down again.
+                Some(error) if is_torn_down(&error) => {
+                    State::Settled(Outcome::Broken(format!("accepted, then {error}")))
+                }
                 Some(error) => State::Settled(refused(&self.socket, error)?),
             };
             return Ok(());
@@ -194,6 +198,12 @@ fn parse_answer(answer: &[u8], latency: Duration) -> Outcome {
         Err(_) if answer.is_empty() => Outcome::Broken("accepted, then closed".to_owned()),
         Err(_) => Outcome::Broken("accepted, then answered by something else".to_owned()),
     }
+}
+
+/// Whether a connection ended after its handshake: a refused one ends otherwise.
+fn is_torn_down(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset};
+    matches!(error.kind(), ConnectionReset | BrokenPipe)
 }
 
 /// Backends listen on IPv6 sockets for both families and see IPv4 peers as mapped addresses.
