@@ -29,6 +29,7 @@ const TESTS: &[(&str, Check)] = &[
     ),
     ("a_lossy_path_is_seen_and_fails_the_flow", judged::lossy),
     ("a_backend_without_an_identity_is_broken", broken::backends),
+    ("a_backend_that_ended_is_refused_at_once", broken::ended),
     ("a_fence_that_does_not_answer_is_an_error", broken::fences),
     ("a_right_proxy_passes", judged::right),
     ("each_wrong_proxy_is_caught", judged::wrong),
