@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use miette::{IntoDiagnostic, Report, Result, WrapErr, miette};
 use onehop_harness::case::Case;
-use onehop_harness::lab::{ApiKind, Lab, ProxyUnderTest};
+use onehop_harness::lab::{ApiKind, Lab, NodeProxy, ProxyUnderTest};
 use onehop_harness::netns::Sandbox;
 use onehop_harness::run::{
     BatchOptions, CaseResult, INTERRUPTED, ProxyInfo, ProxyResults, Results, RunInfo, SCHEMA,
@@ -185,7 +185,7 @@ impl Run {
         results.cases = run_batch(&lab, &proxy.profile, &self.cases, &options, finished).await;
         progress.end();
         results.summary = Summary::of(&results.cases);
-        results.proxy.restarts = lab.proxies().iter().map(|proxy| proxy.restarts()).sum();
+        results.proxy.restarts = lab.proxies().iter().map(NodeProxy::restarts).sum();
         let phases = lab
             .phases()
             .iter()

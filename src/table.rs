@@ -29,7 +29,7 @@ pub(crate) fn print(results: &Results) {
             .filter(|case| case.verdict != Verdict::Pass)
         {
             let reason = case.reason.as_deref().unwrap_or("no reason");
-            println!("{:?}  {}  {reason}", case.verdict, case.id);
+            println!("{}  {}  {reason}", case.verdict, case.id);
             if let Some(evidence) = &case.evidence {
                 println!("      evidence: {}", evidence.display());
             }

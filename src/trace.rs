@@ -143,7 +143,7 @@ fn print(lab: &Lab, service: Service, from: &Place, to: &Target, call: &Call) {
             lab.world().describe(identity.peer.ip()),
             identity.ttl
         ),
-        other => println!("{other:?}"),
+        _ => println!("{}", call.observed.kind()),
     }
 }
 

@@ -3,13 +3,13 @@
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use onehop_harness::netns::{self, Namespace, Network};
-use onehop_harness::tap::{Call, Half, Journey, Kind, Taps, What, choose_sequence};
+use onehop_harness::tap::{Call, Half, Journey, Kind, Sighting, Taps, What, choose_sequence};
 use onehop_harness::world::{CLIENT_PRIVATE, CLIENT_PUBLIC, Family, World};
 use socket2::{Domain, Socket, Type};
 
@@ -24,6 +24,8 @@ struct Lab {
     world: World,
     network: Network,
     taps: Taps,
+    /// One burst at a time, so that its cost is its own.
+    bursting: Mutex<()>,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -109,6 +111,7 @@ impl Lab {
             world,
             network,
             taps,
+            bursting: Mutex::new(()),
             _runtime: runtime,
         };
         lab.warm_up();
@@ -116,9 +119,8 @@ impl Lab {
         lab
     }
 
-    /// Calls every node from every other and from outside, where nobody listens. A bridge begins
-    /// to forward only when the kernel has noticed that its ports have carriers, up to a second
-    /// after they were made; until then calls are sent twice.
+    /// Calls every node from every other and from outside, where nobody listens. Only then do all
+    /// neighbours know each other, and no call is held back until they do.
     fn warm_up(&self) {
         let nodes = || self.world.nodes.iter().map(|node| &*node.name);
         let callers = || nodes().chain([CLIENT_PUBLIC, CLIENT_PRIVATE]);
@@ -226,9 +228,9 @@ fn hops(journey: &Journey, half: Half) -> Vec<(&str, &str, String, u8)> {
         Half::Request => &journey.request,
         Half::Reply => &journey.reply,
     };
-    let hop = |s: &'_ onehop_harness::tap::Sighting| s.direction.to_string();
+    let way = |s: &Sighting| s.direction.to_string();
     let rows = sightings.iter();
-    rows.map(|s| (&*s.host, &*s.interface, hop(s), s.ttl))
+    rows.map(|s| (&*s.host, &*s.interface, way(s), s.ttl))
         .collect()
 }
 
@@ -490,7 +492,7 @@ fn own_call(lab: &Lab, family: Family) -> Result<(), Failed> {
         socket.connect_timeout(&remote.into(), PATIENCE)?;
         let journey = lab
             .taps
-            .journey_of(Call::new("vm1", local, remote), sequence)?;
+            .journey_of(&Call::new("vm1", local, remote), sequence)?;
         lab.show(&journey);
         let request = [
             ("vm1", "eth0", "out", 64),
@@ -522,6 +524,8 @@ fn own_refusal(lab: &Lab, family: Family) -> Result<(), Failed> {
 }
 
 fn burst(lab: &Lab, family: Family) -> Result<(), Failed> {
+    let bursting = lab.bursting.lock();
+    let _bursting = bursting.unwrap_or_else(PoisonError::into_inner);
     let port = PORT + 30;
     let remote = SocketAddr::new(lab.address("web-0", family), port);
     let listener = lab.host("web-0").within(|| -> io::Result<TcpListener> {

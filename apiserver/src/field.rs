@@ -47,7 +47,8 @@ impl FieldErrorKind {
 pub(crate) struct FieldError {
     kind: FieldErrorKind,
     pub(crate) path: String,
-    value: Value,
+    /// The value as JSON.
+    value: String,
     detail: String,
 }
 
@@ -66,6 +67,14 @@ impl FieldError {
 
     pub(crate) fn duplicate(path: impl Into<String>, value: impl Into<Value>) -> Self {
         Self::new(FieldErrorKind::Duplicate, path, value, "")
+    }
+
+    /// A duplicate whose value is JSON in an order of its own.
+    pub(crate) fn duplicate_text(path: impl Into<String>, value: String) -> Self {
+        Self {
+            value,
+            ..Self::duplicate(path, Value::Null)
+        }
     }
 
     pub(crate) fn forbidden(path: impl Into<String>, detail: impl Into<String>) -> Self {
@@ -90,15 +99,16 @@ impl FieldError {
         )
     }
 
-    /// `supported` is listed in sorted order, as upstream's sets are.
+    /// `supported` is listed as it is given; upstream sorts most of its lists, but not all.
     pub(crate) fn not_supported(
         path: impl Into<String>,
         value: impl Into<Value>,
         supported: &[&str],
     ) -> Self {
-        let mut sorted = supported.to_vec();
-        sorted.sort_unstable();
-        let listed: Vec<String> = sorted.iter().map(|value| format!("\"{value}\"")).collect();
+        let listed: Vec<String> = supported
+            .iter()
+            .map(|value| format!("\"{value}\""))
+            .collect();
         Self::new(
             FieldErrorKind::NotSupported,
             path,
@@ -116,7 +126,7 @@ impl FieldError {
         Self {
             kind,
             path: path.into(),
-            value: value.into(),
+            value: value.into().to_string(),
             detail: detail.into(),
         }
     }
@@ -127,7 +137,7 @@ impl FieldError {
         let mut text = self.kind.words().to_string();
         if !matches!(self.kind, Required | Forbidden | TooLong) {
             text.push_str(": ");
-            text.push_str(&self.value.to_string());
+            text.push_str(&self.value);
         }
         if !self.detail.is_empty() {
             text.push_str(": ");

@@ -4,6 +4,38 @@
 //! kube-proxy, to kube-rs and to kubectl. It reproduces Kubernetes 1.36 for the resources that Service traffic depends
 //! on: nodes, pods, services, endpointslices, servicecidrs, namespaces, events, leases and configmaps.
 //!
+//! # What is served
+//! - get, list, watch (also WatchList: `sendInitialEvents`), create, update, patch (JSON, merge, strategic, apply), delete
+//!   and deletecollection of these resources, and `/status` where upstream has it; `dryRun`, `fieldValidation`,
+//!   preconditions, finalizers, `generateName`; Tables and partial metadata.
+//! - `/version`, `/api`, `/apis`, `/healthz`, `/livez`, `/readyz`, and of `/openapi/v3` what kubectl needs.
+//! - Bodies in JSON, YAML, and for what typed Go clients create, protobuf. Answers are JSON.
+//!
+//! `tests/api_fidelity` sends one table of requests to this server and to etcd with kube-apiserver, and compares.
+//!
+//! # Known differences from a real API server
+//! - **Managed fields** are not kept. Server-side apply removes what the same manager applied before and now leaves out,
+//!   but one manager never conflicts with another, and an update does not take fields over.
+//! - **`limit` and `continue`** are ignored: a list is always whole. `resourceVersionMatch=Exact` is answered with the
+//!   newest state.
+//! - **History** is 32768 events for each resource, and starts with the server; the first resource version comes from the
+//!   clock.
+//! - **Allocation** is in order where upstream picks at random, so that a run repeats. The lower part of each range
+//!   is left to those who choose, as upstream does. Only the ranges of [`Config`] are allocated from: ServiceCIDR
+//!   objects that are added later change nothing. There is no Service `kubernetes` in `default`.
+//! - **Controllers** do not run, as they do not in a bare kube-apiserver, but for one: a deleted namespace goes at once,
+//!   with what is in it. EndpointSlices are not derived from Pods.
+//! - **Admission** is that of namespaces, default tolerations and pod priority. There are no taints of new nodes, no
+//!   service accounts, no quotas, no webhooks; and no authentication or authorization at all.
+//! - **Validation** is whole for Services and EndpointSlices; of Pods and Nodes it is what a proxy's test depends on:
+//!   names, containers, ports, addresses, taints, CIDRs and immutable fields.
+//! - **Words**: messages about JSON that cannot be decoded are not those of Go's decoder, and the refusal of a Pod's
+//!   change has no diff. Codes, reasons and field paths are the same.
+//! - **`networking.k8s.io/v1beta1`** is served, because older releases of kube-proxy ask for it; 1.36 serves it only on
+//!   demand. Resources, versions and subresources that are not named above are not served.
+//! - **Watches** end with the connection or after 45 minutes, and have a bookmark each minute.
+//! - **Tables** have upstream's columns, but no descriptions of them.
+//!
 //! # Invariants
 //! - Everything but `http` is free of I/O; `service`, `selector`, `patch` and `validate` are pure.
 //! - A write reads, checks and stores under one lock; allocations become real with the store and never before.

@@ -93,6 +93,33 @@ impl Status {
         Self::new(403, "Forbidden", message).of(resource, name)
     }
 
+    /// 403 for a namespace that is going away.
+    pub(crate) fn namespace_terminating(resource: &Resource, name: &str, namespace: &str) -> Self {
+        let mut status = Self::forbidden(
+            resource,
+            name,
+            &format!(
+                "unable to create new content in namespace {namespace} because it is being terminated"
+            ),
+        );
+        let cause = json!([{"reason": "NamespaceTerminating",
+            "message": format!("namespace {namespace} is being terminated"), "field": "metadata.namespace"}]);
+        status
+            .details
+            .get_or_insert_default()
+            .insert("causes".into(), cause);
+        status
+    }
+
+    /// 409 for a precondition of a DELETE, which upstream words by kind.
+    pub(crate) fn precondition(resource: &Resource, name: &str, why: &str) -> Self {
+        let message = format!(
+            "Operation cannot be fulfilled on {} \"{name}\": {why}",
+            qualified(resource.kind_name, resource.group)
+        );
+        Self::new(409, "Conflict", message).about(resource.group, resource.kind_name, name)
+    }
+
     /// 422 with one cause for each wrong field.
     pub(crate) fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
         let message = match errors {
@@ -136,6 +163,19 @@ impl Status {
         status
     }
 
+    /// 422 for a patch whose result is not an object of its kind.
+    pub(crate) fn invalid_patch_result(result: &str, why: &str) -> Self {
+        let error = FieldError::invalid("patch", result, why);
+        let mut status = Self::invalid("", "", "", &[error]);
+        status.message = format!(" {}", status.message.trim_start());
+        status
+    }
+
+    /// An error without a reason, as errors become that upstream does not classify.
+    pub(crate) fn unclassified(message: impl Into<String>) -> Self {
+        Self::new(500, "", message)
+    }
+
     /// 400.
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(400, "BadRequest", message)
@@ -154,11 +194,13 @@ impl Status {
 
     /// 406.
     pub(crate) fn not_acceptable() -> Self {
-        Self::new(
+        let mut status = Self::new(
             406,
             "NotAcceptable",
-            "only the following media types are accepted: application/json, application/json;as=Table;g=meta.k8s.io;v=v1",
-        )
+            "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf, application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch",
+        );
+        status.details = Some(Map::new());
+        status
     }
 
     /// 415.
@@ -167,6 +209,13 @@ impl Status {
             "the body of the request was in an unknown format - accepted media types include: {accepted}"
         );
         Self::new(415, "UnsupportedMediaType", message)
+    }
+
+    /// 415 for a kind of patch that there is not.
+    pub(crate) fn unsupported_patch_type() -> Self {
+        let mut status = Self::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
+        status.details = Some(Map::new());
+        status
     }
 
     /// 413.

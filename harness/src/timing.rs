@@ -31,6 +31,9 @@ pub struct Timing {
     pub health_check_timeout: Duration,
     /// Checks in a row, with the other result, that change a node's health.
     pub health_check_threshold: u32,
+    /// How long a node may give no answer at all to a *changed* health check before it counts as
+    /// unhealthy under it: the proxy may open its port later than the balancer asks.
+    pub health_check_patience: Duration,
     /// Pause before an exited proxy is started again, doubled each time.
     pub restart_backoff: Duration,
     /// The chance that a correct proxy fails one distribution check.
@@ -53,11 +56,12 @@ impl Default for Timing {
             api_ready: Duration::from_secs(60),
             converge: Duration::from_secs(15),
             converge_pause: Duration::from_millis(20),
-            answer: Duration::from_secs(5),
+            answer: Duration::from_secs(3),
             fence_grace: Duration::from_millis(25),
             health_check_interval: Duration::from_millis(100),
             health_check_timeout: Duration::from_millis(500),
             health_check_threshold: 2,
+            health_check_patience: Duration::from_secs(2),
             restart_backoff: Duration::from_millis(250),
             false_alarm: 1e-6,
             power: 0.999,

@@ -13,8 +13,11 @@ use socket2::SockRef;
 
 use crate::lab::{Bench, ip};
 
-/// What a bad backend does with a connection, and what must be said of it.
-const BAD: [(u16, fn(TcpStream), &str); 6] = [
+/// What a bad backend does with a connection.
+type Handle = fn(TcpStream);
+
+/// Bad backends: the port, and what must be said of it.
+const BAD: [(u16, Handle, &str); 6] = [
     (7401, drop, "accepted, then closed"),
     (
         7402,
@@ -45,10 +48,7 @@ pub(crate) fn backends(bench: &Bench) -> Result<(), Failed> {
         // These threads end with the process.
         thread::spawn(move || serve(&listener, handle));
     }
-    let _good = {
-        let _guard = bench.runtime.enter();
-        bench.lab.listen(&["web-3"], 7400)?
-    };
+    let _good = bench.listen(&["web-3"], 7400)?;
     let timing = Timing {
         answer: Duration::from_millis(500),
         ..Timing::default()
@@ -79,7 +79,7 @@ pub(crate) fn backends(bench: &Bench) -> Result<(), Failed> {
     Ok(())
 }
 
-fn serve(listener: &TcpListener, handle: fn(TcpStream)) {
+fn serve(listener: &TcpListener, handle: Handle) {
     while let Ok((stream, _)) = listener.accept() {
         handle(stream);
     }
@@ -107,10 +107,7 @@ fn stay_silent(stream: TcpStream) {
 pub(crate) fn ended(bench: &Bench) -> Result<(), Failed> {
     const PORT: u16 = 7450;
     for _ in 0..50 {
-        let backends = {
-            let _guard = bench.runtime.enter();
-            bench.lab.listen(&["web-3"], PORT)?
-        };
+        let backends = bench.listen(&["web-3"], PORT)?;
         drop(backends);
         let remotes = Family::ALL.map(|family| bench.at("web-3", family, PORT));
         for remote in remotes {

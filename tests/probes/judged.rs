@@ -3,8 +3,7 @@
 
 use libtest_mimic::Failed;
 use onehop_harness::case::{Entry, Expectation, FlowCheck, Hops, Reach, Source, Target, external};
-use onehop_harness::lab::LabError;
-use onehop_harness::probe::{Backend, Outcome};
+use onehop_harness::probe::Outcome;
 use onehop_harness::verdict::{Asked, FlowResult, Observed, judge};
 use onehop_harness::world::{CLIENT_PUBLIC, Family};
 
@@ -83,11 +82,6 @@ fn reach(pods: &[&str], source: Source, hops: Hops) -> Reach {
     Reach::pods(pods, source, hops, Entry::Node("vm2".to_owned()))
 }
 
-fn listen(bench: &Bench, pods: &[&str], port: u16) -> Result<Vec<Backend>, LabError> {
-    let _guard = bench.runtime.enter();
-    bench.lab.listen(pods, port)
-}
-
 /// Calls a port of a host from outside, and judges.
 fn judged(
     bench: &Bench,
@@ -96,7 +90,7 @@ fn judged(
     expect: &Expectation,
     case_port: u16,
     count: usize,
-) -> Result<(FlowResult, Vec<Observed>), LabError> {
+) -> Result<(FlowResult, Vec<Observed>), Failed> {
     let flow = FlowCheck {
         from: external(CLIENT_PUBLIC),
         to: Target::NodePort(host.to_owned()),
@@ -123,7 +117,7 @@ fn judged(
 /// Without this, a judge that finds everything wrong would pass the test of the wrong ones.
 pub(crate) fn right(bench: &Bench) -> Result<(), Failed> {
     const PORT: u16 = 7600;
-    let _backends = listen(bench, &["web-1", "web-3"], PORT)?;
+    let _backends = bench.listen(&["web-1", "web-3"], PORT)?;
     let rules = [
         (
             Rule::new(31_600, ("web-3", PORT)),
@@ -149,8 +143,8 @@ pub(crate) fn right(bench: &Bench) -> Result<(), Failed> {
 pub(crate) fn wrong(bench: &Bench) -> Result<(), Failed> {
     const PORT: u16 = 7610;
     const OTHER: u16 = 7611;
-    let _backends = listen(bench, &["web-1", "web-3", "client-vm2"], PORT)?;
-    let _others = listen(bench, &["web-3"], OTHER)?;
+    let _backends = bench.listen(&["web-1", "web-3", "client-vm2"], PORT)?;
+    let _others = bench.listen(&["web-3"], OTHER)?;
     let local = || reach(&["web-3"], Source::Preserved, Hops::Direct);
     let right = |port| Rule::new(port, ("web-3", PORT));
     let wrong: Vec<(Rule, Reach, &[&str])> = vec![
@@ -246,7 +240,7 @@ fn assert_wrong(result: &FlowResult, texts: &[&str]) {
 /// Every outcome against every expectation: only the same agree.
 pub(crate) fn wrong_outcomes(bench: &Bench) -> Result<(), Failed> {
     const PORT: u16 = 7620;
-    let _backends = listen(bench, &["web-3"], PORT)?;
+    let _backends = bench.listen(&["web-3"], PORT)?;
     Rule::new(31_620, ("web-3", PORT)).apply(bench)?;
     bench.rules(
         "vm2",
@@ -293,7 +287,7 @@ pub(crate) fn wrong_outcomes(bench: &Bench) -> Result<(), Failed> {
 /// One SYN in fifty is lost on its way: each loss is seen as a drop, and one is enough to fail.
 pub(crate) fn lossy(bench: &Bench) -> Result<(), Failed> {
     const PORT: u16 = 7630;
-    let _backends = listen(bench, &["web-3"], PORT)?;
+    let _backends = bench.listen(&["web-3"], PORT)?;
     Rule::new(31_630, ("web-3", PORT)).apply(bench)?;
     let rules = format!(
         "table inet lossy {{ chain arriving {{ type filter hook prerouting priority -300

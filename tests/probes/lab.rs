@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use libtest_mimic::Failed;
 use onehop_harness::lab::{ApiKind, BASELINE_PORT, Lab, LabOptions};
-use onehop_harness::probe::{self, Connection, ProbeError};
+use onehop_harness::probe::{self, Backend, Connection, ProbeError};
 use onehop_harness::timing::Timing;
 use onehop_harness::world::{Family, World};
 use tempfile::TempDir;
@@ -85,6 +85,12 @@ impl Bench {
     ) -> Result<Vec<Connection>, ProbeError> {
         let fences = self.fences(from, Family::of(remotes[0].ip()));
         probe::call(self.lab.namespace(from), remotes, &fences, timing)
+    }
+
+    /// Opens a backend in each of these pods, which answers from the runtime of the lab.
+    pub(crate) fn listen(&self, pods: &[&str], port: u16) -> Result<Vec<Backend>, Failed> {
+        let _guard = self.runtime.enter();
+        Ok(self.lab.listen(pods, port)?)
     }
 
     /// Adds these rules to a host.

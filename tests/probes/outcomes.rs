@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -88,7 +89,11 @@ pub(crate) fn mixed_under_load(bench: &Bench) -> Result<(), Failed> {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         for _ in 0..2 {
-            scope.spawn(|| while !stop.load(Ordering::Relaxed) {});
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::black_box(0);
+                }
+            });
         }
         let _stop = Stop(&stop);
         trials(bench, 0xbead, true)
@@ -96,10 +101,10 @@ pub(crate) fn mixed_under_load(bench: &Bench) -> Result<(), Failed> {
 }
 
 /// Both tests call the same ports, one after the other.
-static TURN: std::sync::Mutex<bool> = std::sync::Mutex::new(false);
+static TURN: Mutex<bool> = Mutex::new(false);
 
 fn trials(bench: &Bench, seed: u64, load: bool) -> Result<(), Failed> {
-    let mut prepared = TURN.lock().unwrap_or_else(|failed| failed.into_inner());
+    let mut prepared = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     if !*prepared {
         bench.rules("vm2", VM2_RULES)?;
         bench.rules("web-3", POD_RULES)?;
@@ -137,17 +142,12 @@ fn trials(bench: &Bench, seed: u64, load: bool) -> Result<(), Failed> {
 }
 
 fn listeners(bench: &Bench) -> Result<Vec<Backend>, Failed> {
-    // A backend answers from the runtime of the lab.
-    let _guard = bench.runtime.enter();
     let open = TARGETS
         .iter()
         .filter(|(_, _, must)| matches!(must, Must::Reach(_)));
-    let backends = open.map(|(pod, port, _)| bench.lab.listen(&[pod], *port));
-    Ok(backends
-        .collect::<Result<Vec<_>, _>>()?
-        .into_iter()
-        .flatten()
-        .collect())
+    let backends = open.map(|(pod, port, _)| bench.listen(&[pod], *port));
+    let backends = backends.collect::<Result<Vec<_>, _>>()?;
+    Ok(backends.into_iter().flatten().collect())
 }
 
 /// How often each target was called, and every trial that came to something else than it must.

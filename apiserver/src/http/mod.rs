@@ -52,12 +52,16 @@ async fn route(store: &Arc<Store>, request: Request) -> Result<Response, Status>
         Target::Resource(target) => target,
     };
     let shape = Shape::from_accept(parts.headers.get(header::ACCEPT))?;
-    let options = Options::parse(&target, parts.uri.query().unwrap_or_default())?;
+    let options = Options::parse(
+        &target,
+        &parts.method,
+        parts.uri.query().unwrap_or_default(),
+    )?;
     let verbs = target.verbs();
     if is_get {
         return match (&target.name, verbs) {
             (Some(_), _) if !options.watch => list::get(store, &target, shape),
-            _ if options.watch => watch::watch(store, &target, &options, shape),
+            _ if options.watch => Ok(watch::watch(store, &target, &options, shape)),
             _ => list::list(store, &target, &options, shape),
         };
     }

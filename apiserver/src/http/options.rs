@@ -1,7 +1,7 @@
 //! The query parameters of requests (`ListOptions`, `CreateOptions`, … in `k8s.io/apimachinery/pkg/apis/meta/v1`).
 
 use axum::extract::Query;
-use axum::http::Uri;
+use axum::http::{Method, Uri};
 
 use super::path::ResourceTarget;
 use crate::field::FieldError;
@@ -40,7 +40,11 @@ impl Options {
     ///
     /// # Errors
     /// 400 for a selector or number that cannot be read, 422 for parameters that contradict each other.
-    pub(super) fn parse(target: &ResourceTarget, query: &str) -> Result<Self, Status> {
+    pub(super) fn parse(
+        target: &ResourceTarget,
+        method: &Method,
+        query: &str,
+    ) -> Result<Self, Status> {
         let uri: Uri = format!("/?{query}")
             .parse()
             .map_err(|_| Status::bad_request("invalid query"))?;
@@ -52,6 +56,12 @@ impl Options {
                 .find(|(key, _)| key == name)
                 .map(|(_, value)| value.as_str())
         };
+        let kind = match method.as_str() {
+            "PUT" => "UpdateOptions",
+            "PATCH" => "PatchOptions",
+            "DELETE" => "DeleteOptions",
+            _ => "CreateOptions",
+        };
         let flag = |name: &str| get(name).map(boolean);
         let labels = LabelSelector::parse(get("labelSelector").unwrap_or_default())
             .map_err(Status::bad_request)?;
@@ -60,23 +70,19 @@ impl Options {
             target.served,
             get("fieldSelector").unwrap_or_default(),
         )
-        .map_err(|why| {
-            Status::bad_request(refused_selector(
-                target,
-                get("labelSelector"),
-                get("fieldSelector"),
-                &why,
-            ))
-        })?;
+        .map_err(Status::bad_request)?;
         let options = Self {
             selector: Selector { labels, fields },
-            resource_version: resource_version(get("resourceVersion").unwrap_or_default())?,
+            resource_version: resource_version(
+                get("resourceVersion").unwrap_or_default(),
+                flag("watch").unwrap_or(false),
+            )?,
             watch: flag("watch").unwrap_or(false),
             bookmarks: flag("allowWatchBookmarks").unwrap_or(false),
             initial_events: flag("sendInitialEvents"),
             timeout_seconds: get("timeoutSeconds").and_then(|value| value.parse().ok()),
-            dry_run: dry_run(&pairs)?,
-            field_validation: field_validation(get("fieldValidation").unwrap_or_default())?,
+            dry_run: dry_run(&pairs, kind)?,
+            field_validation: field_validation(get("fieldValidation").unwrap_or_default(), kind)?,
             field_manager: get("fieldManager").unwrap_or_default().to_string(),
             grace_seconds: get("gracePeriodSeconds").and_then(|value| value.parse().ok()),
         };
@@ -89,36 +95,18 @@ impl Options {
     }
 }
 
-fn refused_selector(
-    target: &ResourceTarget,
-    labels: Option<&str>,
-    fields: Option<&str>,
-    why: &str,
-) -> String {
-    format!(
-        "Unable to find \"{}/{}, Resource={}\" that match label selector \"{}\", field selector \"{}\": {why}",
-        target.served.group,
-        target.served.version,
-        target.resource.plural,
-        labels.unwrap_or_default(),
-        fields.unwrap_or_default()
-    )
-}
-
-fn resource_version(text: &str) -> Result<Option<u64>, Status> {
+fn resource_version(text: &str, watch: bool) -> Result<Option<u64>, Status> {
     if text.is_empty() {
         return Ok(None);
     }
     text.parse().map(Some).map_err(|_| {
-        let mut error = Status::bad_request(format!(
-            "resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"
-        ));
-        error.reason = "BadRequest";
-        error
+        let why = format!("resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax");
+        // Upstream classifies this for lists only.
+        if watch { Status::unclassified(why) } else { Status::bad_request(format!("invalid resource version: {why}")) }
     })
 }
 
-fn dry_run(pairs: &[(String, String)]) -> Result<bool, Status> {
+fn dry_run(pairs: &[(String, String)], kind: &str) -> Result<bool, Status> {
     let values: Vec<&str> = pairs
         .iter()
         .filter(|(key, _)| key == "dryRun")
@@ -129,12 +117,12 @@ fn dry_run(pairs: &[(String, String)]) -> Result<bool, Status> {
         values if values.iter().all(|value| *value == "All") => Ok(true),
         values => {
             let error = FieldError::not_supported("dryRun", values.to_vec(), &["All"]);
-            Err(Status::invalid_options("CreateOptions", &[error]))
+            Err(Status::invalid_options(kind, &[error]))
         }
     }
 }
 
-fn field_validation(text: &str) -> Result<FieldValidation, Status> {
+fn field_validation(text: &str, kind: &str) -> Result<FieldValidation, Status> {
     match text {
         "Ignore" => Ok(FieldValidation::Ignore),
         "" | "Warn" => Ok(FieldValidation::Warn),
@@ -145,7 +133,7 @@ fn field_validation(text: &str) -> Result<FieldValidation, Status> {
                 other,
                 &["", "Ignore", "Strict", "Warn"],
             );
-            Err(Status::invalid_options("CreateOptions", &[error]))
+            Err(Status::invalid_options(kind, &[error]))
         }
     }
 }
@@ -159,46 +147,52 @@ fn check_list_options(
     let mut errors = Vec::new();
     let matching = matching.unwrap_or_default();
     let version = version.unwrap_or_default();
-    if let Some(initial) = options.initial_events {
-        if matching.is_empty() {
-            errors.push(FieldError::forbidden(
-                "resourceVersionMatch",
-                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            ));
-        } else if matching != "NotOlderThan" {
-            errors.push(FieldError::not_supported(
-                "resourceVersionMatch",
-                matching,
-                &["NotOlderThan"],
-            ));
-        }
-        if !options.watch && initial {
-            errors.push(FieldError::forbidden(
-                "sendInitialEvents",
-                "sendInitialEvents is forbidden for list",
-            ));
-        }
-    } else if !matching.is_empty() {
-        if options.watch {
-            errors.push(FieldError::forbidden(
+    let mut forbid = |field: &str, why: &str| errors.push(FieldError::forbidden(field, why));
+    if options.watch {
+        match options.initial_events {
+            Some(_) if matching.is_empty() => {
+                forbid(
+                    "resourceVersionMatch",
+                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+                );
+            }
+            Some(_) if matching != "NotOlderThan" => {
+                errors.push(FieldError::not_supported(
+                    "resourceVersionMatch",
+                    matching,
+                    &["NotOlderThan"],
+                ));
+            }
+            None if !matching.is_empty() => forbid(
                 "resourceVersionMatch",
                 "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            ));
-        } else if version.is_empty() {
-            errors.push(FieldError::forbidden(
+            ),
+            _ => {}
+        }
+    } else {
+        if !matching.is_empty() && version.is_empty() {
+            forbid(
                 "resourceVersionMatch",
                 "resourceVersionMatch is forbidden unless resourceVersion is provided",
-            ));
-        } else if !matches!(matching, "Exact" | "NotOlderThan") {
+            );
+        }
+        if matching == "Exact" && version == "0" {
+            forbid(
+                "resourceVersionMatch",
+                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+            );
+        }
+        if options.initial_events.is_some() {
+            forbid(
+                "sendInitialEvents",
+                "sendInitialEvents is forbidden for list",
+            );
+        }
+        if !matches!(matching, "" | "Exact" | "NotOlderThan") {
             errors.push(FieldError::not_supported(
                 "resourceVersionMatch",
                 matching,
                 &["Exact", "NotOlderThan", ""],
-            ));
-        } else if matching == "Exact" && version == "0" {
-            errors.push(FieldError::forbidden(
-                "resourceVersionMatch",
-                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
             ));
         }
     }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{discovery, openapi};
 use crate::lifecycle::Part;
-use crate::resource::{self, GROUP_VERSIONS, Kind, Resource, Served};
+use crate::resource::{self, GROUP_VERSIONS, Resource, Served};
 
 /// What a path leads to.
 pub(super) enum Target {
@@ -118,9 +118,7 @@ fn known(group: &str, version: &str) -> Option<(&'static str, &'static str)> {
 
 fn resource_target(group: &str, version: &str, segments: &[&str]) -> Option<ResourceTarget> {
     let (namespace, rest) = match segments {
-        ["namespaces", namespace, rest @ ..]
-            if !rest.is_empty() && !matches!(rest, ["status" | "finalize"]) =>
-        {
+        ["namespaces", namespace, rest @ ..] if !rest.is_empty() && !matches!(rest, ["status"]) => {
             (Some((*namespace).to_string()), rest)
         }
         rest => (None, rest),
@@ -134,9 +132,6 @@ fn resource_target(group: &str, version: &str, segments: &[&str]) -> Option<Reso
         [] => (None, Part::Main),
         [name] => (Some((*name).to_string()), Part::Main),
         [name, "status"] if resource.has_status => (Some((*name).to_string()), Part::Status),
-        [name, "finalize"] if resource.kind == Kind::Namespace => {
-            (Some((*name).to_string()), Part::Status)
-        }
         _ => return None,
     };
     Some(ResourceTarget {

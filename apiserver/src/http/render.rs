@@ -102,7 +102,21 @@ impl Shape {
             if index > 0 {
                 text.push(',');
             }
-            text.push_str(&self.object(target, object));
+            match self {
+                Self::Object if std::ptr::eq(target.served, target.resource.stored()) => {
+                    text.push('{');
+                    text.push_str(object.untyped());
+                }
+                Self::Object => {
+                    let mut value = codec::encode(target.resource, target.served, &object.value);
+                    if let Some(value) = value.as_object_mut() {
+                        value.remove("kind");
+                        value.remove("apiVersion");
+                    }
+                    text.push_str(&value.to_string());
+                }
+                _ => text.push_str(&self.object(target, object)),
+            }
         }
         text.push_str("]}");
         text

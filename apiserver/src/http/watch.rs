@@ -44,7 +44,7 @@ pub(super) fn watch(
     target: &ResourceTarget,
     options: &Options,
     shape: Shape,
-) -> Result<Response, Status> {
+) -> Response {
     // Subscribing before reading means that nothing falls between the two.
     let news = store.news(target.resource);
     let now = Instant::now();
@@ -64,7 +64,7 @@ pub(super) fn watch(
         next_bookmark: now + BOOKMARK_INTERVAL,
         ended: false,
     };
-    watcher.start()?;
+    watcher.start();
     let lines = futures::stream::unfold(watcher, |mut watcher| async move {
         let lines = watcher.next().await?;
         Some((
@@ -72,15 +72,16 @@ pub(super) fn watch(
             watcher,
         ))
     });
-    Ok(respond(
-        StatusCode::OK,
-        "application/json",
-        Body::from_stream(lines),
-    ))
+    respond(StatusCode::OK, "application/json", Body::from_stream(lines))
+}
+
+/// An error as an event.
+fn error_line(status: &Status) -> String {
+    format!("{}\n", json!({"type": "ERROR", "object": status.to_json()}))
 }
 
 impl Watcher {
-    fn start(&mut self) -> Result<(), Status> {
+    fn start(&mut self) {
         let from = self.options.resource_version;
         let starts_with_state = match self.options.initial_events {
             Some(wanted) => wanted,
@@ -91,13 +92,18 @@ impl Watcher {
                 None | Some(0) => self.store.read(crate::store::State::revision),
                 Some(version) => version,
             };
-            return Ok(());
+            return;
         }
         let (objects, revision) = selected(&self.store, &self.target, &self.options);
         if let Some(wanted) = from
             && wanted > revision
         {
-            return Err(Status::too_large_resource_version(wanted, revision));
+            // As every error of a watch that has been accepted, this one is sent inside the stream.
+            self.first = Some(error_line(&Status::too_large_resource_version(
+                wanted, revision,
+            )));
+            self.ended = true;
+            return;
         }
         let mut lines = String::new();
         for object in &objects {
@@ -108,7 +114,6 @@ impl Watcher {
         }
         self.position = revision;
         self.first = Some(lines).filter(|lines| !lines.is_empty());
-        Ok(())
     }
 
     /// The next lines; None at the end.
@@ -129,10 +134,7 @@ impl Watcher {
                 Err(expired) => {
                     // An HTTP 410 would not do: kube-rs lists again only on an error inside the stream.
                     self.ended = true;
-                    return Some(format!(
-                        "{}\n",
-                        json!({"type": "ERROR", "object": expired.to_json()})
-                    ));
+                    return Some(error_line(&expired));
                 }
             };
             let mut lines = String::new();
@@ -152,7 +154,7 @@ impl Watcher {
             }
             self.ended = Instant::now() >= self.deadline;
             self.next_bookmark = Instant::now() + BOOKMARK_INTERVAL;
-            if self.options.bookmarks {
+            if self.options.bookmarks && !self.ended {
                 return Some(self.bookmark(self.position, false));
             }
         }
@@ -198,8 +200,7 @@ impl Watcher {
     }
 
     fn bookmark(&self, revision: u64, ends_initial_events: bool) -> String {
-        let mut metadata =
-            json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        let mut metadata = json!({"resourceVersion": revision.to_string()});
         if ends_initial_events {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }

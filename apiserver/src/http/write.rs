@@ -19,8 +19,8 @@ use crate::resource::{Kind, Resource};
 use crate::status::Status;
 use crate::store::{Applied, Key, Object, State, Store};
 
-const BODY_TYPES: &str = "application/json, application/yaml";
-const PATCH_TYPES: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
+const BODY_TYPES: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 /// How many operations a JSON patch may have.
 const JSON_PATCH_LIMIT: usize = 10_000;
 
@@ -46,6 +46,10 @@ impl Request<'_> {
 
     fn parse_body(&self) -> Result<Body, Status> {
         match self.content_type {
+            "" | "application/json" if self.body.is_empty() => Err(Status::bad_request(format!(
+                "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: unexpected end of JSON input (<empty>)",
+                self.resource().kind_name
+            ))),
             "" | "application/json" => codec::parse_json(self.body).map_err(|error| {
                 Status::bad_request(format!(
                     "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {error}",
@@ -58,6 +62,12 @@ impl Request<'_> {
                     self.resource().kind_name
                 ))
             }),
+            PROTOBUF => codec::protobuf::object(self.resource().kind, self.target.served, self.body)
+                .map(|value| Body {
+                    value,
+                    duplicates: Vec::new(),
+                })
+                .ok_or_else(|| Status::unsupported_media_type(BODY_TYPES)),
             _ => Err(Status::unsupported_media_type(BODY_TYPES)),
         }
     }
@@ -148,7 +158,7 @@ pub(super) fn replace(store: &Store, request: &Request<'_>) -> Result<Response, 
         .is_none_or(str::is_empty)
     {
         return Err(Status::bad_request(format!(
-            "the name of the object (based on URL) was undeterminable: name must be provided, expected {}",
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
             key.1
         )));
     }
@@ -200,10 +210,10 @@ pub(super) fn patch(store: &Store, request: &Request<'_>) -> Result<Response, St
         "application/json-patch+json" => {
             let operations = json_patch(request.body)?;
             patched(store, request, &[], |value| {
-                json_patch::patch(value, &operations).map_err(|error| {
-                    Status::unprocessable_patch(format!(
-                        "the server rejected our request due to an error in our request: {error}"
-                    ))
+                json_patch::patch(value, &operations).map_err(|_| {
+                    Status::unprocessable_patch(
+                        "the server rejected our request due to an error in our request",
+                    )
                 })
             })
         }
@@ -218,11 +228,10 @@ pub(super) fn patch(store: &Store, request: &Request<'_>) -> Result<Response, St
             let body = patch_body(request.body)?;
             let keys = request.resource().merge_keys;
             patched(store, request, &body.duplicates, |value| {
-                patch::strategic_merge(value, &body.value, keys)
-                    .map_err(Status::unprocessable_patch)
+                patch::strategic_merge(value, &body.value, keys).map_err(Status::unclassified)
             })
         }
-        _ => Err(Status::unsupported_media_type(PATCH_TYPES)),
+        _ => Err(Status::unsupported_patch_type()),
     }
 }
 
@@ -239,6 +248,11 @@ fn patch_body(body: &[u8]) -> Result<Body, Status> {
 }
 
 fn json_patch(body: &[u8]) -> Result<json_patch::Patch, Status> {
+    if body.trim_ascii_start().starts_with(b"{") {
+        return Err(Status::bad_request(
+            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
+        ));
+    }
     let operations: json_patch::Patch = serde_json::from_slice(body)
         .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
     if operations.0.len() > JSON_PATCH_LIMIT {
@@ -267,8 +281,10 @@ fn patched(
             .ok_or_else(|| Status::not_found(resource, &key.1))?;
         let mut value = codec::encode(resource, served, &old.value);
         change(&mut value)?;
-        let decoded = codec::decode(resource, served, value).map_err(unreadable_result)?;
-        let accepted = request.accept(decoded, duplicates)?;
+        let result = value.to_string();
+        let accepted = codec::decode(resource, served, value)
+            .and_then(|decoded| request.accept(decoded, duplicates))
+            .map_err(|status| unreadable_result(&status, &result))?;
         let object =
             lifecycle::update(state, resource, &key, accepted.value, request.update(None))?;
         Ok::<_, Status>((object, accepted.warnings))
@@ -277,11 +293,13 @@ fn patched(
 }
 
 /// A patch whose result cannot be decoded is the patch's fault.
-fn unreadable_result(mut status: Status) -> Status {
-    if status.message.contains("cannot unmarshal") {
-        status = Status::unprocessable_patch(status.message);
+fn unreadable_result(status: &Status, result: &str) -> Status {
+    for part in ["json: cannot unmarshal", "strict decoding error"] {
+        if let Some(start) = status.message.find(part) {
+            return Status::invalid_patch_result(result, &status.message[start..]);
+        }
     }
-    status
+    status.clone()
 }
 
 /// Server-side apply, without ownership: see the crate's documentation.
@@ -300,6 +318,16 @@ fn apply(store: &Store, request: &Request<'_>) -> Result<Response, Status> {
         .is_some_and(|fields| !fields.is_null())
     {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
+    }
+    let part = |field: &str| applied[field].as_str().unwrap_or_default();
+    if part("apiVersion").is_empty() || part("kind").is_empty() {
+        let version = Some(part("apiVersion"))
+            .filter(|version| !version.is_empty())
+            .unwrap_or("/");
+        return Err(Status::bad_request(format!(
+            "invalid object type: {version}, Kind={}",
+            part("kind")
+        )));
     }
     let (object, code, warnings) = store.write(|state| {
         let old = state.get(resource, &key);
@@ -422,6 +450,8 @@ fn deletion(request: &Request<'_>) -> Result<Deletion, Status> {
                     .map_err(Status::bad_request)?
                     .value
             }
+            PROTOBUF => codec::protobuf::delete_options(request.body)
+                .ok_or_else(|| Status::unsupported_media_type(BODY_TYPES))?,
             _ => return Err(Status::unsupported_media_type(BODY_TYPES)),
         }
     };

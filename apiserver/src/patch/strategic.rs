@@ -65,15 +65,13 @@ fn merge_object(
         }
     }
     for (key, value) in patch.iter().filter(|(key, _)| !key.starts_with('$')) {
-        let path = if path.is_empty() {
-            key.clone()
-        } else {
-            format!("{path}.{key}")
-        };
+        let path = child(path, key);
         match value {
             Value::Null => {
                 target.remove(key);
             }
+            // Upstream loses what replaces a field that is not there.
+            Value::Object(inner) if inner.contains_key("$patch") && !target.contains_key(key) => {}
             Value::Object(patch) => {
                 let slot = target
                     .entry(key)
@@ -85,7 +83,7 @@ fn merge_object(
                     merge_object(slot, patch, &path, keys)?;
                 }
             }
-            Value::Array(patch) => match key_of(&path, keys) {
+            Value::Array(list) => match key_of(&path, keys) {
                 Some(merge_key) => {
                     let slot = target
                         .entry(key)
@@ -94,11 +92,17 @@ fn merge_object(
                         *slot = Value::Array(Vec::new());
                     }
                     if let Value::Array(slot) = slot {
-                        merge_list(slot, patch, merge_key, &path, keys)?;
+                        let before = slot.clone();
+                        merge_list(slot, list, merge_key, &path, keys)?;
+                        let order = patch
+                            .get(&format!("{ORDER}{key}"))
+                            .and_then(Value::as_array)
+                            .unwrap_or(list);
+                        reorder(slot, &before, order, merge_key);
                     }
                 }
                 None => {
-                    let plain = patch.iter().map(without_directives_in).collect();
+                    let plain = list.iter().map(without_directives_in).collect();
                     target.insert(key.clone(), Value::Array(plain));
                 }
             },
@@ -108,18 +112,26 @@ fn merge_object(
         }
     }
     for (key, order) in patch {
-        if let (Some(list), Some(order)) = (key.strip_prefix(ORDER), order.as_array()) {
-            let path = if path.is_empty() {
-                list.to_string()
-            } else {
-                format!("{path}.{list}")
-            };
+        // Where the list itself is in the patch, it was ordered when it was merged.
+        if let (Some(list), Some(order)) = (key.strip_prefix(ORDER), order.as_array())
+            && !patch.contains_key(list)
+        {
+            let merge_key = key_of(&child(path, list), keys).unwrap_or_default();
             if let Some(Value::Array(list)) = target.get_mut(list) {
-                reorder(list, order, key_of(&path, keys).unwrap_or_default());
+                let before = list.clone();
+                reorder(list, &before, order, merge_key);
             }
         }
     }
     Ok(())
+}
+
+fn child(path: &str, key: &str) -> String {
+    if path.is_empty() {
+        key.to_string()
+    } else {
+        format!("{path}.{key}")
+    }
 }
 
 fn merge_list(
@@ -152,9 +164,13 @@ fn merge_list(
             ));
         };
         let Some(value) = element.get(merge_key) else {
+            let shown: Vec<String> = element
+                .iter()
+                .map(|(key, value)| format!("{key}:{}", plain_text(value)))
+                .collect();
             return Err(format!(
-                "map: {} does not contain declared merge key: {merge_key}",
-                Value::Object(element.clone())
+                "map: map[{}] does not contain declared merge key: {merge_key}",
+                shown.join(" ")
             ));
         };
         if element
@@ -179,25 +195,47 @@ fn merge_list(
     Ok(())
 }
 
-/// Puts the elements that the order names in that order; others keep their place after their predecessors.
-fn reorder(list: &mut Vec<Value>, order: &[Value], merge_key: &str) {
-    let rank = |element: &Value| {
-        order.iter().position(|wanted| {
+/// Upstream's order of a merged list: what the patch names comes in the order of the patch, the rest in its old order,
+/// and one of the rest goes before one of the patch only where it was before it already.
+fn reorder(list: &mut Vec<Value>, before: &[Value], order: &[Value], merge_key: &str) {
+    let position = |list: &[Value], element: &Value| {
+        list.iter().position(|found| {
             if merge_key.is_empty() {
-                wanted == element
+                found == element
             } else {
-                wanted.get(merge_key) == element.get(merge_key)
+                found.get(merge_key) == element.get(merge_key)
             }
         })
     };
-    let mut last = 0;
-    let mut ranked: Vec<(usize, Value)> = Vec::with_capacity(list.len());
-    for element in list.drain(..) {
-        last = rank(&element).unwrap_or(last);
-        ranked.push((last, element));
+    let (mut named, mut rest): (Vec<Value>, Vec<Value>) = list
+        .drain(..)
+        .partition(|element| position(order, element).is_some());
+    named.sort_by_key(|element| position(order, element));
+    rest.sort_by_key(|element| position(before, element));
+    let (mut named, mut rest) = (named.into_iter().peekable(), rest.into_iter().peekable());
+    loop {
+        let rest_first = match (rest.peek(), named.peek()) {
+            (None, None) => return,
+            (Some(_), None) => true,
+            (None, Some(_)) => false,
+            (Some(left), Some(right)) => match (position(before, left), position(before, right)) {
+                (Some(left), Some(right)) => left < right,
+                _ => false,
+            },
+        };
+        list.extend(if rest_first {
+            rest.next()
+        } else {
+            named.next()
+        });
     }
-    ranked.sort_by_key(|(rank, _)| *rank);
-    list.extend(ranked.into_iter().map(|(_, element)| element));
+}
+
+/// A value as Go prints it.
+fn plain_text(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), ToString::to_string)
 }
 
 fn without_directives(map: &Map<String, Value>) -> Map<String, Value> {
@@ -233,7 +271,7 @@ mod tests {
         let target =
             json!({"spec": {"ports": [{"port": 80, "name": "a"}, {"port": 81, "name": "b"}]}});
         let patch = json!({"spec": {"ports": [{"port": 80, "nodePort": 1}, {"port": 82}]}});
-        let expected = json!([{"port": 80, "name": "a", "nodePort": 1}, {"port": 81, "name": "b"}, {"port": 82}]);
+        let expected = json!([{"port": 80, "name": "a", "nodePort": 1}, {"port": 82}, {"port": 81, "name": "b"}]);
         assert_eq!(patched(target, &patch)["spec"]["ports"], expected);
     }
 
@@ -250,7 +288,7 @@ mod tests {
         let result = patched(target.clone(), &patch);
         assert_eq!(
             result["spec"],
-            json!({"ports": [{"port": 82}, {"port": 80}], "podCIDRs": ["b", "c"]})
+            json!({"ports": [{"port": 82}, {"port": 80}], "podCIDRs": ["c", "b"]})
         );
         let patch = json!({"spec": {"ports": [{"$patch": "replace"}, {"port": 9}]}});
         assert_eq!(

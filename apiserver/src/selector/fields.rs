@@ -42,7 +42,13 @@ impl FieldSelector {
             let known = ["metadata.name", "metadata.namespace"].contains(&path)
                 || resource.selectable.contains(&stored.as_str());
             if !known {
-                return Err(format!("field label not supported: {path}"));
+                return Err(if resource.selectable.is_empty() {
+                    format!(
+                        "\"{path}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+                    )
+                } else {
+                    format!("field label not supported: {path}")
+                });
             }
             requirements.push(Requirement {
                 path: stored,

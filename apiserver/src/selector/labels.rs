@@ -125,7 +125,16 @@ fn parse_requirement(part: &str) -> Result<Requirement, String> {
             )),
         };
     }
-    requirement(part, Test::Exists)
+    let mut words = part.split_whitespace();
+    match (words.next(), words.next()) {
+        (Some(_), Some("in" | "notin")) => {
+            Err("unable to parse requirement: found '' expected: '('".into())
+        }
+        (Some(_), Some(other)) => Err(format!(
+            "unable to parse requirement: found '{other}', expected: in, notin, =, ==, !=, gt, lt"
+        )),
+        _ => requirement(part, Test::Exists),
+    }
 }
 
 fn requirement(key: &str, test: Test) -> Result<Requirement, String> {

@@ -5,6 +5,7 @@
 //! Everything here is pure: claims become real when the caller commits the returned [`Changes`].
 
 mod allocate;
+mod changes;
 mod defaults;
 mod families;
 mod pools;
@@ -81,7 +82,7 @@ pub(crate) fn prepare(
 pub(crate) fn validate(new: &Service, old: Option<&Service>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     if let (Some(new), Some(old)) = (new.spec.as_ref(), old.and_then(|old| old.spec.as_ref())) {
-        errors.extend(validate::update(new, old));
+        errors.extend(changes::update(new, old));
     }
     errors.extend(validate::service(new));
     errors

@@ -241,10 +241,7 @@ impl Claim<'_> {
                 .usable()
                 .contains(&index_of(range.network.network(), address));
         if !inside {
-            return Err(format!(
-                "the provided IP ({address}) is not in the valid range. The range of valid IPs is {}",
-                range.network
-            ));
+            return Err("the provided network does not match the current range".into());
         }
         if !self.address_free(address) {
             return Err("provided IP is already allocated".into());

@@ -70,7 +70,8 @@ pub(super) fn normalise_cluster_ips(new: &mut ServiceSpec, old: Option<&ServiceS
     {
         new.cluster_ips.clone_from(&old.cluster_ips);
     }
-    if old.cluster_ip != singular && same_cluster_ips(new, old) {
+    let untouched = same_cluster_ips(new, old) || new.cluster_ip_list().is_empty();
+    if old.cluster_ip != singular && untouched {
         // The client changed or cleared the singular and did not touch the plural.
         new.cluster_ips = singular.map(|address| vec![address]);
     }

@@ -29,19 +29,65 @@ pub(crate) type Key = (String, String);
 pub(crate) struct Object {
     pub(crate) value: Value,
     pub(crate) json: Box<str>,
+    /// Where the text goes on after `kind` and `apiVersion`.
+    rest: usize,
     pub(crate) applied: Applied,
 }
 
 impl Object {
-    /// An object that is only shown: the result of a dry run, or an earlier state.
-    pub(crate) fn unstored(value: Value) -> Self {
-        let json = value.to_string().into_boxed_str();
+    fn new(value: Value, applied: Applied) -> Self {
+        let (json, rest) = text_of(&value);
         Self {
             value,
             json,
-            applied: Applied::default(),
+            rest,
+            applied,
         }
     }
+
+    /// The text without `kind` and `apiVersion`, as items of a list are sent; what follows the opening brace.
+    pub(crate) fn untyped(&self) -> &str {
+        &self.json[self.rest..]
+    }
+
+    /// An object that is only shown: the result of a dry run, or an earlier state.
+    pub(crate) fn unstored(value: Value) -> Self {
+        Self::new(value, Applied::default())
+    }
+}
+
+/// The text with `kind` and `apiVersion` in front, and where the rest starts.
+fn text_of(value: &Value) -> (Box<str>, usize) {
+    let Value::Object(map) = value else {
+        return (value.to_string().into(), 0);
+    };
+    let mut text = String::from("{");
+    let mut add = |key: &str, value: &Value| {
+        if !text.ends_with('{') {
+            text.push(',');
+        }
+        text.push_str(&format!("\"{key}\":{value}"));
+        text.len()
+    };
+    let mut typed = 1;
+    for key in ["kind", "apiVersion"] {
+        if let Some(value) = map.get(key) {
+            typed = add(key, value);
+        }
+    }
+    for (key, value) in map
+        .iter()
+        .filter(|(key, _)| !matches!(key.as_str(), "kind" | "apiVersion"))
+    {
+        add(key, value);
+    }
+    text.push('}');
+    let rest = if typed > 1 && text.as_bytes().get(typed) == Some(&b',') {
+        typed + 1
+    } else {
+        typed
+    };
+    (text.into(), rest)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,11 +255,7 @@ impl State {
         applied: Applied,
     ) -> Option<Arc<Object>> {
         let slot = self.collections[resource.index()].objects.get_mut(key)?;
-        *slot = Arc::new(Object {
-            value: slot.value.clone(),
-            json: slot.json.clone(),
-            applied,
-        });
+        *slot = Arc::new(Object::new(slot.value.clone(), applied));
         Some(slot.clone())
     }
 
@@ -260,12 +302,7 @@ impl State {
         if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.insert("resourceVersion".into(), self.revision.to_string().into());
         }
-        let json = value.to_string().into_boxed_str();
-        Arc::new(Object {
-            value,
-            json,
-            applied,
-        })
+        Arc::new(Object::new(value, applied))
     }
 }
 

@@ -1,7 +1,5 @@
 //! EndpointSlices (`pkg/apis/discovery/validation/validation.go`, `pkg/apis/discovery/v1/defaults.go`).
 
-use std::net::IpAddr;
-
 use serde_json::{Map, Value};
 
 use super::{immutable, names};
@@ -52,6 +50,12 @@ pub(super) fn validate(value: &Value, old: Option<&Value>) -> Vec<FieldError> {
             &["FQDN", "IPv4", "IPv6"],
         )),
     }
+    errors.extend(validate_ports(
+        value["ports"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default(),
+    ));
     let endpoints = value["endpoints"]
         .as_array()
         .map(Vec::as_slice)
@@ -71,12 +75,6 @@ pub(super) fn validate(value: &Value, old: Option<&Value>) -> Vec<FieldError> {
             ));
         }
     }
-    errors.extend(validate_ports(
-        value["ports"]
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default(),
-    ));
     if let Some(old) = old {
         errors.extend(immutable(
             "addressType",
@@ -142,15 +140,15 @@ fn validate_endpoint(path: &str, endpoint: &Value, address_type: &str) -> Vec<Fi
             names::dns_1123_label(hostname),
         ));
     }
-    for (hint, key) in [("forZones", "zone"), ("forNodes", "node")] {
+    for hint in ["forZones", "forNodes"] {
         if let Some(list) = endpoint["hints"][hint].as_array() {
-            errors.extend(validate_hints(&format!("{path}.hints.{hint}"), list, key));
+            errors.extend(validate_hints(&format!("{path}.hints.{hint}"), list));
         }
     }
     errors
 }
 
-fn validate_hints(path: &str, list: &[Value], _kind: &str) -> Vec<FieldError> {
+fn validate_hints(path: &str, list: &[Value]) -> Vec<FieldError> {
     if list.len() > MAX_HINTS {
         return vec![FieldError::too_many(path, list.len(), MAX_HINTS)];
     }
@@ -169,29 +167,21 @@ fn validate_hints(path: &str, list: &[Value], _kind: &str) -> Vec<FieldError> {
 }
 
 fn validate_address(path: &str, address: &str, address_type: &str) -> Vec<FieldError> {
-    let parsed = address.parse::<IpAddr>();
     match address_type {
-        "IPv4" | "IPv6" => match parsed {
+        "IPv4" | "IPv6" => match names::ip(path, address) {
             Ok(ip) if ip.is_ipv4() == (address_type == "IPv4") => {
                 names::not_special(path, ip, address)
             }
-            Ok(ip) => {
-                let mut errors = vec![FieldError::invalid(
-                    path,
+            Ok(_) => {
+                // Upstream drops the position from the path of this one.
+                let list = path.rsplit_once('[').map_or(path, |(list, _)| list);
+                vec![FieldError::invalid(
+                    list,
                     address,
-                    format!("must be a valid {address_type} address"),
-                )];
-                errors.extend(names::not_special(path, ip, address));
-                errors
+                    format!("must be an {address_type} address"),
+                )]
             }
-            Err(_) => vec![
-                FieldError::invalid(
-                    path,
-                    address,
-                    format!("must be a valid {address_type} address"),
-                ),
-                FieldError::invalid(path, address, "must be a valid IP address"),
-            ],
+            Err(error) => vec![error],
         },
         "FQDN" => {
             let name = address.strip_suffix('.').unwrap_or(address);

@@ -11,8 +11,9 @@ const ANNOTATIONS_LIMIT: usize = 256 * 1024;
 /// The names that a kind may have.
 fn name_rule(kind: Kind) -> fn(&str) -> Problems {
     match kind {
-        Kind::Service => names::dns_1035_label,
-        Kind::Namespace => names::dns_1123_label,
+        // Since 1.36 a Service may be named like any DNS label.
+        Kind::Service => names::dns_1123_label,
+        Kind::Namespace => names::namespace,
         _ => names::dns_1123_subdomain,
     }
 }
@@ -61,24 +62,19 @@ pub(crate) fn validate(resource: &Resource, value: &Value) -> Vec<FieldError> {
             ));
         }
     }
-    for finalizer in metadata
-        .get("finalizers")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
+    let finalizers = metadata.get("finalizers").and_then(Value::as_array);
+    for (index, finalizer) in finalizers.into_iter().flatten().enumerate() {
         let finalizer = finalizer.as_str().unwrap_or_default();
         errors.extend(names::at(
             "metadata.finalizers",
             finalizer,
             names::qualified_name(finalizer),
         ));
-        if names::qualified_name(finalizer).is_empty()
-            && !finalizer.contains('/')
+        if !finalizer.contains('/')
             && !matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion")
         {
             errors.push(FieldError::invalid(
-                "metadata.finalizers",
+                format!("metadata.finalizers[{index}]"),
                 finalizer,
                 "name is neither a standard finalizer name nor is it fully qualified",
             ));

@@ -19,6 +19,8 @@ pub(crate) fn default(kind: Kind, value: &mut Value) {
         Kind::Pod => pod::default(value),
         Kind::Node => node::default(value),
         Kind::Namespace => simple::default_namespace(value),
+        Kind::Event => simple::default_event(value),
+        Kind::Lease => simple::default_lease(value),
         _ => {}
     }
 }
@@ -34,6 +36,22 @@ pub(crate) fn validate(kind: Kind, value: &Value, old: Option<&Value>) -> Vec<Fi
         Kind::ServiceCidr => simple::validate_service_cidr(value, old),
         Kind::Event => simple::validate_event(value),
         Kind::Namespace | Kind::Service => Vec::new(),
+    }
+}
+
+/// Times of conditions, which Go shows as null until they are set.
+fn default_condition_times(status: &mut Value, times: [&str; 2]) {
+    for condition in status
+        .get_mut("conditions")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        if let Some(condition) = condition.as_object_mut() {
+            for time in times {
+                condition.entry(time).or_insert(Value::Null);
+            }
+        }
     }
 }
 

@@ -8,9 +8,10 @@ use crate::field::FieldError;
 
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const LABEL_1123: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
-const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 const QUALIFIED: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 const LABEL_VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+const IP_SHAPE: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+const CIDR_SHAPE: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
 /// What a port number must be.
 pub(crate) const PORT_RANGE: &str = "must be between 1 and 65535, inclusive";
 
@@ -47,15 +48,6 @@ pub(crate) fn dns_1123_label(value: &str) -> Problems {
     let mut problems: Problems = length(value, 63).into_iter().collect();
     if !label_shape(value) {
         problems.push(LABEL_1123.into());
-    }
-    problems
-}
-
-/// One DNS label that starts with a letter, as a Service's name does.
-pub(crate) fn dns_1035_label(value: &str) -> Problems {
-    let mut problems: Problems = length(value, 63).into_iter().collect();
-    if !label_shape(value) || !value.starts_with(|first: char| first.is_ascii_lowercase()) {
-        problems.push(LABEL_1035.into());
     }
     problems
 }
@@ -102,6 +94,14 @@ pub(crate) fn qualified_name(value: &str) -> Problems {
     problems
 }
 
+/// The name of a namespace.
+pub(crate) fn namespace(value: &str) -> Problems {
+    if value.contains('.') {
+        return vec!["must not contain dots".into()];
+    }
+    dns_1123_label(value)
+}
+
 /// The value of a label.
 pub(crate) fn label_value(value: &str) -> Problems {
     let mut problems: Problems = length(value, 63).into_iter().collect();
@@ -122,7 +122,7 @@ pub(crate) fn port_name(value: &str) -> Problems {
         .all(|byte| lower_alphanumeric(byte) || byte == b'-')
     {
         problems
-            .push("must contain only alphanumeric characters (a-z, 0-9), and hyphens (-)".into());
+            .push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".into());
     }
     if !value.bytes().any(|byte| byte.is_ascii_lowercase()) {
         problems.push("must contain at least one letter (a-z)".into());
@@ -146,24 +146,45 @@ pub(crate) fn at(path: &str, value: &str, problems: Problems) -> Vec<FieldError>
 
 /// An address of either family.
 pub(crate) fn ip(path: &str, value: &str) -> Result<IpAddr, FieldError> {
-    value.parse().map_err(|_| {
-        FieldError::invalid(
+    if leading_zeros(value) {
+        return Err(FieldError::invalid(path, value, "must not have leading 0s"));
+    }
+    match value.parse() {
+        Ok(IpAddr::V6(address)) if address.to_ipv4_mapped().is_some() => Err(FieldError::invalid(
             path,
             value,
-            "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
-        )
-    })
+            "must not be an IPv4-mapped IPv6 address",
+        )),
+        Ok(address) => Ok(address),
+        Err(_) => Err(FieldError::invalid(path, value, IP_SHAPE)),
+    }
+}
+
+/// `010.0.0.1`, which old clients may have written and which is ambiguous.
+fn leading_zeros(address: &str) -> bool {
+    let octets: Vec<&str> = address.split('.').collect();
+    octets.len() == 4
+        && octets.iter().all(|octet| octet.parse::<u8>().is_ok())
+        && octets
+            .iter()
+            .any(|octet| octet.len() > 1 && octet.starts_with('0'))
 }
 
 /// An address range of either family.
 pub(crate) fn cidr(path: &str, value: &str) -> Result<IpNet, FieldError> {
-    value.parse().map_err(|_| {
-        FieldError::invalid(
+    if value
+        .split_once('/')
+        .is_some_and(|(address, length)| leading_zeros(address) && length.parse::<u8>().is_ok())
+    {
+        return Err(FieldError::invalid(
             path,
             value,
-            "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
-        )
-    })
+            "must not have leading 0s in IP or prefix length",
+        ));
+    }
+    value
+        .parse()
+        .map_err(|_| FieldError::invalid(path, value, CIDR_SHAPE))
 }
 
 /// Addresses that no external address or endpoint may have (`ValidateNonSpecialIP`).
@@ -211,7 +232,6 @@ mod tests {
         for bad in ["", "-a", "a.", "A", "a_b", "a..b"] {
             assert!(!dns_1123_subdomain(bad).is_empty(), "{bad}");
         }
-        assert!(!dns_1035_label("1a").is_empty());
         assert!(!dns_1123_label(&"a".repeat(64)).is_empty());
     }
 

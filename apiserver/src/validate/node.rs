@@ -14,6 +14,7 @@ pub(super) fn default(value: &mut Value) {
             .entry("status")
             .or_insert_with(|| Value::Object(Map::new()));
         default_status(status);
+        super::default_condition_times(status, ["lastHeartbeatTime", "lastTransitionTime"]);
     }
     default_pod_cidrs(&mut value["spec"]);
 }

@@ -13,6 +13,12 @@ fn default_fields(object: &mut Map<String, Value>, fields: &[(&str, Value)]) {
 }
 
 pub(super) fn default(value: &mut Value) {
+    if value["status"].is_object() {
+        super::default_condition_times(
+            &mut value["status"],
+            ["lastProbeTime", "lastTransitionTime"],
+        );
+    }
     let host_network = value["spec"]["hostNetwork"] == true;
     let Some(spec) = value["spec"].as_object_mut() else {
         return;
@@ -210,6 +216,15 @@ fn validate_container<'a>(
                     names::PORT_RANGE,
                 ));
             }
+        }
+        if let Some(host_port) = port["hostPort"].as_i64()
+            && !(1..=65535).contains(&host_port)
+        {
+            errors.push(FieldError::invalid(
+                format!("{path}.hostPort"),
+                host_port,
+                names::PORT_RANGE,
+            ));
         }
         let protocol = port["protocol"].as_str().unwrap_or_default();
         if !matches!(protocol, "TCP" | "UDP" | "SCTP") {

@@ -30,6 +30,26 @@ pub(super) fn default_namespace(value: &mut Value) {
     }
 }
 
+/// Fields that Go always shows; the times are null until they are set.
+pub(super) fn default_event(value: &mut Value) {
+    if let Some(event) = value.as_object_mut() {
+        event.entry("source").or_insert_with(|| json!({}));
+        for time in ["firstTimestamp", "lastTimestamp", "eventTime"] {
+            event.entry(time).or_insert(Value::Null);
+        }
+        for text in ["reportingComponent", "reportingInstance"] {
+            event.entry(text).or_insert_with(|| "".into());
+        }
+    }
+}
+
+/// The specification is shown even when it is empty.
+pub(super) fn default_lease(value: &mut Value) {
+    if let Some(lease) = value.as_object_mut() {
+        lease.entry("spec").or_insert_with(|| json!({}));
+    }
+}
+
 /// `pkg/apis/coordination/validation/validation.go`.
 pub(super) fn validate_lease(value: &Value) -> Vec<FieldError> {
     let spec = &value["spec"];
@@ -50,13 +70,6 @@ pub(super) fn validate_lease(value: &Value) -> Vec<FieldError> {
             "spec.leaseTransitions",
             transitions,
             "must be greater than or equal to 0",
-        ));
-    }
-    if spec["holderIdentity"] == "" {
-        errors.push(FieldError::invalid(
-            "spec.holderIdentity",
-            "",
-            "must not be empty",
         ));
     }
     errors

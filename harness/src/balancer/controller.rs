@@ -110,8 +110,8 @@ pub(super) struct Controller {
     /// Removals of statuses that are under way.
     farewells: JoinSet<()>,
     rounds: u64,
-    /// The rules that the kernel has.
-    applied: String,
+    /// The rules that the kernel has; none before the first transaction.
+    applied: Option<Plan>,
 }
 
 impl Controller {
@@ -136,16 +136,17 @@ impl Controller {
             problems: BTreeMap::new(),
             farewells: JoinSet::new(),
             rounds: 0,
-            applied: String::new(),
+            applied: None,
         }
     }
 
     /// Gives the kernel the rules of the present state.
     pub(super) async fn program(&mut self) -> Result<(), dataplane::NftError> {
-        let text = self.plan().render();
-        if text != self.applied {
+        let plan = self.plan();
+        if self.applied.as_ref() != Some(&plan) {
+            let text = plan.changes_from(self.applied.as_ref().unwrap_or(&Plan::default()));
             dataplane::apply(&self.namespace, &text).await?;
-            self.applied = text;
+            self.applied = Some(plan);
         }
         Ok(())
     }

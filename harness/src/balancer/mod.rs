@@ -195,7 +195,7 @@ impl Changes {
     /// ever after the load balancer stopped.
     pub async fn next(&mut self) {
         if self.0.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

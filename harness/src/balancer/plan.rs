@@ -1,7 +1,9 @@
 //! The rules that the load balancer wants, as data and as text for `nft`. Pure.
 //!
-//! One table. Its base chain `prerouting` catches what is addressed to an address in use; all
-//! other packets are routed as by any router. `balance` decides:
+//! One table a Service, so that a change to one Service touches no packet of another: a packet
+//! under way while the kernel replaces a table may be looked up half in the old one and half in
+//! the new, and be lost. The table's base chain `prerouting` catches what is addressed to the
+//! Service's addresses; all other packets are routed as by any router. `balance` decides:
 //! - A packet of a known flow goes where the flow went. In mode `vip` connection tracking
 //!   remembers the node's mark; in mode `node-port` it remembers the rewriting.
 //! - A new flow is looked up by address, protocol and port. Mode `vip` draws a node's mark, by
@@ -20,9 +22,6 @@ use std::net::IpAddr;
 
 use super::wanted::{Mode, Port};
 use crate::world::{Dual, Family, Protocol};
-
-/// The name of the only table that the load balancer owns, of family `inet`.
-pub(super) const TABLE: &str = "onehop_balancer";
 
 /// A node that may receive new flows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,36 +53,60 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// The text that makes `nft` replace the old table by this one, in one transaction.
-    pub(super) fn render(&self) -> String {
-        let mut text = format!("table inet {TABLE}\ndelete table inet {TABLE}\n");
-        let mut line = |text_line: String| {
-            text.push_str(&text_line);
-            text.push('\n');
-        };
-        line(format!("table inet {TABLE} {{"));
-        for service in &self.services {
-            service.chains().into_iter().for_each(&mut line);
+    /// The text that makes `nft` turn the tables of an older plan into this one's, in one
+    /// transaction. Tables that stay the same are not in it.
+    pub(super) fn changes_from(&self, old: &Self) -> String {
+        let mut text = String::new();
+        for gone in old
+            .services
+            .iter()
+            .filter(|service| !self.services.contains(service))
+        {
+            writeln!(text, "delete table inet {}", gone.table()).expect("a string takes text");
         }
-        self.balance().into_iter().for_each(&mut line);
-        self.rewrite().into_iter().for_each(&mut line);
-        self.prerouting().into_iter().for_each(&mut line);
-        line("}".to_owned());
+        for service in self
+            .services
+            .iter()
+            .filter(|service| !old.services.contains(service))
+        {
+            text.push_str(&service.render());
+        }
         text
+    }
+}
+
+impl Forwarding {
+    /// The name of its table, of family `inet`.
+    fn table(&self) -> String {
+        format!("onehop_balancer_{}", self.number)
+    }
+
+    /// The text that makes `nft` add its table.
+    fn render(&self) -> String {
+        let mut lines = vec![
+            format!("# {}", self.service),
+            format!("table inet {} {{", self.table()),
+        ];
+        lines.extend(self.chains());
+        lines.extend(self.balance());
+        if self.mode == Mode::NodePort {
+            lines.extend(self.rewrite());
+        }
+        lines.extend(self.prerouting());
+        lines.push("}\n".to_owned());
+        lines.join("\n")
     }
 
     fn prerouting(&self) -> Vec<String> {
         let mut body =
             vec!["type filter hook prerouting priority mangle; policy accept;".to_owned()];
         for family in Family::ALL {
-            let all = self.services.iter().flat_map(|service| &service.addresses);
-            let own = all.filter(|address| Family::of(**address) == family);
-            let own: Vec<_> = own.map(ToString::to_string).collect();
+            let own: Vec<_> = self.addresses_of(family).map(ToString::to_string).collect();
             if !own.is_empty() {
+                let own = own.join(", ");
                 body.push(format!(
-                    "{} daddr {{ {} }} goto balance",
-                    keyword(family),
-                    own.join(", ")
+                    "{} daddr {{ {own} }} goto balance",
+                    keyword(family)
                 ));
             }
         }
@@ -97,16 +120,16 @@ impl Plan {
                 .to_owned(),
             "ct state established,related accept".to_owned(),
         ];
-        body.extend(self.lookups("ct state new ", |service, _, port| service.verdict(port)));
+        body.extend(self.lookups("ct state new ", |_, port| self.verdict(port)));
         body.push("drop".to_owned());
         chain("balance", body)
     }
 
     fn rewrite(&self) -> Vec<String> {
         let mut body = vec!["type nat hook prerouting priority dstnat; policy accept;".to_owned()];
-        body.extend(self.lookups("", |service, family, port| {
-            (service.mode == Mode::NodePort && service.rewrites(port))
-                .then(|| format!("goto {}", service.rewrite_chain(family, port)))
+        body.extend(self.lookups("", |family, port| {
+            self.rewrites(port)
+                .then(|| format!("goto {}", rewrite_chain(family, port)))
         }));
         chain("rewrite", body)
     }
@@ -115,17 +138,15 @@ impl Plan {
     fn lookups(
         &self,
         condition: &str,
-        verdict: impl Fn(&Forwarding, Family, &Port) -> Option<String>,
+        verdict: impl Fn(Family, &Port) -> Option<String>,
     ) -> Vec<String> {
         let rule = |family| {
             let mut elements = Vec::new();
-            for service in &self.services {
-                for address in service.addresses_of(family) {
-                    for port in &service.ports {
-                        if let Some(verdict) = verdict(service, family, port) {
-                            let (protocol, port) = (nft_protocol(port.protocol), port.port);
-                            elements.push(format!("{address} . {protocol} . {port} : {verdict}"));
-                        }
+            for address in self.addresses_of(family) {
+                for port in &self.ports {
+                    if let Some(verdict) = verdict(family, port) {
+                        let (protocol, port) = (nft_protocol(port.protocol), port.port);
+                        elements.push(format!("{address} . {protocol} . {port} : {verdict}"));
                     }
                 }
             }
@@ -139,9 +160,7 @@ impl Plan {
         };
         Family::ALL.into_iter().filter_map(rule).collect()
     }
-}
 
-impl Forwarding {
     fn addresses_of(&self, family: Family) -> impl Iterator<Item = &IpAddr> {
         let of_family = move |address: &&IpAddr| Family::of(**address) == family;
         self.addresses.iter().filter(of_family)
@@ -150,7 +169,7 @@ impl Forwarding {
     /// What happens to a new flow; nothing (so that it is dropped) if it has nowhere to go.
     fn verdict(&self, port: &Port) -> Option<String> {
         match self.mode {
-            Mode::Vip => (!self.targets.is_empty()).then(|| format!("goto {}", self.mark_chain())),
+            Mode::Vip => (!self.targets.is_empty()).then(|| "goto draw".to_owned()),
             Mode::NodePort => self.rewrites(port).then(|| "accept".to_owned()),
         }
     }
@@ -160,25 +179,9 @@ impl Forwarding {
         port.node_port.is_some() && !self.targets.is_empty()
     }
 
-    fn mark_chain(&self) -> String {
-        format!("vip_{}", self.number)
-    }
-
-    fn rewrite_chain(&self, family: Family, port: &Port) -> String {
-        let protocol = nft_protocol(port.protocol);
-        format!(
-            "vip_{}_{}_{protocol}_{}",
-            self.number,
-            keyword(family),
-            port.port
-        )
-    }
-
     fn chains(&self) -> Vec<String> {
-        let mut lines = vec![format!("  # {}", self.service)];
         if self.targets.is_empty() {
-            lines.push("  # no healthy node: new connections are dropped".to_owned());
-            return lines;
+            return vec!["  # no healthy node: new connections are dropped".to_owned()];
         }
         match self.mode {
             Mode::Vip => {
@@ -191,17 +194,14 @@ impl Forwarding {
                     format!("ct mark set {}", draw(marks.iter().map(String::as_str))),
                     "meta mark set ct mark accept".to_owned(),
                 ];
-                lines.extend(chain(&self.mark_chain(), body));
+                chain("draw", body)
             }
-            Mode::NodePort => {
-                for family in Family::ALL {
-                    if self.addresses_of(family).next().is_some() {
-                        lines.extend(self.rewrite_chains(family));
-                    }
-                }
-            }
+            Mode::NodePort => Family::ALL
+                .into_iter()
+                .filter(|family| self.addresses_of(*family).next().is_some())
+                .flat_map(|family| self.rewrite_chains(family))
+                .collect(),
         }
-        lines
     }
 
     fn rewrite_chains(&self, family: Family) -> Vec<String> {
@@ -215,10 +215,15 @@ impl Forwarding {
                 keyword(family),
                 draw(nodes)
             )];
-            Some(chain(&self.rewrite_chain(family, port), body))
+            Some(chain(&rewrite_chain(family, port), body))
         };
         self.ports.iter().filter_map(chain_of).flatten().collect()
     }
+}
+
+fn rewrite_chain(family: Family, port: &Port) -> String {
+    let protocol = nft_protocol(port.protocol);
+    format!("{}_{protocol}_{}", keyword(family), port.port)
 }
 
 /// Draws one of the values, each with the same probability.
@@ -282,21 +287,12 @@ mod tests {
         }
     }
 
-    fn render(service: Forwarding) -> String {
-        Plan {
-            services: vec![service],
-        }
-        .render()
-    }
-
     #[test]
     fn a_vip_service_draws_a_mark() {
         let expected = "\
-table inet onehop_balancer
-delete table inet onehop_balancer
-table inet onehop_balancer {
-  # default/web
-  chain vip_7 {
+# default/web
+table inet onehop_balancer_7 {
+  chain draw {
     ct mark { 1001, 1003 } meta mark set ct mark accept
     ct mark set numgen random mod 2 map { 0 : 1001, 1 : 1003 }
     meta mark set ct mark accept
@@ -304,12 +300,9 @@ table inet onehop_balancer {
   chain balance {
     ct state established,related ct direction original ct mark != 0 meta mark set ct mark accept
     ct state established,related accept
-    ct state new ip daddr . meta l4proto . th dport vmap { 198.51.100.7 . tcp . 80 : goto vip_7 }
-    ct state new ip6 daddr . meta l4proto . th dport vmap { 2001:db8:100::7 . tcp . 80 : goto vip_7 }
+    ct state new ip daddr . meta l4proto . th dport vmap { 198.51.100.7 . tcp . 80 : goto draw }
+    ct state new ip6 daddr . meta l4proto . th dport vmap { 2001:db8:100::7 . tcp . 80 : goto draw }
     drop
-  }
-  chain rewrite {
-    type nat hook prerouting priority dstnat; policy accept;
   }
   chain prerouting {
     type filter hook prerouting priority mangle; policy accept;
@@ -318,15 +311,15 @@ table inet onehop_balancer {
   }
 }
 ";
-        assert_eq!(render(forwarding(Mode::Vip, &[1, 3])), expected);
+        assert_eq!(forwarding(Mode::Vip, &[1, 3]).render(), expected);
     }
 
     #[test]
     fn a_node_port_service_rewrites_the_destination() {
-        let text = render(forwarding(Mode::NodePort, &[1, 3]));
+        let text = forwarding(Mode::NodePort, &[1, 3]).render();
         for rule in [
             "198.51.100.7 . tcp . 80 : accept",
-            "198.51.100.7 . tcp . 80 : goto vip_7_ip_tcp_80",
+            "198.51.100.7 . tcp . 80 : goto ip_tcp_80",
             "meta l4proto tcp dnat ip to numgen random mod 2 map \
              { 0 : 172.18.0.11 . 30080, 1 : 172.18.0.13 . 30080 }",
             "meta l4proto tcp dnat ip6 to numgen random mod 2 map \
@@ -340,7 +333,7 @@ table inet onehop_balancer {
     #[test]
     fn without_a_healthy_node_the_address_is_known_and_new_flows_are_dropped() {
         for mode in [Mode::Vip, Mode::NodePort] {
-            let text = render(forwarding(mode, &[]));
+            let text = forwarding(mode, &[]).render();
             assert!(!text.contains("vmap") && !text.contains("numgen"), "{text}");
             assert!(text.contains("ip daddr { 198.51.100.7 } goto balance"));
         }
@@ -350,14 +343,31 @@ table inet onehop_balancer {
     fn node_port_mode_drops_a_port_that_has_no_node_port() {
         let mut service = forwarding(Mode::NodePort, &[1]);
         service.ports[0].node_port = None;
-        let text = render(service);
+        let text = service.render();
         assert!(!text.contains("dnat") && !text.contains("vmap"), "{text}");
     }
 
     #[test]
-    fn an_empty_plan_still_replaces_the_table() {
-        let text = Plan::default().render();
-        assert!(text.contains("delete table inet onehop_balancer"));
-        assert!(!text.contains("daddr"), "{text}");
+    fn a_change_names_only_the_tables_that_change() {
+        let plan = |services: &[Forwarding]| Plan {
+            services: services.to_vec(),
+        };
+        let (stays, changes) = (forwarding(Mode::Vip, &[1]), forwarding(Mode::Vip, &[1, 3]));
+        let stays = Forwarding { number: 8, ..stays };
+        let changed = Forwarding {
+            targets: Vec::new(),
+            ..changes.clone()
+        };
+        let old = plan(&[stays.clone(), changes]);
+        let text = plan(&[stays.clone(), changed.clone()]).changes_from(&old);
+        assert_eq!(
+            text,
+            format!("delete table inet onehop_balancer_7\n{}", changed.render())
+        );
+        assert_eq!(
+            plan(&[stays]).changes_from(&old),
+            "delete table inet onehop_balancer_7\n"
+        );
+        assert_eq!(old.changes_from(&old), "");
     }
 }

@@ -4,10 +4,6 @@ use std::time::Duration;
 
 use crate::timing::Timing;
 
-/// For how many check intervals a node may give no answer at all to a *changed* check before it
-/// counts as unhealthy under it. See [`Tally`].
-const PATIENCE_INTERVALS: u32 = 20;
-
 /// What one check found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
@@ -37,7 +33,7 @@ impl Rules {
     pub(super) fn of(timing: &Timing) -> Self {
         Self {
             threshold: timing.health_check_threshold.max(1),
-            patience: timing.health_check_interval * PATIENCE_INTERVALS,
+            patience: timing.health_check_patience,
         }
     }
 }
@@ -49,7 +45,7 @@ impl Rules {
 /// operator edited the check, and doing so would cut traffic at every policy switch. Per node:
 /// - the first success makes it healthy at once, because the node has proven that it serves;
 /// - a denial counts by the ordinary threshold;
-/// - silence counts only after [`PATIENCE_INTERVALS`]. The health port opens when the *proxy* has
+/// - silence counts only after [`Timing::health_check_patience`]. The health port opens when the *proxy* has
 ///   processed the switch, perhaps a second after this load balancer has, whose interval is a
 ///   hundredth of a cloud's; without patience every node would be lost in between.
 ///

@@ -41,7 +41,7 @@ pub struct LabOptions {
     pub api: ApiKind,
     /// The proxy under test; without one, no Service is served.
     pub proxy: Option<ProxyUnderTest>,
-    /// A directory of the lab's own, for configuration files and logs.
+    /// A directory of the lab's own, for configuration files and logs. It is emptied first.
     pub dir: PathBuf,
     /// Timings and tolerances.
     pub timing: Timing,
@@ -116,10 +116,10 @@ pub enum LabError {
         /// Who called.
         from: Place,
         /// The connection.
-        connection: Connection,
+        connection: Box<Connection>,
     },
     /// Its directory.
-    #[error("failed to create {path}")]
+    #[error("failed to make an empty directory of {path}")]
     Directory {
         /// The directory.
         path: PathBuf,
@@ -130,6 +130,12 @@ pub enum LabError {
 }
 
 impl LabError {
+    /// Whether it only says that the taps cannot tell the way of a connection, because packets
+    /// were lost or are forgotten by now.
+    pub fn is_blindness(&self) -> bool {
+        matches!(self, Self::Unseen { .. } | Self::Tap(TapError::Lost(_)))
+    }
+
     /// For `map_err` on questions over HTTP.
     pub(crate) fn http(node: &str) -> impl FnOnce(io::Error) -> Self {
         let node = node.to_owned();
@@ -204,7 +210,12 @@ impl Lab {
             dir,
             timing,
         } = options;
-        fs::create_dir_all(&dir).map_err(|source| LabError::Directory {
+        // What an earlier lab left here is not this one's: a database, or a log with other errors.
+        let cleared = match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => fs::create_dir_all(&dir),
+        };
+        cleared.map_err(|source| LabError::Directory {
             path: dir.clone(),
             source,
         })?;
@@ -432,7 +443,7 @@ impl Lab {
                 if journey.is_none() && !own {
                     return Err(LabError::Unseen {
                         from: from.clone(),
-                        connection,
+                        connection: Box::new(connection),
                     });
                 }
                 let trip = journey

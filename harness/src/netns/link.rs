@@ -131,7 +131,10 @@ impl Host {
     }
 
     /// Gives an interface an address of each family, with the prefix lengths given.
-    pub(super) async fn address(
+    ///
+    /// # Errors
+    /// When there is no such interface, or the kernel refuses the address.
+    pub async fn address(
         &self,
         interface: &str,
         address: Dual,

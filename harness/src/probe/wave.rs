@@ -159,14 +159,7 @@ impl Attempt {
     /// Takes the step that an event allows.
     fn advance(&mut self) -> io::Result<()> {
         if matches!(self.state, State::Unanswered) {
-            self.state = match self.socket.take_error()? {
-                None => State::Answering(Vec::new()),
-                // It was accepted and has already been torn down again.
-                Some(error) if is_torn_down(&error) => {
-                    State::Settled(Outcome::Broken(format!("accepted, then {error}")))
-                }
-                Some(error) => State::Settled(refused(&self.socket, error)?),
-            };
+            self.state = self.after_handshake_event()?;
             return Ok(());
         }
         let State::Answering(answer) = &mut self.state else {
@@ -186,6 +179,29 @@ impl Attempt {
         };
         self.state = State::Settled(outcome);
         Ok(())
+    }
+}
+
+impl Attempt {
+    /// What an event says of a SYN that was unanswered.
+    ///
+    /// The error queue is read before the error of the socket. An ICMP message that comes back
+    /// while `connect` still holds the socket, as it does over a fast path, is put on the queue at
+    /// once, but becomes the socket's error only when the SYN is sent again, a second later.
+    fn after_handshake_event(&self) -> io::Result<State> {
+        if let Some(refusal) = refusal_of(&self.socket)? {
+            return Ok(State::Settled(Outcome::Refused(refusal)));
+        }
+        match self.socket.take_error()? {
+            // It was accepted and has already been torn down again.
+            Some(error) if is_torn_down(&error) => {
+                let how = format!("accepted, then {error}");
+                Ok(State::Settled(Outcome::Broken(how)))
+            }
+            Some(error) => Ok(State::Settled(refused(&self.socket, error)?)),
+            None if self.socket.peer_addr().is_ok() => Ok(State::Answering(Vec::new())),
+            None => Ok(State::Unanswered),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `results.json`, schema `onehop.results/v1`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -24,6 +25,17 @@ pub enum Verdict {
     Skip,
     /// It could not be judged. Never counted as a pass.
     Error,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pass => "PASS",
+            Self::Fail => "FAIL",
+            Self::Skip => "SKIP",
+            Self::Error => "ERROR",
+        })
+    }
 }
 
 /// The result of one case.

@@ -151,11 +151,11 @@ impl<N: Fn(IpAddr) -> String> fmt::Display for JourneyDisplay<'_, N> {
         }
         if let Some(last) = self.journey.last_seen() {
             let (host, interface) = (&last.host, &last.interface);
-            writeln!(
-                f,
-                "no answer came back; last seen {} at {host}/{interface}",
-                last.direction
-            )?;
+            let how = match last.direction {
+                Direction::In => "arriving at",
+                Direction::Out => "leaving",
+            };
+            writeln!(f, "no answer came back; last seen {how} {host}/{interface}")?;
         }
         Ok(())
     }

@@ -98,9 +98,9 @@ impl Journey {
     /// Makes a journey of all sightings of one initial sequence number, in any order. `None` when
     /// the call itself is not among them.
     ///
-    /// An initial sequence number is random enough that two connections in ten thousand share one
-    /// with a chance of about one in a hundred; one asked for journey is hit with a chance of
-    /// one in 400,000. It would then show hosts that the call never crossed.
+    /// Two connections that share a number by chance would show in each other's journey, as hosts
+    /// that the call never crossed. Among ten thousand remembered connections, that happens to a
+    /// given one with a chance of one in 400,000.
     pub fn assemble(call: Call, mut sightings: Vec<Sighting>) -> Option<Self> {
         sightings.sort_by_key(order_of_travel);
         let (calls, answers): (Vec<_>, Vec<_>) =

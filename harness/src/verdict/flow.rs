@@ -101,10 +101,6 @@ impl Asked {
 /// `port` is the port that the case's backends listen on: an answer from any other port came
 /// through some other case's Service. `judged` is the number of distributions that share the
 /// false-alarm rate of the case.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "a verdict needs all that was seen and expected"
-)]
 pub fn judge(
     flow: &FlowCheck,
     family: Family,
@@ -205,8 +201,23 @@ impl Judge<'_> {
             }
             (Outcome::Dropped, expect) => {
                 tally.dropped += 1;
-                let right = matches!(expect, Expectation::Dropped) && !one.trip.answered;
-                (!right).then(|| "dropped".to_owned()).into_iter().collect()
+                match expect {
+                    // Nothing that the caller would take for an answer, and yet an answer.
+                    _ if one.trip.answered => {
+                        let from: Vec<_> = one
+                            .trip
+                            .answers_from
+                            .iter()
+                            .map(|a| self.world.describe(a.ip()))
+                            .collect();
+                        vec![format!(
+                            "answered by {}, which was not called",
+                            from.join(", ")
+                        )]
+                    }
+                    Expectation::Dropped => Vec::new(),
+                    _ => vec!["dropped".to_owned()],
+                }
             }
             (Outcome::Broken(how), _) => {
                 *tally.broken.entry(how.clone()).or_default() += 1;
@@ -253,9 +264,15 @@ impl Judge<'_> {
             None => wrong.push(format!("no direct way to {} is known", identity.pod)),
         }
         if one.trip.answers_from != BTreeSet::from([remote]) {
+            let from: Vec<_> = one
+                .trip
+                .answers_from
+                .iter()
+                .map(ToString::to_string)
+                .collect();
             wrong.push(format!(
-                "answers came from {:?}, not {remote}",
-                one.trip.answers_from
+                "answers came from {}, not {remote}",
+                from.join(" and ")
             ));
         }
         wrong.extend(
@@ -277,9 +294,7 @@ impl Judge<'_> {
             nodes.remove(LOAD_BALANCER);
         }
         if nodes != entry {
-            wrong.push(format!(
-                "destination rewritten by {nodes:?}, not by the entry node alone"
-            ));
+            wrong.push(format!("destination rewritten by {}", names(&nodes)));
         }
         // A node's own packets have its address already, unless they leave by another interface.
         let may = matches!(self.flow.from, Place::Node(_)) && trip.source_rewritten_by.is_empty();
@@ -289,8 +304,8 @@ impl Judge<'_> {
         };
         if !right {
             wrong.push(format!(
-                "source rewritten by {:?}",
-                trip.source_rewritten_by
+                "source rewritten by {}",
+                names(&trip.source_rewritten_by)
             ));
         }
         wrong
@@ -318,6 +333,18 @@ impl Judge<'_> {
         let direct = self.baseline.0.get(&way)?;
         Some(i16::from(*direct) - i16::from(identity.ttl))
     }
+}
+
+/// The names of these hosts.
+fn names(hosts: &BTreeSet<String>) -> String {
+    if hosts.is_empty() {
+        return "nobody".to_owned();
+    }
+    hosts
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(" and ")
 }
 
 /// Every pod that may answer has, and every entry node was chosen.

@@ -150,11 +150,15 @@ fn slice_ports(object: &Value) -> String {
     if ports.is_empty() {
         return "<unset>".into();
     }
-    let shown = ports.iter().take(3).map(|port| {
-        port["port"]
-            .as_i64()
-            .map_or("*".into(), |port| port.to_string())
-    });
+    let shown =
+        ports
+            .iter()
+            .take(3)
+            .map(|port| match (port["port"].as_i64(), text(&port["name"])) {
+                (Some(number), _) => number.to_string(),
+                (None, name) if name.is_empty() => "*".into(),
+                (None, name) => name,
+            });
     limited(&shown.collect::<Vec<_>>(), ports.len())
 }
 

@@ -1,5 +1,7 @@
 //! Bodies in, objects out: JSON and YAML, duplicate and unknown fields, and the form in which an object is kept.
 
+pub(crate) mod protobuf;
+
 use std::fmt;
 
 use serde::Deserialize;
@@ -147,7 +149,6 @@ pub(crate) fn decode(
     served: &Served,
     mut value: Value,
 ) -> Result<Decoded, Status> {
-    let api_version = served.api_version();
     let Some(object) = value.as_object_mut() else {
         return Err(Status::bad_request(format!(
             "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: not an object",
@@ -159,17 +160,19 @@ pub(crate) fn decode(
         Some(kind) if kind == resource.kind_name => {}
         Some(kind) => {
             return Err(Status::bad_request(format!(
-                "{kind} in version \"{}\" cannot be handled as a {}: converting ({kind}) to ({}): unknown conversion",
-                served.version, resource.kind_name, resource.kind_name
+                "{kind} in version \"{}\" cannot be handled as a {}: converting ({}.{kind}) to (core.{}): unknown conversion",
+                served.version, resource.kind_name, served.version, resource.kind_name
             )));
         }
     }
     match object.get("apiVersion").and_then(Value::as_str) {
         None | Some("") => {}
-        Some(version) if version == api_version => {}
+        Some(version) if version == served.api_version() => {}
         Some(version) => {
+            let version = version.rsplit('/').next().unwrap_or_default();
             return Err(Status::bad_request(format!(
-                "the API version in the data ({version}) does not match the expected API version ({api_version})"
+                "{kind} in version \"{version}\" cannot be handled as a {kind}: no kind \"{kind}\" is registered for version \"{version}\" in scheme \"pkg/runtime/scheme.go:111\"",
+                kind = resource.kind_name
             )));
         }
     }
@@ -250,6 +253,10 @@ pub(crate) fn encode(resource: &Resource, served: &Served, stored: &Value) -> Va
                 object.insert((*name).into(), field);
             }
         }
+        if !served.renamed.is_empty() {
+            // What the stored version always shows, the other one leaves out when it is empty.
+            object.retain(|_, field| *field != "");
+        }
     }
     value
 }
@@ -312,7 +319,24 @@ fn keeps_empty_string(kind: Kind, key: &str) -> bool {
         ),
         Kind::Lease => key == "holderIdentity",
         Kind::Pod => matches!(key, "name" | "mountPath" | "image" | "imageID"),
-        Kind::Node => matches!(key, "type" | "address" | "key" | "effect" | "status"),
+        Kind::Node => matches!(
+            key,
+            "address"
+                | "architecture"
+                | "bootID"
+                | "containerRuntimeVersion"
+                | "kernelVersion"
+                | "kubeProxyVersion"
+                | "kubeletVersion"
+                | "machineID"
+                | "operatingSystem"
+                | "osImage"
+                | "systemUUID"
+                | "type"
+                | "effect"
+                | "key"
+                | "status"
+        ),
         _ => false,
     }
 }

@@ -1,6 +1,8 @@
 //! Create, update and delete of one object, under the store's lock: the stages that upstream's generic registry runs
 //! (`k8s.io/apiserver/pkg/registry/generic/registry/store.go`, `registry/rest/{create,update,delete}.go`).
 
+mod delete;
+
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Service;
@@ -9,11 +11,14 @@ use serde_json::{Map, Value, json};
 use crate::codec;
 use crate::field::FieldError;
 use crate::identity;
-use crate::resource::{Kind, RESOURCES, Resource, by_kind};
+use crate::resource::{Kind, Resource, by_kind};
 use crate::service;
 use crate::status::Status;
 use crate::store::{Applied, Key, Object, State};
 use crate::validate;
+
+pub(crate) use delete::{Deleted, Deletion, Preconditions, delete};
+use delete::{has_finalizers, remove};
 
 /// Namespaces that always exist.
 pub(crate) const PERMANENT_NAMESPACES: &[&str] =
@@ -24,30 +29,6 @@ pub(crate) const PERMANENT_NAMESPACES: &[&str] =
 pub(crate) enum Part {
     Main,
     Status,
-}
-
-/// What a client demands of the object that it deletes.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Preconditions {
-    pub(crate) uid: Option<String>,
-    pub(crate) resource_version: Option<String>,
-}
-
-/// How to delete.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Deletion {
-    pub(crate) preconditions: Preconditions,
-    pub(crate) grace_seconds: Option<i64>,
-    pub(crate) dry_run: bool,
-}
-
-/// What became of a deletion.
-#[derive(Debug)]
-pub(crate) enum Deleted {
-    /// It is gone; this is its last state.
-    Gone(Arc<Object>),
-    /// It is marked, and waits for finalizers or its grace period.
-    Marked(Arc<Object>),
 }
 
 fn metadata(value: &mut Value) -> &mut Map<String, Value> {
@@ -108,7 +89,7 @@ fn settle_identity(resource: &Resource, namespace: &str, value: &mut Value) -> R
     settle_namespace(resource, namespace, value)?;
     let metadata = metadata(value);
     if metadata.get("resourceVersion").is_some() {
-        return Err(Status::internal(
+        return Err(Status::unclassified(
             "resourceVersion should not be set on objects to be created",
         ));
     }
@@ -162,13 +143,7 @@ fn admit_to_namespace(
         return Err(Status::not_found(namespaces, namespace));
     };
     if found.value["metadata"]["deletionTimestamp"].is_string() {
-        return Err(Status::forbidden(
-            resource,
-            name,
-            &format!(
-                "unable to create new content in namespace {namespace} because it is being terminated"
-            ),
-        ));
+        return Err(Status::namespace_terminating(resource, name, namespace));
     }
     Ok(())
 }
@@ -181,7 +156,11 @@ fn reset_status(kind: Kind, value: &mut Value) {
             value["spec"] = json!({"finalizers": ["kubernetes"]});
             Some(json!({"phase": "Active"}))
         }
-        Kind::ServiceCidr => Some(json!({})),
+        // Upstream's controller says so a moment later.
+        Kind::ServiceCidr => Some(json!({"conditions": [{
+            "type": "Ready", "status": "True", "reason": "", "message": "Kubernetes default Service CIDR is ready",
+            "lastTransitionTime": identity::now(),
+        }]})),
         _ => None,
     };
     if let Some(status) = status {
@@ -249,6 +228,7 @@ pub(crate) fn update(
     keep_identity(resource, key, &mut value, &old.value)?;
     let changes = match change.part {
         Part::Status => {
+            default_incoming(resource, &mut value, &old.value)?;
             keep_all_but_status(&mut value, &old.value);
             check_status(resource, &mut value, &old.value)?;
             None
@@ -331,7 +311,13 @@ fn keep_identity(
             resource,
             &key.1,
             &format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                "StorageError: invalid object, Code: 4, Key: /registry/{}/{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                storage_prefix(resource.kind, resource.plural),
+                if key.0.is_empty() {
+                    key.1.clone()
+                } else {
+                    format!("{}/{}", key.0, key.1)
+                },
                 text(old, "uid")
             ),
         ));
@@ -345,7 +331,7 @@ fn keep_identity(
             );
             return Err(Status::invalid(
                 resource.group,
-                resource.kind_name,
+                resource.plural,
                 &key.1,
                 &[error],
             ));
@@ -353,17 +339,9 @@ fn keep_identity(
         "" => {}
         version if version == text(old, "resourceVersion") => {}
         version if version.parse::<u64>().is_err() => {
-            let error = FieldError::invalid(
-                "metadata.resourceVersion",
-                version,
-                format!("strconv.ParseUint: parsing \"{version}\": invalid syntax"),
-            );
-            return Err(Status::invalid(
-                resource.group,
-                resource.kind_name,
-                &key.1,
-                &[error],
-            ));
+            return Err(Status::unclassified(format!(
+                "strconv.ParseUint: parsing \"{version}\": invalid syntax"
+            )));
         }
         _ => return Err(Status::modified(resource, &key.1)),
     }
@@ -388,6 +366,15 @@ fn keep_identity(
     Ok(())
 }
 
+/// Where upstream keeps a kind in etcd; some names are older than the resource's.
+fn storage_prefix(kind: Kind, plural: &'static str) -> &'static str {
+    match kind {
+        Kind::Node => "minions",
+        Kind::Service => "services/specs",
+        _ => plural,
+    }
+}
+
 /// A write to `/status` may also change labels and annotations, as upstream's strategies allow.
 fn keep_all_but_status(value: &mut Value, old: &Value) {
     let mut kept = old.clone();
@@ -396,22 +383,33 @@ fn keep_all_but_status(value: &mut Value, old: &Value) {
     *value = kept;
 }
 
-fn check_status(resource: &Resource, value: &mut Value, old: &Value) -> Result<(), Status> {
-    let errors = if resource.kind == Kind::Service {
+/// Defaults see the object as the client sent it: an `ipMode` is filled in only where the client's own `spec` is that of
+/// a load balancer.
+fn default_incoming(resource: &Resource, value: &mut Value, old: &Value) -> Result<(), Status> {
+    if resource.kind == Kind::Service {
         let mut service: Service = codec::typed(value)?;
         service::default(&mut service);
-        let errors = service::validate_status(&service);
         *value = serde_json::to_value(&service).map_err(Status::internal)?;
-        errors
+        codec::drop_empty(resource.kind, value);
+        return Ok(());
+    }
+    validate::default(resource.kind, value);
+    let class = &old["status"]["qosClass"];
+    if resource.kind == Kind::Pod && value["status"].is_object() && !class.is_null() {
+        value["status"]["qosClass"] = class.clone();
+    }
+    Ok(())
+}
+
+fn check_status(resource: &Resource, value: &mut Value, old: &Value) -> Result<(), Status> {
+    let mut errors = validate::meta::validate(resource, value);
+    if resource.kind == Kind::Service {
+        if value["status"]["loadBalancer"].is_null() {
+            value["status"]["loadBalancer"] = json!({});
+        }
+        errors.extend(service::validate_status(&codec::typed(value)?));
     } else {
-        validate::default(resource.kind, value);
-        let mut errors = validate::meta::validate(resource, value);
         errors.extend(validate::validate(resource.kind, value, Some(old)));
-        errors
-    };
-    codec::drop_empty(resource.kind, value);
-    if resource.kind == Kind::Service && value["status"].is_null() {
-        value["status"] = json!({"loadBalancer": {}});
     }
     refuse(resource, value, &errors)
 }
@@ -436,12 +434,6 @@ fn bump_generation(kind: Kind, value: &mut Value, old: &Value) {
     }
 }
 
-fn has_finalizers(value: &Value) -> bool {
-    value["metadata"]["finalizers"]
-        .as_array()
-        .is_some_and(|list| !list.is_empty())
-}
-
 /// A marked object without finalizers or time to wait goes.
 fn finished(value: &Value) -> bool {
     value["metadata"]["deletionTimestamp"].is_string()
@@ -450,181 +442,4 @@ fn finished(value: &Value) -> bool {
             .as_i64()
             .unwrap_or_default()
             == 0
-}
-
-fn remove(
-    state: &mut State,
-    resource: &'static Resource,
-    key: &Key,
-    last: Value,
-) -> Option<Arc<Object>> {
-    if resource.kind == Kind::Service
-        && let Ok(service) = codec::typed::<Service>(&last)
-    {
-        let changes = service::release(&state.pools, &service);
-        state.pools.commit(changes);
-    }
-    state.remove(resource, key, last)
-}
-
-/// Deletes an object, or marks it where finalizers or a grace period hold it.
-///
-/// # Errors
-/// 403 for a namespace that must stay, 404, 409 for a failed precondition.
-pub(crate) fn delete(
-    state: &mut State,
-    resource: &'static Resource,
-    key: &Key,
-    deletion: &Deletion,
-) -> Result<Deleted, Status> {
-    if resource.kind == Kind::Namespace && PERMANENT_NAMESPACES.contains(&key.1.as_str()) {
-        return Err(Status::forbidden(
-            resource,
-            &key.1,
-            "this namespace may not be deleted",
-        ));
-    }
-    let Some(old) = state.get(resource, key) else {
-        return Err(Status::not_found(resource, &key.1));
-    };
-    check_preconditions(resource, key, &old.value, &deletion.preconditions)?;
-    let grace = grace_seconds(resource.kind, &old.value, deletion.grace_seconds);
-    let waits = grace > 0 || has_finalizers(&old.value);
-    if resource.kind == Kind::Namespace {
-        return Ok(Deleted::Marked(delete_namespace(
-            state,
-            resource,
-            key,
-            &old,
-            deletion.dry_run,
-        )));
-    }
-    if !waits {
-        if deletion.dry_run {
-            return Ok(Deleted::Gone(old));
-        }
-        return remove(state, resource, key, old.value.clone())
-            .map(Deleted::Gone)
-            .ok_or_else(|| Status::not_found(resource, &key.1));
-    }
-    let mut marked = old.value.clone();
-    mark(&mut marked, grace);
-    if deletion.dry_run {
-        return Ok(Deleted::Marked(not_stored(marked)));
-    }
-    if marked == old.value {
-        return Ok(Deleted::Marked(old));
-    }
-    Ok(Deleted::Marked(state.put(
-        resource,
-        key.clone(),
-        marked,
-        old.applied.clone(),
-    )))
-}
-
-fn mark(value: &mut Value, grace: i64) {
-    let metadata = metadata(value);
-    if metadata.get("deletionTimestamp").is_none() {
-        metadata.insert(
-            "deletionTimestamp".into(),
-            identity::in_seconds(grace).into(),
-        );
-        metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
-        if let Some(generation) = metadata.get("generation").and_then(Value::as_i64) {
-            metadata.insert("generation".into(), (generation + 1).into());
-        }
-    }
-}
-
-/// Only a pod on a node has time to end (`podStrategy.CheckGracefulDelete`).
-fn grace_seconds(kind: Kind, value: &Value, wanted: Option<i64>) -> i64 {
-    if kind != Kind::Pod {
-        return 0;
-    }
-    let ended = matches!(
-        value["status"]["phase"].as_str(),
-        Some("Succeeded" | "Failed")
-    );
-    if ended
-        || value["spec"]["nodeName"]
-            .as_str()
-            .unwrap_or_default()
-            .is_empty()
-    {
-        return 0;
-    }
-    let own = value["spec"]["terminationGracePeriodSeconds"]
-        .as_i64()
-        .unwrap_or_default();
-    wanted.unwrap_or(own).max(0)
-}
-
-fn check_preconditions(
-    resource: &Resource,
-    key: &Key,
-    old: &Value,
-    preconditions: &Preconditions,
-) -> Result<(), Status> {
-    for (wanted, field, words) in [
-        (&preconditions.uid, "uid", "UID"),
-        (
-            &preconditions.resource_version,
-            "resourceVersion",
-            "ResourceVersion",
-        ),
-    ] {
-        if let Some(wanted) = wanted
-            && wanted != text(old, field)
-        {
-            return Err(Status::conflict(
-                resource,
-                &key.1,
-                &format!(
-                    "Precondition failed: {words} in precondition: {wanted}, {words} in object meta: {}",
-                    text(old, field)
-                ),
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Does at once what upstream's namespace controller does over time: everything in the namespace goes, then it.
-fn delete_namespace(
-    state: &mut State,
-    resource: &'static Resource,
-    key: &Key,
-    old: &Arc<Object>,
-    dry_run: bool,
-) -> Arc<Object> {
-    let mut marked = old.value.clone();
-    mark(&mut marked, 0);
-    metadata(&mut marked).remove("deletionGracePeriodSeconds");
-    marked["status"]["phase"] = "Terminating".into();
-    if dry_run {
-        return not_stored(marked);
-    }
-    let marked = state.put(resource, key.clone(), marked, old.applied.clone());
-    let deletion = Deletion {
-        grace_seconds: Some(0),
-        ..Deletion::default()
-    };
-    let mut held = false;
-    for contained in RESOURCES.iter().filter(|resource| resource.namespaced) {
-        let keys: Vec<Key> = state
-            .list(contained, Some(&key.1))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in keys {
-            held |= !matches!(
-                delete(state, contained, &key, &deletion),
-                Ok(Deleted::Gone(_))
-            );
-        }
-    }
-    if !held {
-        state.remove(resource, key, marked.value.clone());
-    }
-    marked
 }

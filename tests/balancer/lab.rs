@@ -1,0 +1,273 @@
+//! A world whose nodes are played by hand, and a load balancer in it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use k8s_openapi::api::core::v1::Service;
+use libtest_mimic::Failed;
+use onehop_harness::balancer::{Balancer, CLASS_NODE_PORT, CLASS_VIP, Mode, View};
+use onehop_harness::netns::{LOAD_BALANCER, Network};
+use onehop_harness::timing::Timing;
+use onehop_harness::world::{AddressPlan, CLIENT_PUBLIC, Dual, World};
+use serde_json::json;
+use statrs::distribution::{ChiSquared, ContinuousCDF};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// The Service of every test, and its ports.
+pub(crate) const WEB: &str = "default/web";
+pub(crate) const PORT: u16 = 80;
+pub(crate) const NODE_PORT: u16 = 30080;
+pub(crate) const HEALTH_PORT: u16 = 32000;
+
+/// How long anything that must happen may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a packet that must be dropped is given to be answered. A reset takes less than a
+/// millisecond. An ICMP error often shows only at the first retransmission, after a second: it
+/// comes back while the client is still inside its call of `connect`, and the kernel then does
+/// not end the attempt.
+const SILENCE: Duration = Duration::from_millis(1500);
+/// How many connections are under way at a time.
+const AT_ONCE: usize = 16;
+
+pub(crate) type Check = Result<(), Failed>;
+
+/// A world whose nodes answer by hand, with a load balancer.
+pub(crate) struct Lab {
+    pub(crate) mode: Mode,
+    pub(crate) world: World,
+    pub(crate) network: Network,
+    /// What the health port of each node answers.
+    pub(crate) health: BTreeMap<String, Arc<AtomicU16>>,
+    pub(crate) balancer: Balancer,
+    pub(crate) servers: JoinSet<()>,
+}
+
+impl Lab {
+    pub(crate) async fn build(mode: Mode) -> Result<Self, Failed> {
+        let world = World::with_nodes(3);
+        let network = Network::build(&world).await?;
+        let host = network.host(LOAD_BALANCER).expect("exists");
+        let nodes = world.nodes.clone();
+        let balancer = Balancer::start_by_hand(host, nodes, &Timing::default()).await?;
+        let mut lab = Self {
+            mode,
+            world,
+            network,
+            health: BTreeMap::new(),
+            balancer,
+            servers: JoinSet::new(),
+        };
+        for node in lab.world.nodes.clone() {
+            // In mode vip the node is called by the load balancer's address and must own it.
+            let host = lab.network.host(&node.name).expect("exists");
+            for number in 1..=3 {
+                host.address("lo", AddressPlan::vip(number), [32, 128])
+                    .await?;
+            }
+            let status = Arc::new(AtomicU16::new(200));
+            lab.health.insert(node.name.clone(), status.clone());
+            for port in [PORT, NODE_PORT] {
+                let listener = lab.listen(&node.name, port)?;
+                lab.servers.spawn(play_backend(listener, node.name.clone()));
+            }
+            let listener = lab.listen(&node.name, HEALTH_PORT)?;
+            lab.servers.spawn(play_health(listener, status));
+        }
+        Ok(lab)
+    }
+
+    /// A listener of both families on a node.
+    pub(crate) fn listen(&self, node: &str, port: u16) -> io::Result<TcpListener> {
+        let namespace = self.network.host(node).expect("exists").namespace();
+        let listener = namespace.within(|| StdListener::bind((Ipv6Addr::UNSPECIFIED, port)))??;
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener)
+    }
+
+    /// Makes the Service, and waits until exactly these nodes are healthy. Its address.
+    pub(crate) async fn serve(&self, policy: &str, nodes: &[&str]) -> Result<Dual, Failed> {
+        self.balancer.apply(service(self.mode, policy));
+        let ready = |view: &View| view.settled() && view.healthy() == nodes;
+        Ok(self.view(ready).await?.vip.ok_or("no address")?)
+    }
+
+    pub(crate) async fn nodes_become(&self, nodes: &[&str]) -> Check {
+        self.view(|view| view.healthy() == nodes).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn service_is_gone(&self) -> Check {
+        let mut changes = self.balancer.changes();
+        while self.balancer.view(WEB).is_some() {
+            timeout(PATIENCE, changes.next()).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn view(&self, condition: impl FnMut(&View) -> bool) -> Result<View, Failed> {
+        let waited = timeout(PATIENCE, self.balancer.wait_for(WEB, condition)).await;
+        let problems = self.balancer.problems();
+        let view = waited.map_err(|_| {
+            let view = self.balancer.view(WEB);
+            format!("the view stays {view:?}, problems {problems:?}")
+        })?;
+        ensure(problems.is_empty(), || format!("problems: {problems:?}"))?;
+        Ok(view)
+    }
+
+    pub(crate) async fn call(&self, client: &str, to: SocketAddr) -> io::Result<Flow> {
+        let namespace = self.network.host(client).expect("exists").namespace();
+        let socket = namespace.within(|| match to {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        })??;
+        let stream = timeout(PATIENCE, socket.connect(to)).await??;
+        let own = stream.local_addr()?;
+        let stream = BufReader::new(stream);
+        Ok(Flow { own, stream })
+    }
+
+    /// How a call fails; nothing if it is not answered at all.
+    pub(crate) async fn refusal(&self, to: SocketAddr) -> Result<Option<io::ErrorKind>, Failed> {
+        match timeout(SILENCE, self.call(CLIENT_PUBLIC, to)).await {
+            Err(_) => Ok(None),
+            Ok(Err(error)) => Ok(Some(error.kind())),
+            Ok(Ok(flow)) => Err(format!("{to} answered {}", flow.own).into()),
+        }
+    }
+
+    /// Which nodes so many new connections reach.
+    pub(crate) async fn shares(
+        &self,
+        to: IpAddr,
+        count: usize,
+    ) -> io::Result<BTreeMap<String, usize>> {
+        let calls = stream::iter(0..count).map(|_| async {
+            let mut flow = self.call(CLIENT_PUBLIC, SocketAddr::new(to, PORT)).await?;
+            flow.ask().await
+        });
+        let mut calls = calls.buffer_unordered(AT_ONCE);
+        let mut shares = BTreeMap::new();
+        while let Some(answer) = calls.next().await {
+            *shares.entry(answer?.node).or_default() += 1;
+        }
+        Ok(shares)
+    }
+}
+
+/// A connection of a client.
+pub(crate) struct Flow {
+    pub(crate) own: SocketAddr,
+    pub(crate) stream: BufReader<TcpStream>,
+}
+
+/// What a node says of a connection.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) node: String,
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: SocketAddr,
+}
+
+impl Flow {
+    /// Asks the node at the other end who it is. May be repeated.
+    pub(crate) async fn ask(&mut self) -> io::Result<Answer> {
+        let broken = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text.to_owned());
+        self.stream.get_mut().write_all(b"\n").await?;
+        let mut line = String::new();
+        timeout(PATIENCE, self.stream.read_line(&mut line)).await??;
+        let mut words = line.split_whitespace();
+        let mut word = || words.next().ok_or_else(|| broken(&line));
+        Ok(Answer {
+            node: word()?.to_owned(),
+            peer: word()?.parse().map_err(|_| broken(&line))?,
+            local: word()?.parse().map_err(|_| broken(&line))?,
+        })
+    }
+}
+
+/// Answers each line of each connection with the node's name and both ends as the node sees them.
+pub(crate) async fn play_backend(listener: TcpListener, node: String) {
+    while let Ok((stream, peer)) = listener.accept().await {
+        let node = node.clone();
+        tokio::spawn(async move {
+            let local = plain(stream.local_addr()?);
+            let peer = plain(peer);
+            let mut stream = BufReader::new(stream);
+            let mut line = String::new();
+            while stream.read_line(&mut line).await? > 0 {
+                let answer = format!("{node} {peer} {local}\n");
+                stream.get_mut().write_all(answer.as_bytes()).await?;
+            }
+            io::Result::Ok(())
+        });
+    }
+}
+
+/// Answers each request with the status of the moment.
+pub(crate) async fn play_health(listener: TcpListener, status: Arc<AtomicU16>) {
+    while let Ok((mut stream, _)) = listener.accept().await {
+        let status = status.load(Ordering::Relaxed);
+        tokio::spawn(async move {
+            let mut request = [0; 1024];
+            let length = stream.read(&mut request).await?;
+            let known = request[..length].starts_with(b"GET /healthz HTTP/1.1\r\n");
+            let status = if known { status } else { 404 };
+            let answer = format!("HTTP/1.1 {status} -\r\nContent-Length: 0\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await
+        });
+    }
+}
+
+/// An IPv4 address as such, where a listener of both families sees it mapped into IPv6.
+pub(crate) fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+pub(crate) fn service(mode: Mode, policy: &str) -> Service {
+    let class = match mode {
+        Mode::Vip => CLASS_VIP,
+        Mode::NodePort => CLASS_NODE_PORT,
+    };
+    let local = policy == "Local";
+    serde_json::from_value(json!({
+        "metadata": {"namespace": "default", "name": "web"},
+        "spec": {
+            "type": "LoadBalancer",
+            "loadBalancerClass": class,
+            "externalTrafficPolicy": policy,
+            "healthCheckNodePort": local.then_some(HEALTH_PORT),
+            "ipFamilyPolicy": "RequireDualStack",
+            "ipFamilies": ["IPv4", "IPv6"],
+            "ports": [{"port": PORT, "nodePort": NODE_PORT}],
+        },
+    }))
+    .expect("a valid Service")
+}
+
+/// The probability of counts this uneven, or more, if all shares are equal (χ²).
+pub(crate) fn p_value(counts: &[usize]) -> f64 {
+    let expected = counts.iter().sum::<usize>() as f64 / counts.len() as f64;
+    let distances = counts
+        .iter()
+        .map(|count| (*count as f64 - expected).powi(2) / expected);
+    let freedom = (counts.len() - 1).max(1) as f64;
+    let distribution = ChiSquared::new(freedom).expect("a positive number of degrees");
+    distribution.sf(distances.sum())
+}
+
+pub(crate) fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Check {
+    if holds {
+        Ok(())
+    } else {
+        Err(otherwise().into())
+    }
+}

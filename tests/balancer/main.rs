@@ -1,0 +1,360 @@
+//! The load balancer, seen from outside: real packets, and nodes that are played by hand.
+//!
+//! There is no proxy here. Each node answers for itself, so that what these tests see is the load
+//! balancer's doing alone.
+
+mod lab;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Service;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use libtest_mimic::{Arguments, Failed, Trial};
+use onehop_apiserver::{ApiServer, Config};
+use onehop_harness::balancer::{Balancer, HealthCheck, Mode, View};
+use onehop_harness::netns::{self, LOAD_BALANCER};
+use onehop_harness::timing::Timing;
+use onehop_harness::world::{AddressPlan, CLIENT_PRIVATE, CLIENT_PUBLIC, Family};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use lab::{
+    Check, HEALTH_PORT, Lab, NODE_PORT, PATIENCE, PORT, WEB, ensure, p_value, play_health, service,
+};
+
+const MODES: [Mode; 2] = [Mode::Vip, Mode::NodePort];
+
+/// Connections of a check of shares, and the chance that a fair load balancer fails one check.
+const SAMPLES: usize = 600;
+const FALSE_ALARM: f64 = 1e-6;
+
+fn main() {
+    let inside = netns::enter(false);
+    let arguments = Arguments::from_args();
+    let missing = match &inside {
+        Err(error) => Some(format!("no namespaces: {error}")),
+        Ok(_) => nft_is_missing(),
+    };
+    let ignored = missing.is_some();
+    if let Some(reason) = missing {
+        eprintln!("the load balancer is not tested: {reason}");
+    }
+    let trial =
+        |name: &str, check: fn() -> Check| Trial::test(name, check).with_ignored_flag(ignored);
+    let trials = vec![
+        trial("the_source_is_kept_and_the_address_called_answers", || {
+            run(the_source_is_kept_and_the_address_called_answers)
+        }),
+        trial("new_connections_spread_evenly", || {
+            run(new_connections_spread_evenly)
+        }),
+        trial("an_unhealthy_node_keeps_only_what_it_has", || {
+            run(an_unhealthy_node_keeps_only_what_it_has)
+        }),
+        trial(
+            "a_policy_switch_changes_the_check_and_then_the_nodes",
+            || run(a_policy_switch_changes_the_check_and_then_the_nodes),
+        ),
+        trial("a_policy_switch_does_not_interrupt_traffic", || {
+            run(a_policy_switch_does_not_interrupt_traffic)
+        }),
+        trial(
+            "nowhere_to_go_is_silence_and_unknown_is_unreachable",
+            || run(nowhere_to_go_is_silence_and_unknown_is_unreachable),
+        ),
+        trial("the_api_is_watched_and_told", || {
+            run(the_api_is_watched_and_told)
+        }),
+        trial("other_traffic_is_routed_untouched", || {
+            run(other_traffic_is_routed_untouched)
+        }),
+        trial("the_check_of_shares_sees_a_skew", || {
+            let p = p_value(&[300, 150, 150]);
+            (p < FALSE_ALARM)
+                .then_some(())
+                .ok_or_else(|| format!("p = {p}").into())
+        }),
+    ];
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// Why the rules cannot be made, if they cannot.
+fn nft_is_missing() -> Option<String> {
+    let here = [
+        "/usr/sbin/nft",
+        "/sbin/nft",
+        "/usr/bin/nft",
+        "/usr/local/sbin/nft",
+    ];
+    let found = here.iter().any(|path| std::path::Path::new(path).exists());
+    (!found).then(|| "nft is not installed (package nftables)".to_owned())
+}
+
+/// Runs a check in both modes, each in a lab of its own.
+fn run<F>(check: impl Fn(Lab) -> F) -> Check
+where
+    F: Future<Output = Check>,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        for mode in MODES {
+            let lab = Lab::build(mode).await?;
+            check(lab).await.map_err(|failed| {
+                let text = failed.message().unwrap_or("no reason given").to_owned();
+                format!("mode {mode:?}: {text}")
+            })?;
+        }
+        Ok(())
+    })
+}
+
+async fn the_source_is_kept_and_the_address_called_answers(lab: Lab) -> Check {
+    let vip = lab.serve("Cluster", &["vm1", "vm2", "vm3"]).await?;
+    for client in [CLIENT_PRIVATE, CLIENT_PUBLIC] {
+        for family in Family::ALL {
+            let called = SocketAddr::new(vip.of(family), PORT);
+            let mut flow = lab.call(client, called).await?;
+            let answer = flow.ask().await?;
+            let own = lab.world.client(client).expect("exists").address.of(family);
+            ensure(flow.own.ip() == own, || format!("called as {}", flow.own))?;
+            ensure(answer.peer == flow.own, || {
+                format!("{} became {} at the node", flow.own, answer.peer)
+            })?;
+            ensure(flow.stream.get_ref().peer_addr()? == called, || {
+                format!("{called} was called and another address answered")
+            })?;
+            let node = lab.world.node(&answer.node).expect("exists").address;
+            let expected = match lab.mode {
+                Mode::Vip => called,
+                Mode::NodePort => SocketAddr::new(node.of(family), NODE_PORT),
+            };
+            ensure(answer.local == expected, || {
+                format!("the node was called as {}, not {expected}", answer.local)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+async fn new_connections_spread_evenly(lab: Lab) -> Check {
+    let vip = lab.serve("Cluster", &["vm1", "vm2", "vm3"]).await?;
+    for family in Family::ALL {
+        let shares = lab.shares(vip.of(family), SAMPLES).await?;
+        let counts: Vec<usize> = shares.values().copied().collect();
+        let p = p_value(&counts);
+        println!("{:?} {family}: {shares:?}, p = {p:.4}", lab.mode);
+        ensure(counts.len() == 3 && p >= FALSE_ALARM, || {
+            format!("{family}: {shares:?}, p = {p:e}")
+        })?;
+    }
+    Ok(())
+}
+
+async fn an_unhealthy_node_keeps_only_what_it_has(lab: Lab) -> Check {
+    let vip = lab.serve("Local", &["vm1", "vm2", "vm3"]).await?;
+    for family in Family::ALL {
+        let called = SocketAddr::new(vip.of(family), PORT);
+        let mut flows = Vec::new();
+        for _ in 0..30 {
+            let mut flow = lab.call(CLIENT_PUBLIC, called).await?;
+            let node = flow.ask().await?.node;
+            flows.push((flow, node));
+        }
+        lab.health["vm2"].store(503, Ordering::Relaxed);
+        lab.nodes_become(&["vm1", "vm3"]).await?;
+        let shares = lab.shares(vip.of(family), 200).await?;
+        ensure(shares.keys().eq(["vm1", "vm3"]), || format!("{shares:?}"))?;
+        for (flow, node) in &mut flows {
+            let now = flow.ask().await?.node;
+            ensure(now == *node, || format!("a flow went from {node} to {now}"))?;
+        }
+        let on_vm2 = flows.iter().filter(|(_, node)| node == "vm2").count();
+        ensure(on_vm2 > 0, || "no flow was on vm2".to_owned())?;
+        lab.health["vm2"].store(200, Ordering::Relaxed);
+        lab.nodes_become(&["vm1", "vm2", "vm3"]).await?;
+    }
+    Ok(())
+}
+
+async fn a_policy_switch_changes_the_check_and_then_the_nodes(lab: Lab) -> Check {
+    lab.health["vm2"].store(503, Ordering::Relaxed);
+    lab.serve("Local", &["vm1", "vm3"]).await?;
+    let local = HealthCheck::Http {
+        port: HEALTH_PORT,
+        path: "/healthz".to_owned(),
+    };
+    let cluster = HealthCheck::NodePort { port: NODE_PORT };
+    for (policy, check, nodes) in [
+        ("Cluster", &cluster, &["vm1", "vm2", "vm3"][..]),
+        ("Local", &local, &["vm1", "vm3"]),
+        ("Cluster", &cluster, &["vm1", "vm2", "vm3"]),
+    ] {
+        let begun = std::time::Instant::now();
+        lab.balancer.apply(service(lab.mode, policy));
+        let switched = |view: &View| view.check.as_ref() == Some(check) && view.settled();
+        let view = lab.view(switched).await?;
+        println!("{:?} to {policy}: {:?}", lab.mode, begun.elapsed());
+        ensure(view.healthy() == nodes, || format!("{policy}: {view:?}"))?;
+        let called = view.vip.ok_or("no address")?.of(Family::V4);
+        let shares = lab.shares(called, 100).await?;
+        ensure(shares.keys().eq(nodes), || format!("{policy}: {shares:?}"))?;
+    }
+    Ok(())
+}
+
+/// The health port opens late, as behind a proxy that is slower than the load balancer.
+async fn a_policy_switch_does_not_interrupt_traffic(lab: Lab) -> Check {
+    let vip = lab.serve("Cluster", &["vm1", "vm2", "vm3"]).await?;
+    let mut late = service(lab.mode, "Local");
+    late.spec.as_mut().expect("a spec").health_check_node_port = Some(32001);
+    lab.balancer.apply(late);
+    lab.view(|view| {
+        view.nodes
+            .values()
+            .all(|node| node.last == "connection refused")
+    })
+    .await?;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let shares = lab.shares(vip.v4.into(), 100).await?;
+    ensure(shares.len() == 3, || format!("{shares:?}"))?;
+    let mut servers = JoinSet::new();
+    for node in ["vm1", "vm2"] {
+        let status = Arc::new(AtomicU16::new(if node == "vm1" { 200 } else { 503 }));
+        servers.spawn(play_health(lab.listen(node, 32001)?, status));
+    }
+    let view = lab.view(View::settled).await?;
+    ensure(view.healthy() == ["vm1"], || format!("{view:?}"))
+}
+
+async fn nowhere_to_go_is_silence_and_unknown_is_unreachable(lab: Lab) -> Check {
+    let vip = lab.serve("Local", &["vm1", "vm2", "vm3"]).await?;
+    for family in Family::ALL {
+        let wrong_port = lab.refusal(SocketAddr::new(vip.of(family), 81)).await?;
+        ensure(wrong_port.is_none(), || format!("port 81: {wrong_port:?}"))?;
+        let unknown = AddressPlan::vip(200).of(family);
+        let unknown = lab.refusal(SocketAddr::new(unknown, PORT)).await?;
+        let unreachable = [
+            io::ErrorKind::HostUnreachable,
+            io::ErrorKind::NetworkUnreachable,
+        ];
+        ensure(
+            unknown.is_some_and(|kind| unreachable.contains(&kind)),
+            || format!("an unknown {family} address: {unknown:?}"),
+        )?;
+    }
+    lab.health
+        .values()
+        .for_each(|status| status.store(503, Ordering::Relaxed));
+    lab.nodes_become(&[]).await?;
+    for family in Family::ALL {
+        let nowhere = lab.refusal(SocketAddr::new(vip.of(family), PORT)).await?;
+        ensure(nowhere.is_none(), || {
+            format!("no healthy node: {nowhere:?}")
+        })?;
+    }
+    lab.balancer.delete(WEB);
+    lab.service_is_gone().await?;
+    let released = lab.refusal(SocketAddr::new(vip.v4.into(), PORT)).await?;
+    ensure(released.is_some(), || {
+        "a released address is still known".to_owned()
+    })?;
+    lab.health
+        .values()
+        .for_each(|status| status.store(200, Ordering::Relaxed));
+    let next = lab.serve("Local", &["vm1", "vm2", "vm3"]).await?;
+    ensure(next != vip, || format!("{vip} was given again at once"))
+}
+
+async fn other_traffic_is_routed_untouched(lab: Lab) -> Check {
+    lab.serve("Cluster", &["vm1", "vm2", "vm3"]).await?;
+    for node in &lab.world.nodes {
+        for family in Family::ALL {
+            let called = SocketAddr::new(node.address.of(family), NODE_PORT);
+            let mut flow = lab.call(CLIENT_PUBLIC, called).await?;
+            let answer = flow.ask().await?;
+            ensure(
+                answer.node == node.name && answer.local == called && answer.peer == flow.own,
+                || format!("{called}: {answer:?}"),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// The same through a Kubernetes API, from the creation of a Service to its end.
+async fn the_api_is_watched_and_told(mut lab: Lab) -> Check {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    lab.servers
+        .spawn(serve_api(ApiServer::new(Config::default())?, listener));
+    let client = Client::try_from(kube::Config::new(url.parse()?))?;
+    let host = lab.network.host(LOAD_BALANCER).expect("exists");
+    let nodes = lab.world.nodes.clone();
+    lab.balancer = Balancer::start(host, nodes, client.clone(), &Timing::default()).await?;
+    lab.health["vm2"].store(503, Ordering::Relaxed);
+
+    let services: Api<Service> = Api::namespaced(client, "default");
+    services
+        .create(&PostParams::default(), &service(lab.mode, "Cluster"))
+        .await?;
+    let ready = |view: &View| view.settled() && view.healthy().len() == 3;
+    let vip = lab.view(ready).await?.vip.ok_or("no address")?;
+    let expected = vip.both().map(|address| address.to_string());
+    becomes(&services, |ingress| ingress == expected).await?;
+    let shares = lab.shares(vip.of(Family::V6), 100).await?;
+    ensure(shares.len() == 3, || format!("{shares:?}"))?;
+
+    let patch = |spec: serde_json::Value| {
+        let services = services.clone();
+        async move {
+            let patch = Patch::Merge(json!({ "spec": spec }));
+            services.patch("web", &PatchParams::default(), &patch).await
+        }
+    };
+    patch(json!({"externalTrafficPolicy": "Local", "healthCheckNodePort": HEALTH_PORT})).await?;
+    lab.nodes_become(&["vm1", "vm3"]).await?;
+    patch(json!({"externalTrafficPolicy": "Cluster"})).await?;
+    lab.nodes_become(&["vm1", "vm2", "vm3"]).await?;
+
+    patch(json!({"type": "ClusterIP", "loadBalancerClass": null})).await?;
+    becomes(&services, <[String]>::is_empty).await?;
+    lab.service_is_gone().await?;
+    let problems = lab.balancer.problems();
+    ensure(problems.is_empty(), || format!("problems: {problems:?}"))
+}
+
+/// Waits until the addresses in the status of the Service are right.
+async fn becomes(services: &Api<Service>, right: impl Fn(&[String]) -> bool) -> Check {
+    let mut addresses = Vec::new();
+    let waited = timeout(PATIENCE, async {
+        loop {
+            let status = services.get("web").await?.status.unwrap_or_default();
+            let ingress = status.load_balancer.and_then(|status| status.ingress);
+            let ingress = ingress.into_iter().flatten();
+            addresses = ingress.filter_map(|ingress| ingress.ip).collect();
+            if right(&addresses) {
+                return Ok::<_, Failed>(());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    waited.await.unwrap_or(Ok(()))?;
+    ensure(right(&addresses), || {
+        format!("the status stays {addresses:?}")
+    })
+}
+
+async fn serve_api(server: ApiServer, listener: TcpListener) {
+    let ended = server.serve(listener).await;
+    eprintln!("the API ended: {ended:?}");
+}

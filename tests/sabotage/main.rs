@@ -1,0 +1,119 @@
+//! A proxy made wrong by hand is caught, by the right case.
+//!
+//! Each fault is a few rules beside those of a real kube-proxy. For each there are cases that must
+//! fail, and with which words, and cases that must still pass: a suite that fails whenever
+//! anything is wrong would say nothing about what is.
+
+mod faults;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use faults::{FAULTS, Fault};
+use libtest_mimic::{Arguments, Failed, Trial};
+use onehop_harness::lab::{ApiKind, Lab, LabOptions};
+use onehop_harness::run::{CaseResult, CaseRun, Verdict};
+use onehop_harness::timing::Timing;
+use onehop_harness::world::World;
+use onehop_harness::{netns, prepare};
+use tokio::runtime::Runtime;
+
+const PROXY: &str = "kube-proxy-nftables";
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(4);
+    let missing = if arguments.list { None } else { enter().err() };
+    let trials = FAULTS.iter().map(|fault| match &missing {
+        None => Trial::test(fault.name, || caught(fault)),
+        Some(reason) => Trial::test(fault.name, || Ok(()))
+            .with_kind(format!("ignored: {reason}"))
+            .with_ignored_flag(true),
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+fn enter() -> Result<(), String> {
+    prepare::programs().map_err(|error| error.to_string())?;
+    prepare::proxy(PROXY, None, &mut |_| {}).map_err(|error| error.to_string())?;
+    netns::enter(false)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+/// Runs the fault's cases in a lab of its own, each with the fault.
+fn caught(fault: &'static Fault) -> Result<(), Failed> {
+    runtime().block_on(async {
+        let lab = Arc::new(start(fault).await?);
+        for (number, (id, words)) in fault.fail.iter().enumerate() {
+            let result = run(&lab, fault, id, number).await?;
+            let reason = result.reason.clone().unwrap_or_default();
+            if result.verdict != Verdict::Fail || !reason.contains(words) {
+                let verdict = result.verdict;
+                return Err(format!("{id} must fail with '{words}': {verdict:?} {reason}").into());
+            }
+            if !result
+                .evidence
+                .as_ref()
+                .is_some_and(|dir| dir.join("journeys.txt").is_file())
+            {
+                return Err(format!("{id} failed without evidence").into());
+            }
+        }
+        for (number, id) in fault.pass.iter().enumerate() {
+            let result = run(&lab, fault, id, 100 + number).await?;
+            if result.verdict != Verdict::Pass {
+                return Err(format!("{id} must pass: {:?}", result.reason).into());
+            }
+        }
+        Ok(())
+    })
+}
+
+async fn start(fault: &Fault) -> Result<Lab, Failed> {
+    let proxy = prepare::proxy(PROXY, None, &mut |_| {}).map_err(|error| error.to_string())?;
+    let options = LabOptions {
+        world: World::story(),
+        api: ApiKind::Embedded,
+        proxy: Some(proxy),
+        dir: Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join("sabotage")
+            .join(fault.name),
+        // A wrong proxy never converges. Waiting long for that would prove nothing more.
+        timing: Timing {
+            converge: Duration::from_secs(3),
+            ..Timing::default()
+        },
+    };
+    Ok(Lab::start(options)
+        .await
+        .map_err(|error| error.to_string())?)
+}
+
+async fn run(
+    lab: &Arc<Lab>,
+    fault: &'static Fault,
+    id: &str,
+    number: usize,
+) -> Result<CaseResult, Failed> {
+    let case = onehop_suites::catalogue()
+        .into_iter()
+        .find(|case| case.id == id);
+    let run = CaseRun {
+        lab: Arc::clone(lab),
+        case: case.ok_or_else(|| format!("no case {id}"))?,
+        number: u16::try_from(number).expect("a small number"),
+        evidence: lab.dir().join("evidence"),
+        sabotage: Some(Arc::new(|lab, service, port| {
+            (fault.commit)(lab, service, port)
+        })),
+    };
+    Ok(run.run().await)
+}
+
+fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| Runtime::new().expect("a runtime can be made"))
+}
