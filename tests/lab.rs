@@ -456,15 +456,15 @@ fn entered() -> Result<(), Failed> {
     let mut lab = Running::start(&mut home.onehop(&["lab", "up", "--no-proxy"]));
     lab.wait_for("KUBECONFIG")?;
 
-    // The load balancer's tables are in its namespace, and in no other.
-    let tables = exec(&home, "lb", &["nft", "list", "tables"]);
-    assert!(tables.stdout.contains("table"), "{tables:?}");
+    // Rules that are made on a host are on that host, and on no other.
     let tables = exec(&home, "vm1", &["nft", "list", "tables"]);
     assert_eq!((tables.code, &*tables.stdout), (Some(0), ""), "{tables:?}");
     let added = exec(&home, "vm1", &["nft", "add", "table", "inet", "seen"]);
     assert_eq!(added.code, Some(0), "{added:?}");
     let tables = exec(&home, "vm1", &["nft", "list", "tables"]);
     assert_eq!(tables.stdout.trim(), "table inet seen");
+    let tables = exec(&home, "vm2", &["nft", "list", "tables"]);
+    assert_eq!((tables.code, &*tables.stdout), (Some(0), ""), "{tables:?}");
 
     let addresses = exec(&home, "client-public", &["cat", "/proc/net/fib_trie"]);
     assert!(addresses.stdout.contains("203.0.113.10"), "{addresses:?}");
@@ -591,9 +591,12 @@ fn as_nobody() -> Result<(), Failed> {
 
     let mut lab = Running::start(&mut as_nobody(&["lab", "up", "--no-proxy"]));
     lab.wait_for("KUBECONFIG")?;
-    let arguments = ["lab", "exec", "lb", "--", "nft", "list", "tables"];
-    let tables = run(&mut as_nobody(&arguments));
-    assert!(tables.stdout.contains("table"), "{tables:?}");
+    let arguments = ["lab", "exec", "vm1", "--", "nft"];
+    for command in [&["add", "table", "inet", "seen"][..], &["list", "tables"]] {
+        let ended = run(&mut as_nobody(&[&arguments[..], command].concat()));
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert_eq!(ended.stdout.contains("seen"), command[0] == "list");
+    }
     let down = run(&mut as_nobody(&["lab", "down"]));
     assert_eq!(down.code, Some(0), "{down:?}");
     assert_eq!(lab.end().code, Some(0));
