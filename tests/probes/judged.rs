@@ -169,18 +169,12 @@ pub(crate) fn wrong(bench: &Bench) -> Result<(), Failed> {
         (
             right(31_613).masquerading(),
             local(),
-            &[
-                "source rewritten by {\"vm2\"}",
-                "source vm2 instead of the caller's own",
-            ],
+            &["source rewritten by", "source vm2 instead of"],
         ),
         (
             right(31_614),
             reach(&["web-3"], Source::EntryNode, Hops::Direct),
-            &[
-                "source client-public instead of the entry node's",
-                "source rewritten by {}",
-            ],
+            &["source client-public instead of", "source rewritten by"],
         ),
         (
             Rule::new(31_615, ("web-1", PORT)).masquerading(),
@@ -217,10 +211,7 @@ pub(crate) fn wrong(bench: &Bench) -> Result<(), Failed> {
     // Straight to the pod, past every proxy: nobody rewrote the destination.
     for family in Family::ALL {
         let (result, _) = judged(bench, ("web-3", PORT), family, &local().into(), PORT, TIMES)?;
-        assert_wrong(
-            &result,
-            &["destination rewritten by {}, not by the entry node alone"],
-        );
+        assert_wrong(&result, &["destination rewritten by"]);
     }
     Ok(())
 }
@@ -228,13 +219,10 @@ pub(crate) fn wrong(bench: &Bench) -> Result<(), Failed> {
 /// These things are wrong and nothing else is.
 #[track_caller]
 fn assert_wrong(result: &FlowResult, texts: &[&str]) {
-    let count = format!(" ({TIMES} of {TIMES})");
-    let wrong: Vec<_> = result
-        .wrong
-        .iter()
-        .map(|text| text.replace(&count, ""))
-        .collect();
-    assert_eq!(wrong, texts, "{:?} {}", result.family, result.got);
+    let of = |text: &&str| result.wrong.iter().filter(|w| w.starts_with(text)).count();
+    let found: Vec<_> = texts.iter().map(of).collect();
+    assert_eq!(found, vec![1; texts.len()], "{texts:?}, {result:?}");
+    assert_eq!(result.wrong.len(), texts.len(), "{texts:?}, {result:?}");
 }
 
 /// Every outcome against every expectation: only the same agree.
