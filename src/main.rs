@@ -17,6 +17,7 @@ mod trace;
 use std::process::ExitCode;
 
 use clap::Parser;
+use miette::MietteHandlerOpts;
 use tracing_subscriber::EnvFilter;
 
 use arguments::{Arguments, Command};
@@ -31,6 +32,9 @@ fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
+    // A terminal wraps lines by itself; a command or a path that was broken in two cannot be copied.
+    let plain = |_: &_| Box::new(MietteHandlerOpts::new().wrap_lines(false).build()) as _;
+    miette::set_hook(Box::new(plain)).expect("no hook is set before this one");
     let done = match arguments.command {
         Command::Run(arguments) => run::run(arguments),
         Command::List(arguments) => catalogue::list(&arguments),

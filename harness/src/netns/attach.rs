@@ -3,14 +3,11 @@
 //! A lab that is up writes a state file: its process, and for each host the descriptor of its
 //! namespace in that process. Another process of the same user enters by these, as `nsenter` does.
 
-#![expect(unsafe_code, reason = "code between fork and exec has no safe wrapper")]
-
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::thread;
@@ -171,7 +168,8 @@ fn start_time(process: &str) -> io::Result<u64> {
 }
 
 impl LabState {
-    /// Runs a command on a host of the lab, with `KUBECONFIG` set, and waits for it.
+    /// Runs a command on a host of the lab, with `KUBECONFIG` set, and waits for it. This process
+    /// stays in the lab, and so must have one thread.
     ///
     /// # Errors
     /// When there is no such host, or it cannot be entered or the command cannot be started.
@@ -183,31 +181,40 @@ impl LabState {
                 known: known.join(", "),
             });
         };
-        let open = |path: String| File::open(&path).map_err(io_error("open", Path::new(&path)));
-        let user = open(format!("/proc/{}/ns/user", self.pid))?;
-        let mounts = open(format!("/proc/{}/ns/mnt", self.pid))?;
-        let network = open(format!("/proc/{}/fd/{descriptor}", self.pid))?;
-        let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        let enter = move || -> io::Result<()> {
-            match setns(&user, CloneFlags::CLONE_NEWUSER) {
-                // This process may be in that user namespace already.
-                Ok(()) | Err(Errno::EINVAL) => {}
-                Err(error) => return Err(error.into()),
-            }
-            setns(&network, CloneFlags::CLONE_NEWNET)?;
-            setns(&mounts, CloneFlags::CLONE_NEWNS)?;
-            // Entering a mount namespace moves the process to its root.
-            nix::unistd::chdir(&directory)?;
-            Ok(())
-        };
-        let mut run = Command::new(&command[0]);
-        run.args(&command[1..]).env("KUBECONFIG", &self.kubeconfig);
-        // SAFETY: the closure makes system calls only, on descriptors opened before the fork.
-        unsafe {
-            run.pre_exec(enter);
-        }
-        run.status()
+        self.enter(*descriptor)?;
+        Command::new(&command[0])
+            .args(&command[1..])
+            .env("KUBECONFIG", &self.kubeconfig)
+            .status()
             .map_err(io_error("run", Path::new(&command[0])))
+    }
+
+    /// Moves this process to a host of the lab; its children are also in the lab's process
+    /// namespace, without which the lab's `/proc` would have nothing about them.
+    fn enter(&self, descriptor: i32) -> Result<(), AttachError> {
+        let open = |name: &str| {
+            let path = PathBuf::from(format!("/proc/{}/{name}", self.pid));
+            let file = File::open(&path).map_err(io_error("open", &path))?;
+            Ok((file, path))
+        };
+        let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        let user = open("ns/user")?;
+        let others = [
+            (open("ns/pid")?, CloneFlags::CLONE_NEWPID),
+            (open(&format!("fd/{descriptor}"))?, CloneFlags::CLONE_NEWNET),
+            (open("ns/mnt")?, CloneFlags::CLONE_NEWNS),
+        ];
+        match setns(&user.0, CloneFlags::CLONE_NEWUSER) {
+            // This process may be in that user namespace already.
+            Ok(()) | Err(Errno::EINVAL) => {}
+            Err(error) => return Err(io_error("enter", &user.1)(error.into())),
+        }
+        for ((namespace, path), kind) in others {
+            setns(&namespace, kind).map_err(|error| io_error("enter", &path)(error.into()))?;
+        }
+        // Entering a mount namespace moves the process to its root.
+        nix::unistd::chdir(&directory)
+            .map_err(|error| io_error("go back to", &directory)(error.into()))
     }
 
     /// Asks the lab to end, and waits until it has.

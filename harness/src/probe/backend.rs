@@ -4,7 +4,7 @@
 
 use std::io;
 use std::mem;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{Ipv6Addr, Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -31,6 +31,8 @@ pub struct BackendError {
 /// A listener in a pod, for both families. It stops listening when dropped.
 #[derive(Debug)]
 pub struct Backend {
+    /// The same socket as the task's.
+    socket: Socket,
     task: JoinHandle<()>,
 }
 
@@ -45,7 +47,7 @@ impl Backend {
             port,
             source,
         };
-        let listener = host
+        let (socket, listener) = host
             .within(|| saving_listener(port))
             .and_then(|made| made)
             .map_err(error)?;
@@ -65,13 +67,17 @@ impl Backend {
                 }
             }
         });
-        Ok(Self { task })
+        Ok(Self { socket, task })
     }
 }
 
 impl Drop for Backend {
     fn drop(&mut self) {
         self.task.abort();
+        // The task may hold the socket a while longer, and it is to listen no longer than this.
+        if let Err(error) = self.socket.shutdown(Shutdown::Both) {
+            tracing::warn!(%error, "a backend stops listening late");
+        }
     }
 }
 
@@ -89,7 +95,7 @@ fn answer(stream: &TcpStream, peer: SocketAddr, template: &Identity) {
     }
 }
 
-fn saving_listener(port: u16) -> io::Result<TcpListener> {
+fn saving_listener(port: u16) -> io::Result<(Socket, TcpListener)> {
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::IPV6, kind, Some(Protocol::TCP))?;
     socket.set_only_v6(false)?;
@@ -110,7 +116,8 @@ fn saving_listener(port: u16) -> io::Result<TcpListener> {
     }
     socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into())?;
     socket.listen(4096)?;
-    TcpListener::from_std(socket.into())
+    let listener = TcpListener::from_std(socket.try_clone()?.into())?;
+    Ok((socket, listener))
 }
 
 /// The TTL or hop limit in the IP header of the SYN that opened this connection.

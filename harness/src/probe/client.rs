@@ -88,11 +88,14 @@ fn call_wave(
         if wave.is_settled() {
             return Ok(wave.into_connections());
         }
-        if Instant::now() >= deadline {
+        let late = Instant::now() >= deadline;
+        if late {
             wave.break_silent(timing.answer);
         }
         match fence_back {
-            None if !progress && wave.has_unanswered() => {
+            // At the latest by the deadline: connections that go on answering are no reason to
+            // leave the others without an outcome.
+            None if (!progress || late) && wave.has_unanswered() => {
                 await_fences(host, fences, timing)?;
                 fence_back = Some(Instant::now());
             }
@@ -102,7 +105,7 @@ fn call_wave(
     }
 }
 
-/// Connects to every fence, all at once, and waits until the last handshake is complete.
+/// Connects to every fence, one after the other, and waits until each handshake is complete.
 fn await_fences(
     host: &Namespace,
     fences: &[SocketAddr],

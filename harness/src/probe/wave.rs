@@ -193,6 +193,11 @@ impl Attempt {
             return Ok(State::Settled(Outcome::Refused(refusal)));
         }
         match self.socket.take_error()? {
+            // It was accepted and has already been torn down again.
+            Some(error) if is_torn_down(&error) => {
+                let how = format!("accepted, then {error}");
+                Ok(State::Settled(Outcome::Broken(how)))
+            }
             Some(error) => Ok(State::Settled(refused(&self.socket, error)?)),
             None if self.socket.peer_addr().is_ok() => Ok(State::Answering(Vec::new())),
             None => Ok(State::Unanswered),
@@ -209,6 +214,12 @@ fn parse_answer(answer: &[u8], latency: Duration) -> Outcome {
         Err(_) if answer.is_empty() => Outcome::Broken("accepted, then closed".to_owned()),
         Err(_) => Outcome::Broken("accepted, then answered by something else".to_owned()),
     }
+}
+
+/// Whether a connection ended after its handshake: a refused one ends otherwise.
+fn is_torn_down(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset};
+    matches!(error.kind(), ConnectionReset | BrokenPipe)
 }
 
 /// Backends listen on IPv6 sockets for both families and see IPv4 peers as mapped addresses.

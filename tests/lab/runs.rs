@@ -1,0 +1,153 @@
+//! Runs that are interrupted, have a proxy that does not start, or may not have a sandbox: results
+//! are written, and say why.
+
+use std::process::Command;
+
+use libtest_mimic::Failed;
+use nix::sys::signal::Signal;
+
+use crate::support::{Home, Running, eventually, run};
+
+/// An interrupted run judges what it has begun, skips the rest, and writes its results. At a
+/// terminal, the signal goes to the whole process group.
+pub(crate) fn interrupted(at_terminal: bool) -> Result<(), Failed> {
+    let home = Home::new();
+    let mut run = Running::start(&mut home.onehop(&["run", "--jobs", "1"]));
+    run.wait_for("PASS")?;
+    if at_terminal {
+        run.signal_group(Signal::SIGINT);
+    } else {
+        run.signal(Signal::SIGINT);
+    }
+    let ended = run.end();
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert_eq!(ended.stderr.matches("interrupted").count(), 1, "{ended:?}");
+    let results = home.results("onehop-out");
+    let cases = results["results"][0]["cases"].as_array().expect("a list");
+    assert_eq!(cases.len(), onehop_suites::catalogue().len());
+    let verdict = |wanted: &str| cases.iter().filter(|c| c["verdict"] == wanted).count();
+    let (passed, skipped) = (verdict("pass"), verdict("skip"));
+    // The one under way was judged to its end: the proxy did not die of the interrupt.
+    assert_eq!(passed + skipped, cases.len(), "{ended:?}");
+    assert!(
+        passed >= 1 && skipped >= 1,
+        "{passed} passed, {skipped} skipped"
+    );
+    for case in cases.iter().filter(|case| case["verdict"] == "skip") {
+        assert_eq!(case["reason"], "the run was interrupted");
+    }
+    assert_eq!(results["results"][0]["proxy"]["restarts"], 0);
+    assert_eq!(results["summary"]["skipped"], skipped);
+    Ok(())
+}
+
+/// Interrupted while the proxy is still expected to get ready, for which it would have 1000 s.
+pub(crate) fn too_early() -> Result<(), Failed> {
+    let home = Home::new();
+    let profile = home.profile("touch started; exec sleep 1000");
+    let arguments = ["run", "--proxy", profile, "--proxy-ready-seconds", "1000"];
+    let run = Running::start(&mut home.onehop(&arguments));
+    eventually("the proxy runs", || home.path().join("started").exists())?;
+    run.signal(Signal::SIGTERM);
+    let ended = run.end();
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    let results = home.results("onehop-out");
+    assert_eq!(
+        results["summary"]["skipped"],
+        onehop_suites::catalogue().len()
+    );
+    Ok(())
+}
+
+pub(crate) fn proxy_exits() -> Result<(), Failed> {
+    let home = Home::new();
+    let profile = home.profile("echo broken config >&2; exit 3");
+    for command in [&["run"][..], &["lab", "up"], &["trace", "--to", "vip"]] {
+        let arguments = [command, &["--proxy", profile]].concat();
+        let ended = run(&mut home.onehop(&arguments));
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        let said = [ended.stdout, ended.stderr].concat();
+        for text in [
+            "exited 4 times and was never ready, last with exit status: 3",
+            "broken config",
+        ] {
+            assert!(said.contains(text), "{command:?}: {said}");
+        }
+    }
+    let results = home.results("onehop-out");
+    let error = results["results"][0]["error"].as_str().expect("a text");
+    assert!(error.starts_with("the proxy on vm"), "{error}");
+    assert!(error.contains("exit status: 3") && error.contains("broken config"));
+    assert_eq!(
+        results["summary"]["errors"],
+        onehop_suites::catalogue().len()
+    );
+    Ok(())
+}
+
+pub(crate) fn proxy_hangs() -> Result<(), Failed> {
+    let home = Home::new();
+    let profile = home.profile("echo thinking; exec sleep 1000");
+    let arguments = ["run", "--proxy", profile, "--proxy-ready-seconds", "1"];
+    let ended = run(&mut home.onehop(&arguments));
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    let results = home.results("onehop-out");
+    let error = results["results"][0]["error"].as_str().expect("a text");
+    for text in [
+        "was not ready after 1 s",
+        "is refused",
+        "it runs",
+        "thinking",
+    ] {
+        assert!(error.contains(text), "no `{text}` in: {error}");
+        assert!(
+            ended.stdout.contains(text),
+            "no `{text}` in: {}",
+            ended.stdout
+        );
+    }
+    Ok(())
+}
+
+/// Every phase of a lab's start is in the results. How long they take is for the benchmarks.
+pub(crate) fn phases() -> Result<(), Failed> {
+    let home = Home::new();
+    let ended = run(&mut home.onehop(&["run", "internal/cluster/no-endpoint-refused"]));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let results = home.results("onehop-out");
+    let phases = results["results"][0]["phases"].as_object().expect("a map");
+    let names: Vec<_> = phases.keys().map(String::as_str).collect();
+    let expected = [
+        "api", "baseline", "cases", "network", "objects", "proxy", "taps",
+    ];
+    assert_eq!(names, expected);
+    let seconds: Vec<_> = phases
+        .values()
+        .filter_map(serde_json::Value::as_f64)
+        .collect();
+    assert!(seconds.len() == names.len() && seconds.iter().all(|&s| s > 0.0));
+    let total = results["run"]["seconds"].as_f64().expect("a number");
+    assert!(
+        seconds.iter().sum::<f64>() <= total,
+        "{phases:?} in {total} s"
+    );
+    Ok(())
+}
+
+pub(crate) fn forbidden() -> Result<(), Failed> {
+    let home = Home::new();
+    let profile = home.profile("exit 0");
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
+    let program = env!("CARGO_BIN_EXE_onehop");
+    let mut command = Command::new("unshare");
+    command.args(["-Ur", "sh", "-c", script, "sh", program]);
+    home.settle(command.args(["run", "external/local", "--proxy", profile]));
+    let ended = run(&mut command);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    let advice = "user namespaces are off: run 'sysctl user.max_user_namespaces=10000' as root";
+    assert!(ended.stderr.contains(advice), "{ended:?}");
+    let results = home.results("onehop-out");
+    let error = results["results"][0]["error"].as_str().expect("a text");
+    assert!(error.contains(advice), "{error}");
+    Ok(())
+}

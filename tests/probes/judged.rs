@@ -1,0 +1,303 @@
+//! Real calls through a proxy of three rules, which is right, or wrong in one way. The judge must
+//! pass the right one, and say of each wrong one just what is wrong with it.
+
+use libtest_mimic::Failed;
+use onehop_harness::case::{Entry, Expectation, FlowCheck, Hops, Reach, Source, Target, external};
+use onehop_harness::probe::Outcome;
+use onehop_harness::verdict::{Asked, FlowResult, Observed, judge};
+use onehop_harness::world::{CLIENT_PUBLIC, Family};
+
+use crate::lab::{Bench, ip};
+
+/// Connections of a flow.
+const TIMES: usize = 12;
+/// Connections over a path that loses one in fifty. 80 of them are lost, give or take 9.
+const LOSSY_TIMES: usize = 4_000;
+
+/// What vm2 makes of one of its ports.
+struct Rule {
+    node_port: u16,
+    /// The pod and the port that it is rewritten to.
+    to: (&'static str, u16),
+    masquerade: bool,
+    /// A further statement, in front of the rewrite.
+    also: &'static str,
+}
+
+impl Rule {
+    const fn new(node_port: u16, to: (&'static str, u16)) -> Self {
+        Self {
+            node_port,
+            to,
+            masquerade: false,
+            also: "",
+        }
+    }
+
+    const fn masquerading(self) -> Self {
+        Self {
+            masquerade: true,
+            ..self
+        }
+    }
+
+    fn apply(&self, bench: &Bench) -> Result<(), Failed> {
+        let port = self.node_port;
+        let text = |family| {
+            let to = bench.at(self.to.0, family, self.to.1);
+            let masquerade = if self.masquerade {
+                format!("meta l4proto tcp ct original proto-dst {port} masquerade")
+            } else {
+                String::new()
+            };
+            format!(
+                "table {} judged_{port} {{
+                 chain before {{ type filter hook prerouting priority -300
+                 {}
+                 }}
+                 chain arriving {{ type nat hook prerouting priority dstnat
+                 tcp dport {port} dnat to {to}
+                 }}
+                 chain leaving {{ type nat hook postrouting priority srcnat
+                 {masquerade}
+                 }}
+                 }}\n",
+                ip(family),
+                self.also.replace("$ttl", hop_limit(family))
+            )
+        };
+        bench.rules("vm2", &Family::ALL.map(text).concat())
+    }
+}
+
+fn hop_limit(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ip ttl",
+        Family::V6 => "ip6 hoplimit",
+    }
+}
+
+/// What is expected of calls to a port of vm2.
+fn reach(pods: &[&str], source: Source, hops: Hops) -> Reach {
+    Reach::pods(pods, source, hops, Entry::Node("vm2".to_owned()))
+}
+
+/// Calls a port of a host from outside, and judges.
+fn judged(
+    bench: &Bench,
+    (host, port): (&str, u16),
+    family: Family,
+    expect: &Expectation,
+    case_port: u16,
+    count: usize,
+) -> Result<(FlowResult, Vec<Observed>), Failed> {
+    let flow = FlowCheck {
+        from: external(CLIENT_PUBLIC),
+        to: Target::NodePort(host.to_owned()),
+        expect: expect.clone(),
+    };
+    let remote = bench.at(host, family, port);
+    let calls = bench
+        .runtime
+        .block_on(bench.lab.call(&flow.from, remote, count))?;
+    let observed: Vec<_> = calls.into_iter().map(|call| call.observed).collect();
+    let against = (bench.world(), bench.lab.baseline(), bench.lab.timing());
+    let result = judge(
+        &flow,
+        family,
+        &observed,
+        case_port,
+        Asked::Covering,
+        1,
+        against,
+    );
+    Ok((result, observed))
+}
+
+/// Without this, a judge that finds everything wrong would pass the test of the wrong ones.
+pub(crate) fn right(bench: &Bench) -> Result<(), Failed> {
+    const PORT: u16 = 7600;
+    let _backends = bench.listen(&["web-1", "web-3"], PORT)?;
+    let rules = [
+        (
+            Rule::new(31_600, ("web-3", PORT)),
+            reach(&["web-3"], Source::Preserved, Hops::Direct),
+        ),
+        (
+            Rule::new(31_601, ("web-1", PORT)).masquerading(),
+            reach(&["web-1"], Source::EntryNode, Hops::OneIfRemote),
+        ),
+    ];
+    for (rule, expected) in rules {
+        rule.apply(bench)?;
+        for family in Family::ALL {
+            let called = ("vm2", rule.node_port);
+            let expected = expected.clone().into();
+            let (result, _) = judged(bench, called, family, &expected, PORT, TIMES)?;
+            assert_eq!(result.wrong, [""; 0], "{family} {}", result.got);
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn wrong(bench: &Bench) -> Result<(), Failed> {
+    const PORT: u16 = 7610;
+    const OTHER: u16 = 7611;
+    let _backends = bench.listen(&["web-1", "web-3", "client-vm2"], PORT)?;
+    let _others = bench.listen(&["web-3"], OTHER)?;
+    let local = || reach(&["web-3"], Source::Preserved, Hops::Direct);
+    let right = |port| Rule::new(port, ("web-3", PORT));
+    let wrong: Vec<(Rule, Reach, &[&str])> = vec![
+        (
+            Rule::new(31_610, ("client-vm2", PORT)),
+            local(),
+            &[
+                "reached client-vm2, which may not answer",
+                "never reached web-3",
+            ],
+        ),
+        (
+            right(31_611),
+            reach(&["web-3", "client-vm2"], Source::Preserved, Hops::Direct),
+            &["never reached client-vm2"],
+        ),
+        (
+            Rule::new(31_612, ("web-3", OTHER)),
+            local(),
+            &["reached the backend of another Service"],
+        ),
+        (
+            right(31_613).masquerading(),
+            local(),
+            &["source rewritten by", "source vm2 instead of"],
+        ),
+        (
+            right(31_614),
+            reach(&["web-3"], Source::EntryNode, Hops::Direct),
+            &["source client-public instead of", "source rewritten by"],
+        ),
+        (
+            Rule::new(31_615, ("web-1", PORT)).masquerading(),
+            reach(&["web-1"], Source::EntryNode, Hops::Direct),
+            &["+1 hops instead of +0"],
+        ),
+        (
+            // As if there were a router more in front of the pod: only the TTL tells.
+            Rule {
+                also: "tcp dport 31616 $ttl set 61",
+                ..right(31_616)
+            },
+            local(),
+            &["+1 hops instead of +0"],
+        ),
+        (
+            right(31_617),
+            Reach {
+                entry: Entry::Node("vm1".to_owned()),
+                ..local()
+            },
+            &["entered by vm2"],
+        ),
+    ];
+    for (rule, expected, texts) in wrong {
+        rule.apply(bench)?;
+        let expected = expected.into();
+        for family in Family::ALL {
+            let called = ("vm2", rule.node_port);
+            let (result, _) = judged(bench, called, family, &expected, PORT, TIMES)?;
+            assert_wrong(&result, texts);
+        }
+    }
+    // Straight to the pod, past every proxy: nobody rewrote the destination.
+    for family in Family::ALL {
+        let (result, _) = judged(bench, ("web-3", PORT), family, &local().into(), PORT, TIMES)?;
+        assert_wrong(&result, &["destination rewritten by"]);
+    }
+    Ok(())
+}
+
+/// These things are wrong and nothing else is.
+#[track_caller]
+fn assert_wrong(result: &FlowResult, texts: &[&str]) {
+    let of = |text: &&str| result.wrong.iter().filter(|w| w.starts_with(text)).count();
+    let found: Vec<_> = texts.iter().map(of).collect();
+    assert_eq!(found, vec![1; texts.len()], "{texts:?}, {result:?}");
+    assert_eq!(result.wrong.len(), texts.len(), "{texts:?}, {result:?}");
+}
+
+/// Every outcome against every expectation: only the same agree.
+pub(crate) fn wrong_outcomes(bench: &Bench) -> Result<(), Failed> {
+    const PORT: u16 = 7620;
+    let _backends = bench.listen(&["web-3"], PORT)?;
+    Rule::new(31_620, ("web-3", PORT)).apply(bench)?;
+    bench.rules(
+        "vm2",
+        "table inet judged { chain arriving { type filter hook input priority 0
+         tcp dport 31621 reject
+         tcp dport 31622 reject with tcp reset
+         tcp dport 31623 drop
+         }
+         }\n",
+    )?;
+    let seen = [
+        (31_620, "reached web-3"),
+        (31_621, "refused"),
+        (31_622, "refused"),
+        (31_623, "dropped"),
+    ];
+    let expectations = [
+        (
+            reach(&["web-3"], Source::Preserved, Hops::Direct).into(),
+            "reached web-3",
+        ),
+        (Expectation::Refused, "refused"),
+        (Expectation::Dropped, "dropped"),
+    ];
+    for family in Family::ALL {
+        for (port, saw) in seen {
+            for (expected, text) in &expectations {
+                let (result, observed) =
+                    judged(bench, ("vm2", port), family, expected, PORT, TIMES)?;
+                for one in &observed {
+                    assert!(one.kind().starts_with(saw), "{port}: {}", one.kind());
+                }
+                assert_eq!(result.passed(), saw == *text, "{saw}, {text} expected");
+                if !result.passed() {
+                    assert!(result.wrong[0].starts_with(saw), "{:?}", result.wrong);
+                    assert!(result.wrong[0].ends_with(&format!("({TIMES} of {TIMES})")));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One SYN in fifty is lost on its way: each loss is seen as a drop, and one is enough to fail.
+pub(crate) fn lossy(bench: &Bench) -> Result<(), Failed> {
+    const PORT: u16 = 7630;
+    let _backends = bench.listen(&["web-3"], PORT)?;
+    Rule::new(31_630, ("web-3", PORT)).apply(bench)?;
+    let rules = format!(
+        "table inet lossy {{ chain arriving {{ type filter hook prerouting priority -300
+         tcp dport {PORT} tcp flags & (syn | ack) == syn numgen random mod 50 == 0 drop
+         }}
+         }}\n"
+    );
+    bench.rules("web-3", &rules)?;
+    let expected = reach(&["web-3"], Source::Preserved, Hops::Direct).into();
+    for family in Family::ALL {
+        let called = ("vm2", 31_630);
+        let (result, observed) = judged(bench, called, family, &expected, PORT, LOSSY_TIMES)?;
+        let lost = observed
+            .iter()
+            .filter(|one| one.connection.outcome == Outcome::Dropped)
+            .count();
+        eprintln!("{family}: {lost} of {LOSSY_TIMES} were dropped");
+        // Six standard deviations, √(n p (1 − p)), to either side: one run in a billion.
+        let (n, p) = (LOSSY_TIMES as f64, 1.0 / 50.0);
+        let distance = (lost as f64 - n * p).abs() / (n * p * (1.0 - p)).sqrt();
+        assert!(distance < 6.0, "{lost} of {LOSSY_TIMES} were dropped");
+        assert_eq!(result.wrong, [format!("dropped ({lost} of {LOSSY_TIMES})")]);
+    }
+    Ok(())
+}
