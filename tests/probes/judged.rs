@@ -101,7 +101,6 @@ fn judged(
         .runtime
         .block_on(bench.lab.call(&flow.from, remote, count))?;
     let observed: Vec<_> = calls.into_iter().map(|call| call.observed).collect();
-    let against = (bench.world(), bench.lab.baseline(), bench.lab.timing());
     let result = judge(
         &flow,
         family,
@@ -109,7 +108,7 @@ fn judged(
         case_port,
         Asked::Covering,
         1,
-        against,
+        &bench.lab.ground(),
     );
     Ok((result, observed))
 }
