@@ -30,9 +30,10 @@ pub(super) fn of(journey: &Journey, world: &World) -> Trip {
             .or_else(|| journey.entry_node(world))
             .map(str::to_owned),
         source_rewritten_by: by(What::Source),
-        answers_from: journey.answers_from(),
-        not_undone: not_undone.collect(),
-        answered: journey.came_back(),
         destination_rewritten_by,
+        not_undone: not_undone.collect(),
+        ended_at: journey.request.last().map(|sighting| sighting.host.clone()),
+        answered_by: journey.reply.first().map(|sighting| sighting.host.clone()),
+        answers_from: journey.answers_from(),
     }
 }
