@@ -27,7 +27,6 @@ use crate::case::{Place, Target};
 use crate::netns::{API, Host, Namespace, Network, NetworkError};
 use crate::probe::{self, Backend, BackendError, Connection, ProbeError};
 use crate::profile::{Feature, Placeholders, Profile, Program, Variation};
-use crate::run::Rooms;
 use crate::tap::{self, Journey, TapError, Taps};
 use crate::timing::Timing;
 use crate::verdict::{Baseline, Ground, Observed};
@@ -207,7 +206,6 @@ pub struct Lab {
     dir: PathBuf,
     phases: BTreeMap<&'static str, Duration>,
     probers: Semaphore,
-    rooms: Rooms,
     families: Vec<Family>,
 }
 
@@ -277,7 +275,6 @@ impl Lab {
             dir,
             phases,
             probers: Semaphore::new(PROBERS),
-            rooms: Rooms::default(),
             families: families(proxy.as_ref()),
         };
         if let Some(proxy) = proxy {
@@ -377,11 +374,6 @@ impl Lab {
             timing: &self.timing,
             variations: &self.variations,
         }
-    }
-
-    /// The rooms that its cases share.
-    pub fn rooms(&self) -> &Rooms {
-        &self.rooms
     }
 
     /// The families that are judged: both, unless the profile declares IPv6 unsupported. The API

@@ -11,6 +11,7 @@ mod client;
 mod http;
 mod outcome;
 mod refusal;
+mod source_port;
 mod wave;
 
 pub use backend::{Backend, BackendError};

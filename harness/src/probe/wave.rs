@@ -1,7 +1,7 @@
 //! A wave: connections under way at the same time, polled together.
 
 use std::io::{self, Read};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::outcome::{Connection, Identity, Outcome, Refusal};
 use super::refusal::refusal_of;
+use super::source_port;
 use crate::netns::Namespace;
 use crate::tap::choose_sequence;
 use crate::world;
@@ -55,6 +56,7 @@ impl Wave {
                 .collect::<io::Result<Vec<_>>>()
         })??;
         let attempts = sockets.into_iter().zip(remotes).map(|(socket, &remote)| {
+            bind(&socket, host, remote)?;
             if let Some(mark) = mark {
                 socket.set_mark(mark)?;
             }
@@ -250,6 +252,24 @@ fn refused(socket: &Socket, error: io::Error) -> io::Result<Outcome> {
             Ok(Outcome::Refused(Refusal::Reset))
         }
         None => Err(error),
+    }
+}
+
+/// Gives a socket a source port that was not used for this address before.
+fn bind(socket: &Socket, host: &Namespace, remote: SocketAddr) -> io::Result<()> {
+    // Connections to other addresses may share the port.
+    socket.set_reuse_address(true)?;
+    let any: IpAddr = match remote {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    loop {
+        let port = source_port::next(host.name(), remote);
+        match socket.bind(&SocketAddr::new(any, port).into()) {
+            // Somebody else on the host has it: a process of the proxy under test.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            bound => return bound,
+        }
     }
 }
 

@@ -9,7 +9,6 @@ use serde_json::json;
 use super::ask::{Answer, Subject, ask};
 use super::evidence;
 use super::results::{CaseResult, Verdict};
-use super::rooms::{Inside, Room};
 use crate::case::{
     Case, Change, Check, Expectation, Place, Question, Service, ServiceType, Step, Target,
 };
@@ -120,19 +119,11 @@ impl CaseRun {
     async fn run_steps(&self, name: &str) -> Result<Progress, LabError> {
         let pods = every_pod(&self.case);
         let backends: Vec<probe::Backend> = self.lab.listen(&pods, self.port())?;
-        let mut changing = Some(self.lab.rooms().enter(Room::Changing).await);
         let mut progress = self.create(name).await?;
         for step in &self.case.steps {
-            let room = match changing.take() {
-                Some(room) => room,
-                None => self.lab.rooms().enter(Room::Changing).await,
-            };
             match step {
-                Step::Change(change) => {
-                    self.change(name, change, &mut progress).await?;
-                    changing = Some(room);
-                }
-                Step::Check(check) => self.check(name, check, &mut progress, room).await?,
+                Step::Change(change) => self.change(name, change, &mut progress).await?,
+                Step::Check(check) => self.check(name, check, &mut progress).await?,
             }
             if progress.failure.is_some() {
                 // What follows would be judged in a world that is not the one described.
@@ -240,7 +231,6 @@ impl CaseRun {
         name: &str,
         check: &Check,
         progress: &mut Progress,
-        changing: Inside<'_>,
     ) -> Result<(), LabError> {
         let subject = Subject {
             lab: &self.lab,
@@ -253,8 +243,6 @@ impl CaseRun {
         let started = Instant::now();
         let converged = self.converge(&subject, check).await?;
         progress.converged_in += started.elapsed();
-        drop(changing);
-        let _judging = self.lab.rooms().enter(Room::Judging).await;
         let answers = ask(&subject, check, Asked::Fully).await?;
         let wrong: Vec<_> = answers.iter().filter(|a| !a.result.passed()).collect();
         if let Some(first) = wrong.first() {
@@ -290,7 +278,6 @@ impl CaseRun {
 
     /// Deletes the Service, and waits until no node serves its ClusterIP any more.
     async fn delete(&self, name: &str, service: Option<Allocated>) -> Result<(), LabError> {
-        let _changing = self.lab.rooms().enter(Room::Changing).await;
         let deleted = self.lab.objects().delete_service(name).await;
         deleted.map_err(LabError::object("delete the Service"))?;
         let Some(service) = service else {
