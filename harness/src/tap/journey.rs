@@ -169,14 +169,14 @@ impl Journey {
         found
     }
 
-    /// Whether each rewrite of the request by this host was undone in the reply by the same host.
-    /// True of a host that rewrote nothing.
-    pub fn undone_by(&self, host: &str) -> bool {
-        let rewrites = self.rewrites();
-        let mut own = rewrites
-            .iter()
-            .filter(|r| r.host == host && r.half == Half::Request);
-        own.all(|request| rewrites.iter().any(|reply| reply.undoes(request)))
+    /// The rewrites of the request that the host which made them did not undo in the reply.
+    pub fn not_undone(&self) -> Vec<Rewrite> {
+        let (requests, replies): (Vec<_>, Vec<_>) = self
+            .rewrites()
+            .into_iter()
+            .partition(|rewrite| rewrite.half == Half::Request);
+        let undone = |request: &Rewrite| replies.iter().any(|reply| reply.undoes(request));
+        requests.into_iter().filter(|r| !undone(r)).collect()
     }
 
     /// The addresses that answers came from when they reached the caller: only the called one,
@@ -343,6 +343,12 @@ mod tests {
         Journey::assemble(call, sightings).expect("the call was seen")
     }
 
+    /// Who did not undo its rewrites.
+    fn not_undone(journey: &Journey) -> Vec<String> {
+        let rewrites = journey.not_undone().into_iter();
+        rewrites.map(|rewrite| rewrite.host).collect()
+    }
+
     const CALLER: [&str; 3] = ["client", "1.0.0.1:40", "2.0.0.2:80"];
     const REQUEST: [&str; 4] = [
         "client out 1.0.0.1:40 2.0.0.2:80 64 0",
@@ -361,7 +367,7 @@ mod tests {
     fn both_rewrites_of_a_node_are_found_and_undone() {
         let journey = journey(CALLER, &REQUEST, &REPLY);
         assert_eq!(journey.rewrites().len(), 4);
-        assert!(journey.undone_by("node"));
+        assert_eq!(journey.not_undone(), []);
         assert_eq!(journey.answers_from(), [address("2.0.0.2:80")].into());
         assert_eq!(journey.hosts(), ["client", "node", "pod"]);
     }
@@ -373,7 +379,7 @@ mod tests {
             "client in 3.0.0.3:8080 1.0.0.1:40 64 5",
         ];
         let journey = journey(CALLER, &REQUEST, &reply);
-        assert!(!journey.undone_by("node"));
+        assert_eq!(not_undone(&journey), ["node", "node"]);
         assert_eq!(journey.answers_from(), [address("3.0.0.3:8080")].into());
     }
 
@@ -382,7 +388,8 @@ mod tests {
         let mut reply = REPLY;
         reply[2] = "node out 3.0.0.3:8080 1.0.0.1:40 63 6";
         reply[3] = "client in 3.0.0.3:8080 1.0.0.1:40 63 7";
-        assert!(!journey(CALLER, &REQUEST, &reply).undone_by("node"));
+        let journey = journey(CALLER, &REQUEST, &reply);
+        assert_eq!(not_undone(&journey), ["node"]);
     }
 
     #[test]
@@ -444,7 +451,7 @@ mod tests {
         ];
         let journey = journey(from, &request, &reply);
         assert_eq!((journey.attempts, journey.reply.len()), (1, 4));
-        assert!(journey.undone_by("node"));
+        assert_eq!(journey.not_undone(), []);
         assert_eq!(journey.answers_from(), [address("9.0.0.9:80")].into());
         assert_eq!(journey.hosts(), ["pod", "node", "pod"]);
     }
@@ -461,7 +468,7 @@ mod tests {
             "node in 3.0.0.3:8080 2.0.0.2:50 64 3",
         ];
         let answered = journey(from, &request, &reply);
-        assert!(answered.undone_by("node"));
+        assert_eq!(answered.not_undone(), []);
         assert_eq!(answered.answers_from(), [address("9.0.0.9:80")].into());
 
         let stranger = [
@@ -469,7 +476,7 @@ mod tests {
             "node in 4.0.0.4:8080 2.0.0.2:50 64 3",
         ];
         let answered = journey(from, &request, &stranger);
-        assert!(!answered.undone_by("node"));
+        assert_eq!(not_undone(&answered), ["node", "node"]);
         assert_eq!(answered.answers_from(), [address("4.0.0.4:8080")].into());
     }
 
