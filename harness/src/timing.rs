@@ -65,7 +65,7 @@ impl Default for Timing {
             restart_backoff: Duration::from_millis(250),
             false_alarm: 1e-6,
             power: 0.999,
-            miss: 1e-6,
+            miss: 1e-9,
             negative_samples: 20,
         }
     }

@@ -9,6 +9,6 @@ mod sandbox;
 
 pub use link::{Host, NetworkError};
 pub use namespace::Namespace;
-pub use network::{API, FABRIC, LOAD_BALANCER, Network, ROUTER};
+pub use network::{API, FABRIC, Network, ROUTER};
 pub use process::start_in;
 pub use sandbox::{Sandbox, SandboxError, enter};
