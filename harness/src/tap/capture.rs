@@ -17,7 +17,7 @@ use crate::netns::{FABRIC, Host, Namespace, Network};
 /// its journeys only when the last of them is settled, and a half-open one takes
 /// [`crate::timing::Timing::answer`] to be; ten seconds are three times that. Meanwhile other
 /// batches may make more than `enough`, but hardly `most`: that takes a hundred thousand sightings
-/// a second, all the while.
+/// a second, all the while. `enough` takes 35 MB, `most` 135 MB.
 const LIMITS: Limits = Limits {
     enough: 262_144,
     age: Duration::from_secs(10),

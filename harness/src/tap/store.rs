@@ -60,8 +60,11 @@ impl Store {
     }
 
     pub(super) fn push(&mut self, record: Record) {
-        while self.is_full(record.at) {
-            self.forget_oldest();
+        // Two at most: to forget all that a pause has made old would keep the rings waiting.
+        for _ in 0..2 {
+            if self.is_full(record.at) {
+                self.forget_oldest();
+            }
         }
         let number = self.first + self.entries.len() as u64;
         let same_sequence = self.by_sequence.insert(record.packet.sequence, number);
