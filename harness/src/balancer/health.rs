@@ -39,23 +39,23 @@ async fn connect(namespace: &Namespace, address: SocketAddr) -> io::Result<()> {
 
 fn of_connection(connected: io::Result<()>) -> Outcome {
     match connected {
-        Ok(()) => outcome(Finding::Passed, "connected"),
-        Err(error) => outcome(Finding::Unanswered, error.kind()),
+        Ok(()) => outcome(Finding::Passed, &"connected"),
+        Err(error) => outcome(Finding::Unanswered, &error.kind()),
     }
 }
 
 fn of_http(got: io::Result<HttpOutcome>) -> Outcome {
     match got {
-        Ok(HttpOutcome::Answered(answer)) if answer.status == 200 => outcome(Finding::Passed, 200),
-        Ok(HttpOutcome::Answered(answer)) => outcome(Finding::Denied, answer.status),
-        Ok(HttpOutcome::Refused) => outcome(Finding::Unanswered, io::ErrorKind::ConnectionRefused),
-        Ok(HttpOutcome::Silent) => outcome(Finding::Unanswered, io::ErrorKind::TimedOut),
-        Ok(HttpOutcome::Broken(how)) => outcome(Finding::Unanswered, how),
-        Err(error) => outcome(Finding::Unanswered, error),
+        Ok(HttpOutcome::Answered(answer)) if answer.status == 200 => outcome(Finding::Passed, &200),
+        Ok(HttpOutcome::Answered(answer)) => outcome(Finding::Denied, &answer.status),
+        Ok(HttpOutcome::Refused) => outcome(Finding::Unanswered, &io::ErrorKind::ConnectionRefused),
+        Ok(HttpOutcome::Silent) => outcome(Finding::Unanswered, &io::ErrorKind::TimedOut),
+        Ok(HttpOutcome::Broken(how)) => outcome(Finding::Unanswered, &how),
+        Err(error) => outcome(Finding::Unanswered, &error),
     }
 }
 
-fn outcome(finding: Finding, text: impl ToString) -> Outcome {
+fn outcome(finding: Finding, text: &impl ToString) -> Outcome {
     let text = text.to_string();
     Outcome { finding, text }
 }
@@ -74,16 +74,16 @@ mod tests {
                 body: String::new(),
             })))
         };
-        assert_eq!(answered(200), outcome(Finding::Passed, "200"));
-        assert_eq!(answered(204), outcome(Finding::Denied, "204"));
-        assert_eq!(answered(503), outcome(Finding::Denied, "503"));
+        assert_eq!(answered(200), outcome(Finding::Passed, &"200"));
+        assert_eq!(answered(204), outcome(Finding::Denied, &"204"));
+        assert_eq!(answered(503), outcome(Finding::Denied, &"503"));
         for (got, text) in [
             (Ok(HttpOutcome::Refused), "connection refused"),
             (Ok(HttpOutcome::Silent), "timed out"),
             (Ok(HttpOutcome::Broken("no HTTP".to_owned())), "no HTTP"),
             (Err(io::Error::other("no socket")), "no socket"),
         ] {
-            assert_eq!(of_http(got), outcome(Finding::Unanswered, text));
+            assert_eq!(of_http(got), outcome(Finding::Unanswered, &text));
         }
     }
 
@@ -91,6 +91,6 @@ mod tests {
     fn a_connection_passes_and_anything_else_is_no_answer() {
         assert_eq!(of_connection(Ok(())).finding, Finding::Passed);
         let refused = of_connection(Err(io::ErrorKind::ConnectionRefused.into()));
-        assert_eq!(refused, outcome(Finding::Unanswered, "connection refused"));
+        assert_eq!(refused, outcome(Finding::Unanswered, &"connection refused"));
     }
 }
