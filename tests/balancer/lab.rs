@@ -10,7 +10,8 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::Service;
 use libtest_mimic::Failed;
-use onehop_harness::balancer::{Balancer, CLASS_NODE_PORT, CLASS_VIP, Mode, View};
+use onehop_harness::balancer::{Balancer, View};
+use onehop_harness::case::BalancerMode;
 use onehop_harness::netns::Network;
 use onehop_harness::timing::Timing;
 use onehop_harness::world::LOAD_BALANCER;
@@ -20,7 +21,7 @@ use statrs::distribution::{ChiSquared, ContinuousCDF};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// The Service of every test, and its ports.
 pub(crate) const WEB: &str = "default/web";
@@ -30,6 +31,8 @@ pub(crate) const HEALTH_PORT: u16 = 32000;
 
 /// How long anything that must happen may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether it has.
+const PAUSE: Duration = Duration::from_millis(5);
 /// How long a packet that must be dropped is given to be answered. A reset takes less than a
 /// millisecond. An ICMP error often shows only at the first retransmission, after a second: it
 /// comes back while the client is still inside its call of `connect`, and the kernel then does
@@ -42,7 +45,7 @@ pub(crate) type Check = Result<(), Failed>;
 
 /// A world whose nodes answer by hand, with a load balancer.
 pub(crate) struct Lab {
-    pub(crate) mode: Mode,
+    pub(crate) mode: BalancerMode,
     pub(crate) world: World,
     pub(crate) network: Network,
     /// What the health port of each node answers.
@@ -52,7 +55,7 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    pub(crate) async fn build(mode: Mode) -> Result<Self, Failed> {
+    pub(crate) async fn build(mode: BalancerMode) -> Result<Self, Failed> {
         let world = World::with_nodes(3);
         let network = Network::build(&world).await?;
         let host = network.host(LOAD_BALANCER).expect("exists");
@@ -106,22 +109,34 @@ impl Lab {
     }
 
     pub(crate) async fn service_is_gone(&self) -> Check {
-        let mut changes = self.balancer.changes();
-        while self.balancer.view(WEB).is_some() {
-            timeout(PATIENCE, changes.next()).await?;
-        }
-        Ok(())
+        let gone = |view: Option<View>| view.is_none().then_some(());
+        self.until(gone).await
     }
 
-    pub(crate) async fn view(&self, condition: impl FnMut(&View) -> bool) -> Result<View, Failed> {
-        let waited = timeout(PATIENCE, self.balancer.wait_for(WEB, condition)).await;
+    pub(crate) async fn view(
+        &self,
+        mut condition: impl FnMut(&View) -> bool,
+    ) -> Result<View, Failed> {
+        let view = self.until(|view| view.filter(&mut condition)).await?;
         let problems = self.balancer.problems();
-        let view = waited.map_err(|_| {
-            let view = self.balancer.view(WEB);
-            format!("the view stays {view:?}, problems {problems:?}")
-        })?;
         ensure(problems.is_empty(), || format!("problems: {problems:?}"))?;
         Ok(view)
+    }
+
+    /// Looks at the view of the Service again and again, until something is found in it.
+    async fn until<T>(&self, mut find: impl FnMut(Option<View>) -> Option<T>) -> Result<T, Failed> {
+        let looking = async {
+            loop {
+                if let Some(found) = find(self.balancer.view(WEB)) {
+                    return found;
+                }
+                sleep(PAUSE).await;
+            }
+        };
+        timeout(PATIENCE, looking).await.map_err(|_| {
+            let (view, problems) = (self.balancer.view(WEB), self.balancer.problems());
+            format!("the view stays {view:?}, problems {problems:?}").into()
+        })
     }
 
     pub(crate) async fn call(&self, client: &str, to: SocketAddr) -> io::Result<Flow> {
@@ -233,17 +248,13 @@ pub(crate) fn plain(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-pub(crate) fn service(mode: Mode, policy: &str) -> Service {
-    let class = match mode {
-        Mode::Vip => CLASS_VIP,
-        Mode::NodePort => CLASS_NODE_PORT,
-    };
+pub(crate) fn service(mode: BalancerMode, policy: &str) -> Service {
     let local = policy == "Local";
     serde_json::from_value(json!({
         "metadata": {"namespace": "default", "name": "web"},
         "spec": {
             "type": "LoadBalancer",
-            "loadBalancerClass": class,
+            "loadBalancerClass": mode.load_balancer_class(),
             "externalTrafficPolicy": policy,
             "healthCheckNodePort": local.then_some(HEALTH_PORT),
             "ipFamilyPolicy": "RequireDualStack",

@@ -7,6 +7,7 @@ mod lab;
 
 use std::io;
 use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -16,7 +17,8 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use libtest_mimic::{Arguments, Failed, Trial};
 use onehop_apiserver::{ApiServer, Config};
-use onehop_harness::balancer::{Balancer, HealthCheck, Mode, View};
+use onehop_harness::balancer::{Balancer, HealthCheck, View};
+use onehop_harness::case::BalancerMode;
 use onehop_harness::netns;
 use onehop_harness::timing::Timing;
 use onehop_harness::world::LOAD_BALANCER;
@@ -29,8 +31,6 @@ use tokio::time::timeout;
 use lab::{
     Check, HEALTH_PORT, Lab, NODE_PORT, PATIENCE, PORT, WEB, ensure, p_value, play_health, service,
 };
-
-const MODES: [Mode; 2] = [Mode::Vip, Mode::NodePort];
 
 /// Connections of a check of shares, and the chance that a fair load balancer fails one check.
 const SAMPLES: usize = 600;
@@ -88,13 +88,8 @@ fn main() {
 
 /// Why the rules cannot be made, if they cannot.
 fn nft_is_missing() -> Option<String> {
-    let here = [
-        "/usr/sbin/nft",
-        "/sbin/nft",
-        "/usr/bin/nft",
-        "/usr/local/sbin/nft",
-    ];
-    let found = here.iter().any(|path| std::path::Path::new(path).exists());
+    let mut nft = Command::new("nft");
+    let found = nft.arg("--version").stdout(Stdio::null()).status().is_ok();
     (!found).then(|| "nft is not installed (package nftables)".to_owned())
 }
 
@@ -108,7 +103,7 @@ where
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        for mode in MODES {
+        for mode in BalancerMode::ALL {
             let lab = Lab::build(mode).await?;
             check(lab).await.map_err(|failed| {
                 let text = failed.message().unwrap_or("no reason given").to_owned();
@@ -136,8 +131,8 @@ async fn the_source_is_kept_and_the_address_called_answers(lab: Lab) -> Check {
             })?;
             let node = lab.world.node(&answer.node).expect("exists").address;
             let expected = match lab.mode {
-                Mode::Vip => called,
-                Mode::NodePort => SocketAddr::new(node.of(family), NODE_PORT),
+                BalancerMode::Vip => called,
+                BalancerMode::NodePort => SocketAddr::new(node.of(family), NODE_PORT),
             };
             ensure(answer.local == expected, || {
                 format!("the node was called as {}, not {expected}", answer.local)

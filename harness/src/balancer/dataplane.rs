@@ -16,9 +16,6 @@ const NODE_INTERFACE: &str = "eth0";
 /// up to 255.
 const FIRST_MARK: u32 = 1000;
 
-/// Where `nft` is looked for. Its package puts it into a directory that only root has in `PATH`.
-const NFT: [&str; 3] = ["nft", "/usr/sbin/nft", "/sbin/nft"];
-
 /// Why rules could not be changed. The old ones are whole then.
 #[derive(Debug, thiserror::Error)]
 pub enum NftError {
@@ -75,20 +72,12 @@ pub(super) async fn apply(namespace: &Namespace, rules: &str) -> Result<(), NftE
 /// Starts `nft` inside a namespace: a child is born in the namespace of the thread that forks.
 fn start(namespace: &Namespace) -> io::Result<Child> {
     namespace.within(|| {
-        let mut result = Err(io::ErrorKind::NotFound.into());
-        for program in NFT {
-            result = Command::new(program)
-                .args(["-f", "-"])
-                .stdin(Stdio::piped())
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped())
-                .kill_on_drop(true)
-                .spawn();
-            match &result {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                _ => break,
-            }
-        }
-        result
+        Command::new("nft")
+            .args(["-f", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
     })?
 }

@@ -4,111 +4,93 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 use tokio::time::timeout;
 
 use super::tally::{Finding, Outcome};
 use super::wanted::HealthCheck;
 use crate::netns::Namespace;
-use crate::world::Family;
-
-/// The longest status line that is read; a real one has less than 40 bytes.
-const LONGEST_STATUS_LINE: usize = 256;
+use crate::probe::{self, HttpOutcome};
+use crate::world::{Dual, Family};
 
 /// Checks one node once, over IPv4, from the load balancer's namespace.
 pub(super) async fn check(
     namespace: &Namespace,
-    node: crate::world::Dual,
+    node: Dual,
     check: &HealthCheck,
     patience: Duration,
 ) -> Outcome {
-    let node = node.of(Family::V4);
-    let found = match check {
+    let address = |port: u16| SocketAddr::new(node.of(Family::V4), port);
+    match check {
         HealthCheck::Http { port, path } => {
-            let address = SocketAddr::new(node, *port);
-            timeout(patience, http_status(namespace, address, path)).await
+            of_http(probe::get(namespace, address(*port), path, patience).await)
         }
         HealthCheck::NodePort { port } => {
-            let address = SocketAddr::new(node, *port);
-            let connected = async { connect(namespace, address).await.map(|_| None) };
-            timeout(patience, connected).await
-        }
-    };
-    outcome(found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())))
-}
-
-/// What an HTTP status, a connection without one, or an error means.
-fn outcome(found: io::Result<Option<u16>>) -> Outcome {
-    let (finding, text) = match found {
-        Ok(None) => (Finding::Passed, "connected".to_owned()),
-        Ok(Some(200)) => (Finding::Passed, "200".to_owned()),
-        Ok(Some(status)) => (Finding::Denied, status.to_string()),
-        Err(error) => (Finding::Unanswered, error.kind().to_string()),
-    };
-    Outcome { finding, text }
-}
-
-async fn connect(namespace: &Namespace, address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = namespace.within(TcpSocket::new_v4)??;
-    socket.connect(address).await
-}
-
-/// The status of an HTTP GET. As a cloud's load balancer does, only the status line is read.
-async fn http_status(
-    namespace: &Namespace,
-    address: SocketAddr,
-    path: &str,
-) -> io::Result<Option<u16>> {
-    let mut stream = connect(namespace, address).await?;
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: onehop-balancer\r\n\
-         Accept: */*\r\nConnection: close\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    let mut limited = stream.take(LONGEST_STATUS_LINE as u64);
-    while !answer.contains(&b'\n') {
-        if limited.read_buf(&mut answer).await? == 0 {
-            break;
+            let connected = timeout(patience, connect(namespace, address(*port))).await;
+            of_connection(connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())))
         }
     }
-    status(&answer).map(Some)
 }
 
-/// The status in the first line of an answer.
-fn status(answer: &[u8]) -> io::Result<u16> {
-    let parse = || {
-        let end = answer.iter().position(|byte| *byte == b'\n')?;
-        let line = std::str::from_utf8(&answer[..end]).ok()?;
-        let (version, rest) = line.split_once(' ')?;
-        let code = rest.get(..3)?;
-        (version.starts_with("HTTP/1.") && code.bytes().all(|b| b.is_ascii_digit()))
-            .then(|| code.parse().ok())?
-    };
-    parse().ok_or_else(|| io::ErrorKind::InvalidData.into())
+async fn connect(namespace: &Namespace, address: SocketAddr) -> io::Result<()> {
+    let socket = namespace.within(TcpSocket::new_v4)??;
+    socket.connect(address).await.map(drop)
+}
+
+fn of_connection(connected: io::Result<()>) -> Outcome {
+    match connected {
+        Ok(()) => outcome(Finding::Passed, &"connected"),
+        Err(error) => outcome(Finding::Unanswered, &error.kind()),
+    }
+}
+
+fn of_http(got: io::Result<HttpOutcome>) -> Outcome {
+    match got {
+        Ok(HttpOutcome::Answered(answer)) if answer.status == 200 => outcome(Finding::Passed, &200),
+        Ok(HttpOutcome::Answered(answer)) => outcome(Finding::Denied, &answer.status),
+        Ok(HttpOutcome::Refused) => outcome(Finding::Unanswered, &io::ErrorKind::ConnectionRefused),
+        Ok(HttpOutcome::Silent) => outcome(Finding::Unanswered, &io::ErrorKind::TimedOut),
+        Ok(HttpOutcome::Broken(how)) => outcome(Finding::Unanswered, &how),
+        Err(error) => outcome(Finding::Unanswered, &error),
+    }
+}
+
+fn outcome(finding: Finding, text: &impl ToString) -> Outcome {
+    let text = text.to_string();
+    Outcome { finding, text }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::probe::HttpAnswer;
 
     #[test]
-    fn a_status_line_is_read_and_anything_else_is_no_answer() {
-        assert_eq!(status(b"HTTP/1.1 200 OK\r\nContent-").ok(), Some(200));
-        assert_eq!(status(b"HTTP/1.0 503\r\n").ok(), Some(503));
-        for broken in ["", "HTTP/1.1 200 OK", "SSH-2.0-x\r\n", "HTTP/1.1 2x0\n"] {
-            assert!(status(broken.as_bytes()).is_err(), "{broken:?}");
+    fn only_200_passes_and_only_an_answer_denies() {
+        let answered = |status: u16| {
+            of_http(Ok(HttpOutcome::Answered(HttpAnswer {
+                status,
+                headers: std::collections::BTreeMap::new(),
+                body: String::new(),
+            })))
+        };
+        assert_eq!(answered(200), outcome(Finding::Passed, &"200"));
+        assert_eq!(answered(204), outcome(Finding::Denied, &"204"));
+        assert_eq!(answered(503), outcome(Finding::Denied, &"503"));
+        for (got, text) in [
+            (Ok(HttpOutcome::Refused), "connection refused"),
+            (Ok(HttpOutcome::Silent), "timed out"),
+            (Ok(HttpOutcome::Broken("no HTTP".to_owned())), "no HTTP"),
+            (Err(io::Error::other("no socket")), "no socket"),
+        ] {
+            assert_eq!(of_http(got), outcome(Finding::Unanswered, &text));
         }
     }
 
     #[test]
-    fn only_200_passes_and_only_an_answer_denies() {
-        assert_eq!(outcome(Ok(None)).finding, Finding::Passed);
-        assert_eq!(outcome(Ok(Some(200))).finding, Finding::Passed);
-        assert_eq!(outcome(Ok(Some(204))).finding, Finding::Denied);
-        let refused = outcome(Err(io::ErrorKind::ConnectionRefused.into()));
-        assert_eq!(refused.finding, Finding::Unanswered);
-        assert_eq!(refused.text, "connection refused");
+    fn a_connection_passes_and_anything_else_is_no_answer() {
+        assert_eq!(of_connection(Ok(())).finding, Finding::Passed);
+        let refused = of_connection(Err(io::ErrorKind::ConnectionRefused.into()));
+        assert_eq!(refused, outcome(Finding::Unanswered, &"connection refused"));
     }
 }

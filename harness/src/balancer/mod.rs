@@ -1,7 +1,7 @@
 //! The cloud load balancer: a network load balancer that knows nodes, and never pods.
 //!
 //! It is a controller on the Kubernetes API, as a cloud's is. It serves Services of `type:
-//! LoadBalancer` whose `spec.loadBalancerClass` is [`CLASS_VIP`] or [`CLASS_NODE_PORT`]: gives
+//! LoadBalancer` whose `spec.loadBalancerClass` is that of a [`BalancerMode`](crate::case::BalancerMode): gives
 //! each a pair of addresses, writes them to its status, checks the health of every node, and
 //! spreads new connections evenly over the healthy ones. It never touches a source address, and
 //! an established connection stays on its node.
@@ -38,7 +38,7 @@ use tokio::task::JoinSet;
 pub use dataplane::NftError;
 pub(crate) use dataplane::mark;
 pub use view::{NodeHealth, View};
-pub use wanted::{CLASS_NODE_PORT, CLASS_VIP, HealthCheck, Mode};
+pub use wanted::HealthCheck;
 
 use crate::netns::{Host, NetworkError};
 use crate::timing::Timing;
@@ -138,35 +138,10 @@ impl Balancer {
         self.send(Event::Delete(service.to_owned()));
     }
 
-    /// How a Service (`namespace/name`) is served; nothing if it is not.
+    /// How a Service (`namespace/name`) is served, as of the last rules that the kernel has;
+    /// nothing if it is not.
     pub fn view(&self, service: &str) -> Option<View> {
         self.shown.borrow().services.get(service).cloned()
-    }
-
-    /// The nodes that new connections to a Service go to, in order.
-    pub fn healthy(&self, service: &str) -> Vec<String> {
-        self.view(service)
-            .map(|view| view.healthy())
-            .unwrap_or_default()
-    }
-
-    /// Waits until a Service (`namespace/name`) is served in the way that `condition` asks for,
-    /// and the kernel has the rules for it. Waits for ever if that never happens; the caller sets
-    /// the deadline.
-    pub async fn wait_for(&self, service: &str, mut condition: impl FnMut(&View) -> bool) -> View {
-        let mut shown = self.shown.clone();
-        let mut meets = |view: &&View| condition(view);
-        let found = shown
-            .wait_for(|shown| shown.services.get(service).filter(&mut meets).is_some())
-            .await
-            .expect("the controller runs as long as the load balancer does");
-        found.services[service].clone()
-    }
-
-    /// Waits for the next change of any view or problem, then for the one after the last that
-    /// was seen through this value.
-    pub fn changes(&self) -> Changes {
-        Changes(self.shown.clone())
     }
 
     /// What does not work at present, with the reason, one line each: the API's watch, a status
@@ -184,20 +159,6 @@ impl Balancer {
         self.events
             .send(event)
             .expect("the controller runs as long as the load balancer does");
-    }
-}
-
-/// Changes of what a load balancer shows.
-#[derive(Debug)]
-pub struct Changes(latest::Receiver<Shown>);
-
-impl Changes {
-    /// Returns after the next change; at once if there was one since the last call. Waits for
-    /// ever after the load balancer stopped.
-    pub async fn next(&mut self) {
-        if self.0.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
     }
 }
 

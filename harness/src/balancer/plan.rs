@@ -6,8 +6,8 @@
 //! Service's addresses; all other packets are routed as by any router. `balance` decides:
 //! - A packet of a known flow goes where the flow went. In mode `vip` connection tracking
 //!   remembers the node's mark; in mode `node-port` it remembers the rewriting.
-//! - A new flow is looked up by address, protocol and port. Mode `vip` draws a node's mark, by
-//!   which the kernel routes the packet. Mode `node-port` lets it through to chain `rewrite`,
+//! - A new flow is looked up by address, protocol and port. BalancerMode `vip` draws a node's mark, by
+//!   which the kernel routes the packet. BalancerMode `node-port` lets it through to chain `rewrite`,
 //!   which draws a node and rewrites the destination.
 //! - What is left is dropped, without an answer: a port that the Service does not have, or no
 //!   healthy node. Clouds differ in the latter (Azure drops, an AWS NLB and Google's load balancer
@@ -20,7 +20,8 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use super::wanted::{Mode, Port};
+use super::wanted::Port;
+use crate::case::BalancerMode;
 use crate::world::{Dual, Family, Protocol};
 
 /// A node that may receive new flows.
@@ -38,7 +39,7 @@ pub(super) struct Forwarding {
     pub(super) service: String,
     /// The number of its address, which names its chains.
     pub(super) number: u8,
-    pub(super) mode: Mode,
+    pub(super) mode: BalancerMode,
     /// Its addresses, of the families it has.
     pub(super) addresses: Vec<IpAddr>,
     pub(super) ports: Vec<Port>,
@@ -89,7 +90,7 @@ impl Forwarding {
         ];
         lines.extend(self.chains());
         lines.extend(self.balance());
-        if self.mode == Mode::NodePort {
+        if self.mode == BalancerMode::NodePort {
             lines.extend(self.rewrite());
         }
         lines.extend(self.prerouting());
@@ -169,8 +170,8 @@ impl Forwarding {
     /// What happens to a new flow; nothing (so that it is dropped) if it has nowhere to go.
     fn verdict(&self, port: &Port) -> Option<String> {
         match self.mode {
-            Mode::Vip => (!self.targets.is_empty()).then(|| "goto draw".to_owned()),
-            Mode::NodePort => self.rewrites(port).then(|| "accept".to_owned()),
+            BalancerMode::Vip => (!self.targets.is_empty()).then(|| "goto draw".to_owned()),
+            BalancerMode::NodePort => self.rewrites(port).then(|| "accept".to_owned()),
         }
     }
 
@@ -184,7 +185,7 @@ impl Forwarding {
             return vec!["  # no healthy node: new connections are dropped".to_owned()];
         }
         match self.mode {
-            Mode::Vip => {
+            BalancerMode::Vip => {
                 let marks: Vec<_> = self.targets.iter().map(|t| t.mark.to_string()).collect();
                 let body = vec![
                     format!(
@@ -196,7 +197,7 @@ impl Forwarding {
                 ];
                 chain("draw", body)
             }
-            Mode::NodePort => Family::ALL
+            BalancerMode::NodePort => Family::ALL
                 .into_iter()
                 .filter(|family| self.addresses_of(*family).next().is_some())
                 .flat_map(|family| self.rewrite_chains(family))
@@ -266,7 +267,7 @@ mod tests {
     use super::*;
     use crate::world::AddressPlan;
 
-    fn forwarding(mode: Mode, nodes: &[u8]) -> Forwarding {
+    fn forwarding(mode: BalancerMode, nodes: &[u8]) -> Forwarding {
         Forwarding {
             service: "default/web".to_owned(),
             number: 7,
@@ -311,12 +312,12 @@ table inet onehop_balancer_7 {
   }
 }
 ";
-        assert_eq!(forwarding(Mode::Vip, &[1, 3]).render(), expected);
+        assert_eq!(forwarding(BalancerMode::Vip, &[1, 3]).render(), expected);
     }
 
     #[test]
     fn a_node_port_service_rewrites_the_destination() {
-        let text = forwarding(Mode::NodePort, &[1, 3]).render();
+        let text = forwarding(BalancerMode::NodePort, &[1, 3]).render();
         for rule in [
             "198.51.100.7 . tcp . 80 : accept",
             "198.51.100.7 . tcp . 80 : goto ip_tcp_80",
@@ -332,7 +333,7 @@ table inet onehop_balancer_7 {
 
     #[test]
     fn without_a_healthy_node_the_address_is_known_and_new_flows_are_dropped() {
-        for mode in [Mode::Vip, Mode::NodePort] {
+        for mode in [BalancerMode::Vip, BalancerMode::NodePort] {
             let text = forwarding(mode, &[]).render();
             assert!(!text.contains("vmap") && !text.contains("numgen"), "{text}");
             assert!(text.contains("ip daddr { 198.51.100.7 } goto balance"));
@@ -341,7 +342,7 @@ table inet onehop_balancer_7 {
 
     #[test]
     fn node_port_mode_drops_a_port_that_has_no_node_port() {
-        let mut service = forwarding(Mode::NodePort, &[1]);
+        let mut service = forwarding(BalancerMode::NodePort, &[1]);
         service.ports[0].node_port = None;
         let text = service.render();
         assert!(!text.contains("dnat") && !text.contains("vmap"), "{text}");
@@ -352,7 +353,10 @@ table inet onehop_balancer_7 {
         let plan = |services: &[Forwarding]| Plan {
             services: services.to_vec(),
         };
-        let (stays, changes) = (forwarding(Mode::Vip, &[1]), forwarding(Mode::Vip, &[1, 3]));
+        let (stays, changes) = (
+            forwarding(BalancerMode::Vip, &[1]),
+            forwarding(BalancerMode::Vip, &[1, 3]),
+        );
         let stays = Forwarding { number: 8, ..stays };
         let changed = Forwarding {
             targets: Vec::new(),

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::wanted::{HealthCheck, Mode};
+use super::wanted::HealthCheck;
+use crate::case::BalancerMode;
 use crate::world::Dual;
 
 /// One Service as the load balancer serves it, as of the last rules that the kernel accepted.
@@ -15,7 +16,7 @@ pub struct View {
     /// the pool is exhausted.
     pub vip: Option<Dual>,
     /// How traffic is handed to a node.
-    pub mode: Mode,
+    pub mode: BalancerMode,
     /// What makes a node healthy; nothing while the API has not allocated the port for it.
     pub check: Option<HealthCheck>,
     /// Every node of the world, by name.

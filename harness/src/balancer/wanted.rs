@@ -3,26 +3,11 @@
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
 use serde::Serialize;
 
+use crate::case::BalancerMode;
 use crate::world::{Family, Protocol};
-
-/// The `spec.loadBalancerClass` of Services whose traffic keeps the load-balancer address as its
-/// destination up to the node.
-pub const CLASS_VIP: &str = "onehop.dev/vip";
-/// The `spec.loadBalancerClass` of Services whose traffic is rewritten to a node's NodePort.
-pub const CLASS_NODE_PORT: &str = "onehop.dev/node-port";
 
 /// Where kube-proxy, and every proxy that can replace it, serves its own health.
 const PROXY_HEALTH_PORT: u16 = 10256;
-
-/// How traffic is handed to a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mode {
-    /// The packet is routed to the node, its destination still the load-balancer address.
-    Vip,
-    /// The destination is rewritten to the node's address and the Service's NodePort.
-    NodePort,
-}
 
 /// What makes a node healthy for one Service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -57,7 +42,7 @@ pub(super) struct Wanted {
     /// `namespace/name`.
     pub(super) name: String,
     pub(super) uid: Option<String>,
-    pub(super) mode: Mode,
+    pub(super) mode: BalancerMode,
     /// In the order of the Service's `ipFamilies`.
     pub(super) families: Vec<Family>,
     pub(super) ports: Vec<Port>,
@@ -77,11 +62,7 @@ impl Wanted {
         {
             return None;
         }
-        let mode = match spec.load_balancer_class.as_deref()? {
-            CLASS_VIP => Mode::Vip,
-            CLASS_NODE_PORT => Mode::NodePort,
-            _ => return None,
-        };
+        let mode = BalancerMode::of_class(spec.load_balancer_class.as_deref()?)?;
         let ports: Vec<Port> = spec.ports.iter().flatten().filter_map(port).collect();
         let local = spec.external_traffic_policy.as_deref() == Some("Local");
         let check = if local {
@@ -180,7 +161,7 @@ mod tests {
     fn spec(changes: &Value) -> Value {
         let mut spec = json!({
             "type": "LoadBalancer",
-            "loadBalancerClass": CLASS_VIP,
+            "loadBalancerClass": "onehop.dev/vip",
             "externalTrafficPolicy": "Cluster",
             "ports": [
                 {"port": 53, "protocol": "UDP", "nodePort": 30053},
@@ -200,10 +181,10 @@ mod tests {
     #[test]
     fn only_load_balancers_of_our_classes_are_served() {
         let mode = |changes: &Value| wanted(&spec(changes)).map(|wanted| wanted.mode);
-        assert_eq!(mode(&json!({})), Some(Mode::Vip));
+        assert_eq!(mode(&json!({})), Some(BalancerMode::Vip));
         assert_eq!(
-            mode(&json!({"loadBalancerClass": CLASS_NODE_PORT})),
-            Some(Mode::NodePort)
+            mode(&json!({"loadBalancerClass": "onehop.dev/node-port"})),
+            Some(BalancerMode::NodePort)
         );
         assert_eq!(mode(&json!({"loadBalancerClass": "other.example/x"})), None);
         assert_eq!(mode(&json!({"loadBalancerClass": null})), None);

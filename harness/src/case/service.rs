@@ -55,6 +55,12 @@ impl BalancerMode {
             Self::NodePort => "onehop.dev/node-port",
         }
     }
+
+    /// The mode that this `spec.loadBalancerClass` asks for; none of another load balancer's.
+    pub fn of_class(class: &str) -> Option<Self> {
+        let mut modes = Self::ALL.into_iter();
+        modes.find(|mode| mode.load_balancer_class() == class)
+    }
 }
 
 /// A Service's type, as far as cases use it.

@@ -139,7 +139,8 @@ impl LabError {
     /// Whether it only says that the taps cannot tell the way of a connection, because packets
     /// were lost or are forgotten by now.
     pub fn is_blindness(&self) -> bool {
-        matches!(self, Self::Unseen { .. } | Self::Tap(TapError::Lost(_)))
+        let blind = |error: &TapError| matches!(error, TapError::Lost(_) | TapError::Forgotten);
+        matches!(self, Self::Unseen { .. }) || matches!(self, Self::Tap(error) if blind(error))
     }
 
     /// For `map_err` on questions over HTTP.
@@ -476,6 +477,7 @@ impl Lab {
         });
         let _permit = self.probers.acquire().await.expect("never closed");
         let work = move || probe::call(&host, &vec![remote; count], mark, &fences, &timing);
+        let since = self.taps.now();
         let connections = tokio::task::spawn_blocking(work)
             .await
             .expect("a probe does not panic")?;
@@ -483,7 +485,7 @@ impl Lab {
             let call = tap::Call::new(from.host(), connection.local, connection.remote);
             (call, connection.sequence)
         });
-        let journeys = self.taps.journeys_of(asked)?;
+        let journeys = self.taps.journeys_of(since, asked)?;
         let calls = connections
             .into_iter()
             .zip(journeys)

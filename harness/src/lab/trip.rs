@@ -24,10 +24,9 @@ pub(super) fn of(journey: &Journey, world: &World) -> Trip {
         .nodes(world)
         .into_iter()
         .find(|node| destination_rewritten_by.contains(*node));
-    let undone = |request: &Rewrite| rewrites.iter().any(|reply| reply.undoes(request));
-    let not_undone = rewrites
-        .iter()
-        .filter(|r| r.half == Half::Request && !undone(r))
+    let not_undone = journey
+        .not_undone()
+        .into_iter()
         .map(|r| format!("{:?} {} -> {} by {}", r.what, r.from, r.to, r.host).to_lowercase());
     Trip {
         entry: rewriting_node

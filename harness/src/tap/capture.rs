@@ -1,8 +1,6 @@
 //! The taps of a network, and the thread that empties them.
 
-use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -11,13 +9,20 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::journey::{Call, Journey};
 use super::packet::{Direction, Sighting, parse};
 use super::ring::Ring;
-use super::store::{Place, Record, Store};
+use super::store::{Limits, Place, Record, Store};
 use crate::netns::{FABRIC, Host, Namespace, Network};
 
-/// How many sightings are kept; older ones are forgotten. A connection through a load balancer,
-/// a node and a second node has about 24, so this is the last ten thousand connections or more.
-/// They take at most 45 MB.
-const KEPT: usize = 262_144;
+/// What is remembered. A connection through a load balancer, a node and a second node has about 24
+/// sightings, so `enough` is the last ten thousand connections or more. A batch of calls asks for
+/// its journeys only when the last of them is settled, and a half-open one takes
+/// [`crate::timing::Timing::answer`] to be; ten seconds are three times that. Meanwhile other
+/// batches may make more than `enough`, but hardly `most`: that takes a hundred thousand sightings
+/// a second, all the while. `enough` takes 35 MB, `most` 135 MB.
+const LIMITS: Limits = Limits {
+    enough: 262_144,
+    age: Duration::from_secs(10),
+    most: 1_048_576,
+};
 /// How often the rings are emptied. On a busy machine the thread may be kept from running for some
 /// time more, and the rings have to hold what comes meanwhile.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -58,31 +63,9 @@ pub enum TapError {
     /// Frames stayed half written for longer than any kernel should take.
     #[error("the taps did not settle")]
     Unsettled,
-    /// No such call left the host, or it was so long ago that it is forgotten.
-    #[error("no tap saw {from} call {remote} from {local} ({forgotten} older sightings forgotten)")]
-    NotSeen {
-        /// The calling host.
-        from: String,
-        /// Its own address, as its socket tells it.
-        local: SocketAddr,
-        /// The called address.
-        remote: SocketAddr,
-        /// How many sightings have been forgotten to bound the store.
-        forgotten: u64,
-    },
-    /// The calling host rewrites its own calls, and several of them could be the one asked for.
-    #[error(
-        "{from} rewrote its own call from {local}, and {candidates} calls may be it; ask by \
-         sequence number"
-    )]
-    Ambiguous {
-        /// The calling host.
-        from: String,
-        /// Its own address, as its socket tells it.
-        local: SocketAddr,
-        /// How many calls may be it.
-        candidates: usize,
-    },
+    /// Sightings of that time have been forgotten, and those of the connection may be among them.
+    #[error("the taps have seen so much since that they have forgotten the journey")]
+    Forgotten,
 }
 
 /// What the taps have cost and seen so far.
@@ -127,7 +110,7 @@ impl Taps {
     pub fn on<'a>(hosts: impl IntoIterator<Item = &'a Namespace>) -> Result<Self, TapError> {
         let epoch = clock();
         let taps = open_all(hosts.into_iter().collect())?;
-        let shared = Arc::new(Mutex::new(Shared::new(taps, epoch, KEPT)));
+        let shared = Arc::new(Mutex::new(Shared::new(taps, epoch, LIMITS)));
         let (stop, stopped) = mpsc::channel();
         let thread = thread::Builder::new().name("taps".to_owned()).spawn({
             let shared = Arc::clone(&shared);
@@ -140,62 +123,35 @@ impl Taps {
         })
     }
 
-    /// The journey of the latest connection that a host made from `local` to `remote`: what its
-    /// socket calls its own address, and the address that it was told to call.
-    ///
-    /// Everything that the taps had seen when this was called is in it. A caller that has its
-    /// answer can ask at once; one that waits for an answer that may not come waits first.
-    ///
-    /// A node may rewrite its own calls before they leave. Then the call is looked for by its
-    /// source alone, and has to be the only one of the node from there that the taps remember. A
-    /// node that also rewrites source ports can give one call the port of another: ask for such
-    /// calls by [`Self::journey_of`].
-    ///
-    /// # Errors
-    /// When packets were lost at the time, when no such call was seen, or when several were.
-    pub fn journey(
-        &self,
-        from: &str,
-        local: SocketAddr,
-        remote: SocketAddr,
-    ) -> Result<Journey, TapError> {
-        let call = Call::new(from, local, remote);
-        let mut shared = self.lock();
-        shared.settle()?;
-        match shared.find(&call)? {
-            Some(sequence) => shared.journey(&call, sequence),
-            None => Err(shared.not_seen(&call)),
-        }
+    /// The present time as the taps count it, since they started: see [`Sighting::at`].
+    pub fn now(&self) -> Duration {
+        self.lock().now()
     }
 
-    /// The journey of a connection whose initial sequence number the caller has chosen, with
-    /// [`super::choose_sequence`]. It is found whatever became of its addresses.
-    ///
-    /// # Errors
-    /// When packets were lost at the time, or when no such call was seen.
-    pub fn journey_of(&self, call: &Call, sequence: u32) -> Result<Journey, TapError> {
-        let mut shared = self.lock();
-        shared.settle()?;
-        shared.journey(call, sequence)
-    }
-
-    /// The journeys of many connections, as [`Self::journey_of`] tells each, read at once. One
-    /// that no tap saw has none: a host can refuse or drop a call of its own before it reaches any
+    /// The journeys of connections whose initial sequence numbers the caller has chosen, with
+    /// [`super::choose_sequence`]. They are found whatever became of their addresses. One that no
+    /// tap saw has none: a host can refuse or drop a call of its own before it reaches any
     /// interface.
     ///
+    /// `since` is [`Self::now`] of before the first of them was made. What the taps lost before
+    /// that is no concern of these.
+    ///
+    /// Everything that the taps had seen when this was called is in them. A caller that has its
+    /// answer can ask at once; one that waits for an answer that may not come waits first.
+    ///
     /// # Errors
-    /// When packets were lost at the time.
+    /// When packets were lost at the time, or sightings of it are forgotten.
     pub fn journeys_of(
         &self,
+        since: Duration,
         calls: impl IntoIterator<Item = (Call, u32)>,
     ) -> Result<Vec<Option<Journey>>, TapError> {
         let mut shared = self.lock();
         shared.settle()?;
-        let journey = |(call, sequence)| match shared.journey(&call, sequence) {
-            Err(TapError::NotSeen { .. }) => Ok(None),
-            journey => journey.map(Some),
-        };
-        calls.into_iter().map(journey).collect()
+        let calls = calls.into_iter();
+        calls
+            .map(|(call, sequence)| shared.journey(since, call, sequence))
+            .collect()
     }
 
     /// What the taps have cost and seen so far.
@@ -327,15 +283,19 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(taps: Vec<Tap>, epoch: Duration, kept: usize) -> Self {
+    fn new(taps: Vec<Tap>, epoch: Duration, limits: Limits) -> Self {
         Self {
             taps,
-            store: Store::new(kept),
+            store: Store::new(limits),
             epoch,
             accounted: Duration::ZERO,
             losses: Vec::new(),
             thread_time: Duration::ZERO,
         }
+    }
+
+    fn now(&self) -> Duration {
+        clock().saturating_sub(self.epoch)
     }
 
     /// Moves what is ready from the rings to the store.
@@ -362,7 +322,7 @@ impl Shared {
 
     /// Asks every tap what it has taken and lost since the last time.
     fn account(&mut self) -> Result<(), TapError> {
-        let now = clock().saturating_sub(self.epoch);
+        let now = self.now();
         let mut packets = 0;
         for tap in &mut self.taps {
             let lost = tap.ring.account().map_err(|source| TapError::Socket {
@@ -374,7 +334,7 @@ impl Shared {
         }
         if packets > 0 {
             let from = self.accounted;
-            let to = clock().saturating_sub(self.epoch);
+            let to = self.now();
             self.losses.push(Loss { from, to, packets });
         }
         self.accounted = now;
@@ -396,55 +356,29 @@ impl Shared {
         Ok(())
     }
 
-    /// The sequence number of the latest call that can be the one asked for.
-    fn find(&self, call: &Call) -> Result<Option<u32>, TapError> {
-        let sent = |record: &&Record| self.taps[usize::from(record.place)].host == call.from;
-        let latest = |found: &mut dyn Iterator<Item = &Record>| {
-            let found = found.max_by_key(|record| record.at);
-            found.map(|record| record.packet.sequence)
-        };
-        let by_source = || self.store.of_caller(call.local).filter(sent);
-        let exact = latest(&mut by_source().filter(|r| r.packet.destination == call.remote));
-        if exact.is_some() {
-            return Ok(exact);
-        }
-        // The host has rewritten its own call. A source that is still the same tells which.
-        let candidates: BTreeSet<u32> = by_source()
-            .filter(|record| self.originates(record))
-            .map(|record| record.packet.sequence)
-            .collect();
-        match candidates.len() {
-            0 => Ok(None),
-            1 => Ok(candidates.first().copied()),
-            candidates => Err(TapError::Ambiguous {
-                from: call.from.clone(),
-                local: call.local,
-                candidates,
-            }),
-        }
-    }
-
-    /// Whether a SYN that a host sent was its own, rather than one that it passed on.
-    fn originates(&self, sent: &Record) -> bool {
-        let host = &self.taps[usize::from(sent.place)].host;
-        let mut same = self.store.of_sequence(sent.packet.sequence);
-        !same.any(|record| {
-            record.direction == Direction::In
-                && record.at <= sent.at
-                && self.taps[usize::from(record.place)].host == *host
-        })
-    }
-
-    fn journey(&self, call: &Call, sequence: u32) -> Result<Journey, TapError> {
+    fn journey(
+        &self,
+        since: Duration,
+        call: Call,
+        sequence: u32,
+    ) -> Result<Option<Journey>, TapError> {
         let records = self.store.of_sequence(sequence);
         let sightings = records.map(|record| self.sighting(record)).collect();
-        let Some(journey) = Journey::assemble(call.clone(), sightings) else {
-            return Err(self.not_seen(call));
+        let journey = Journey::assemble(call, sightings);
+        // A call that no tap saw may be among what was lost or forgotten since it can have been
+        // made.
+        let began = journey.as_ref().map_or(since, |j| j.request[0].at);
+        let lost = match &journey {
+            Some(journey) => self.lost_during(journey),
+            None => self.lost_since(since),
         };
-        match self.lost_during(&journey) {
-            0 => Ok(journey),
-            packets => Err(TapError::Lost(packets)),
+        if lost > 0 {
+            return Err(TapError::Lost(lost));
         }
+        if self.store.forgotten_until().is_some_and(|at| began <= at) {
+            return Err(TapError::Forgotten);
+        }
+        Ok(journey)
     }
 
     fn sighting(&self, record: &Record) -> Sighting {
@@ -476,17 +410,10 @@ impl Shared {
         losses.map(|loss| loss.packets).sum()
     }
 
-    /// A call that no tap saw may be among what the taps have lost.
-    fn not_seen(&self, call: &Call) -> TapError {
-        match self.lost() {
-            0 => TapError::NotSeen {
-                from: call.from.clone(),
-                local: call.local,
-                remote: call.remote,
-                forgotten: self.store.forgotten(),
-            },
-            packets => TapError::Lost(packets),
-        }
+    /// Packets that may have been lost at this time or later.
+    fn lost_since(&self, since: Duration) -> u64 {
+        let losses = self.losses.iter().filter(|loss| loss.to >= since);
+        losses.map(|loss| loss.packets).sum()
     }
 
     fn lost(&self) -> u64 {
@@ -514,6 +441,7 @@ fn clock() -> Duration {
 mod tests {
     use super::*;
     use crate::tap::Kind;
+    use crate::tap::packet::Packet;
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -531,18 +459,31 @@ mod tests {
         }
     }
 
+    fn call() -> Call {
+        Call::new("a", ([10, 0, 0, 1], 40).into(), ([10, 0, 0, 2], 80).into())
+    }
+
+    /// Taps that remember two sightings, with one loss of three packets.
+    fn taps(from: Duration, to: Duration) -> Shared {
+        let limits = Limits {
+            enough: 2,
+            age: Duration::ZERO,
+            most: 2,
+        };
+        let mut shared = Shared::new(Vec::new(), Duration::ZERO, limits);
+        let packets = 3;
+        shared.losses.push(Loss { from, to, packets });
+        shared
+    }
+
     /// A journey from 10 ms on, answered at 12 ms or not at all, read by taps with one loss.
     fn lost(answered: bool, from: Duration, to: Duration) -> u64 {
         let mut sightings = vec![sighting("a", Direction::Out, Kind::Syn, 10 * MS)];
         if answered {
             sightings.push(sighting("a", Direction::In, Kind::SynAck, 12 * MS));
         }
-        let call = Call::new("a", ([10, 0, 0, 1], 40).into(), ([10, 0, 0, 2], 80).into());
-        let journey = Journey::assemble(call, sightings).expect("the call was seen");
-        let mut shared = Shared::new(Vec::new(), Duration::ZERO, 10);
-        let packets = 3;
-        shared.losses.push(Loss { from, to, packets });
-        shared.lost_during(&journey)
+        let journey = Journey::assemble(call(), sightings).expect("the call was seen");
+        taps(from, to).lost_during(&journey)
     }
 
     #[test]
@@ -552,5 +493,44 @@ mod tests {
         assert_eq!(lost(true, 11 * MS, 90 * MS), 3);
         assert_eq!(lost(true, 13 * MS, 90 * MS), 0);
         assert_eq!(lost(false, 13 * MS, 90 * MS), 3);
+    }
+
+    #[test]
+    fn a_call_that_no_tap_saw_may_be_lost_with_a_loss_since_it_was_made_and_no_other() {
+        let taps = taps(20 * MS, 30 * MS);
+        let unseen = |since: Duration| taps.journey(since, call(), 7);
+        assert!(matches!(unseen(10 * MS), Err(TapError::Lost(3))));
+        assert!(matches!(unseen(30 * MS), Err(TapError::Lost(3))));
+        assert!(matches!(unseen(31 * MS), Ok(None)));
+    }
+
+    #[test]
+    fn a_call_that_no_tap_saw_may_be_forgotten_with_what_was_seen_since_it_was_made() {
+        let mut taps = taps(Duration::ZERO, Duration::ZERO);
+        for at in [10, 20, 30] {
+            let Sighting {
+                source,
+                destination,
+                ttl,
+                kind,
+                ..
+            } = sighting("a", Direction::Out, Kind::Syn, at * MS);
+            let packet = Packet {
+                source,
+                destination,
+                ttl,
+                kind,
+                sequence: 8,
+            };
+            taps.store.push(Record {
+                place: 0,
+                direction: Direction::Out,
+                packet,
+                at: at * MS,
+            });
+        }
+        let unseen = |since: Duration| taps.journey(since, call(), 7);
+        assert!(matches!(unseen(10 * MS), Err(TapError::Forgotten)));
+        assert!(matches!(unseen(11 * MS), Ok(None)));
     }
 }

@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -80,17 +81,21 @@ impl Rewrite {
 
 /// The way of one call through the lab, and of its answer.
 ///
-/// Of a call that was sent more than once, because no answer came in time, it is the last
-/// attempt's way; of an answer that was sent more than once, the last answer's.
+/// Of a call that was sent more than once, because no answer came in time, it is the way of the
+/// last attempt that somebody answered, or of the last one; of an answer that was sent more than
+/// once, the last answer's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Journey {
     /// Whose journey it is.
     pub call: Call,
     /// How often the call was sent: more than once when no answer came in time.
     pub attempts: usize,
-    /// The sightings of the call, in the order of travel.
+    /// The sightings of the call, in the order of travel. Never empty: the first is the call
+    /// leaving the caller, the last one's host is the furthest that it came.
     pub request: Vec<Sighting>,
-    /// The sightings of the answer, in the order of travel. None when nothing came back.
+    /// The sightings of the answer, in the order of travel. The first one's host sent it; empty
+    /// only when nobody answered any attempt. That an answer was sent does not mean that it
+    /// reached the caller: that is [`Self::came_back`].
     pub reply: Vec<Sighting>,
 }
 
@@ -105,15 +110,20 @@ impl Journey {
         sightings.sort_by_key(order_of_travel);
         let (calls, answers): (Vec<_>, Vec<_>) =
             sightings.into_iter().partition(|s| s.kind == Kind::Syn);
-        let first = calls.iter().find(|s| s.host == call.from)?.clone();
-        let (request, attempts) = last_transmission(calls, &first);
-
-        let began = request.first()?.at;
-        let answers: Vec<_> = answers.into_iter().filter(|s| s.at >= began).collect();
-        // The first answer decides the call. A reset that follows belongs to the open connection.
-        let reply = answers.first().cloned().map_or_else(Vec::new, |first| {
-            let answers = answers.into_iter().filter(|s| s.kind.is_like(first.kind));
-            last_transmission(answers.collect(), &first).0
+        let left = |s: &&Sighting| s.host == call.from && s.direction == Direction::Out;
+        let first = calls.iter().find(left)?.clone();
+        let mut sent = transmissions(calls, &first);
+        let attempts = sent.len();
+        let answered = |attempt: &Vec<Sighting>| !since(&answers, attempt[0].at).is_empty();
+        let last_answered = sent.iter().rposition(answered);
+        let request = sent.swap_remove(last_answered.unwrap_or(attempts - 1));
+        let answers = since(&answers, request[0].at);
+        // The first answer decides the call. A reset that follows belongs to the open connection,
+        // and an error that follows does not take the answer back.
+        let reply = answers.first().map_or_else(Vec::new, |first| {
+            let like = |s: &&Sighting| s.kind.is_like(first.kind);
+            let answers = answers.iter().filter(like).cloned().collect();
+            transmissions(answers, first).pop().unwrap_or_default()
         });
         Some(Self {
             call,
@@ -169,14 +179,14 @@ impl Journey {
         found
     }
 
-    /// Whether each rewrite of the request by this host was undone in the reply by the same host.
-    /// True of a host that rewrote nothing.
-    pub fn undone_by(&self, host: &str) -> bool {
-        let rewrites = self.rewrites();
-        let mut own = rewrites
-            .iter()
-            .filter(|r| r.host == host && r.half == Half::Request);
-        own.all(|request| rewrites.iter().any(|reply| reply.undoes(request)))
+    /// The rewrites of the request that the host which made them did not undo in the reply.
+    pub fn not_undone(&self) -> Vec<Rewrite> {
+        let (requests, replies): (Vec<_>, Vec<_>) = self
+            .rewrites()
+            .into_iter()
+            .partition(|rewrite| rewrite.half == Half::Request);
+        let undone = |request: &Rewrite| replies.iter().any(|reply| reply.undoes(request));
+        requests.into_iter().filter(|r| !undone(r)).collect()
     }
 
     /// The addresses that answers came from when they reached the caller: only the called one,
@@ -229,35 +239,55 @@ impl Journey {
 /// The kernel stamps them with one clock, in the order in which they happen. Two stamps can only
 /// be equal, and then a packet with more hops to live is the earlier one, and leaving a host comes
 /// before reaching the next.
-fn order_of_travel(sighting: &Sighting) -> (std::time::Duration, Reverse<u8>, Direction) {
+fn order_of_travel(sighting: &Sighting) -> (Duration, Reverse<u8>, Direction) {
     (sighting.at, Reverse(sighting.ttl), sighting.direction)
 }
 
-/// The sightings of the last transmission, and how many transmissions there were.
+/// The sightings of each transmission of a packet, in the order of sending, from this first one on.
 ///
 /// Each begins with a packet that leaves the sending host with as many hops to live as the first
 /// one did; a packet that only comes by that host again has lost some. A sender waits a second
 /// before it sends again, but a host that is looking for its neighbour's link address may hold
 /// the earlier packet back as long, and sends both on. No packet crosses an interface twice the
 /// same way with as many hops to live, so of such sightings the last one stays.
-fn last_transmission(mut sightings: Vec<Sighting>, first: &Sighting) -> (Vec<Sighting>, usize) {
-    let starts: Vec<usize> = (0..sightings.len())
-        .filter(|&index| {
-            let sighting = &sightings[index];
-            sighting.host == first.host
-                && (sighting.direction, sighting.ttl) == (first.direction, first.ttl)
-        })
-        .collect();
-    let last = starts.last().copied().unwrap_or(0);
-    let mut last = sightings.split_off(last);
-    let key = |s: &Sighting| (s.host.clone(), s.interface.clone(), s.direction, s.ttl);
-    let keys: Vec<_> = last.iter().map(key).collect();
-    let mut index = 0;
-    last.retain(|_| {
-        index += 1;
-        !keys[index..].contains(&keys[index - 1])
-    });
-    (last, starts.len())
+fn transmissions(sightings: Vec<Sighting>, first: &Sighting) -> Vec<Vec<Sighting>> {
+    let mut found: Vec<Vec<Sighting>> = Vec::new();
+    for sighting in sightings.into_iter().skip_while(|s| s != first) {
+        let begins = sighting.host == first.host
+            && (sighting.direction, sighting.ttl) == (first.direction, first.ttl);
+        match found.last_mut() {
+            Some(transmission) if !begins => transmission.push(sighting),
+            _ => found.push(vec![sighting]),
+        }
+    }
+    for transmission in &mut found {
+        let key = |s: &Sighting| (s.host.clone(), s.interface.clone(), s.direction, s.ttl);
+        let keys: Vec<_> = transmission.iter().map(key).collect();
+        let mut index = 0;
+        transmission.retain(|_| {
+            index += 1;
+            !keys[index..].contains(&keys[index - 1])
+        });
+    }
+    found
+}
+
+/// The answers that were sent at this time or later, without the rest of one that was already
+/// under way.
+fn since(answers: &[Sighting], began: Duration) -> &[Sighting] {
+    let sent = |index: &usize| {
+        let sighting = &answers[*index];
+        let Some(before) = index.checked_sub(1).map(|before| &answers[before]) else {
+            return sighting.at >= began;
+        };
+        // What a host passes on, it has just received, with more hops to live.
+        let passed_on = before.host == sighting.host
+            && before.direction == Direction::In
+            && before.ttl > sighting.ttl;
+        sighting.at >= began && sighting.direction == Direction::Out && !passed_on
+    };
+    let first = (0..answers.len()).find(sent).unwrap_or(answers.len());
+    &answers[first..]
 }
 
 /// What hosts did to a packet between receiving and sending it.
@@ -303,7 +333,7 @@ fn compare(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::net::IpAddr;
 
     use super::*;
 
@@ -343,6 +373,12 @@ mod tests {
         Journey::assemble(call, sightings).expect("the call was seen")
     }
 
+    /// Who did not undo its rewrites.
+    fn not_undone(journey: &Journey) -> Vec<String> {
+        let rewrites = journey.not_undone().into_iter();
+        rewrites.map(|rewrite| rewrite.host).collect()
+    }
+
     const CALLER: [&str; 3] = ["client", "1.0.0.1:40", "2.0.0.2:80"];
     const REQUEST: [&str; 4] = [
         "client out 1.0.0.1:40 2.0.0.2:80 64 0",
@@ -361,7 +397,7 @@ mod tests {
     fn both_rewrites_of_a_node_are_found_and_undone() {
         let journey = journey(CALLER, &REQUEST, &REPLY);
         assert_eq!(journey.rewrites().len(), 4);
-        assert!(journey.undone_by("node"));
+        assert_eq!(journey.not_undone(), []);
         assert_eq!(journey.answers_from(), [address("2.0.0.2:80")].into());
         assert_eq!(journey.hosts(), ["client", "node", "pod"]);
     }
@@ -373,7 +409,7 @@ mod tests {
             "client in 3.0.0.3:8080 1.0.0.1:40 64 5",
         ];
         let journey = journey(CALLER, &REQUEST, &reply);
-        assert!(!journey.undone_by("node"));
+        assert_eq!(not_undone(&journey), ["node", "node"]);
         assert_eq!(journey.answers_from(), [address("3.0.0.3:8080")].into());
     }
 
@@ -382,7 +418,8 @@ mod tests {
         let mut reply = REPLY;
         reply[2] = "node out 3.0.0.3:8080 1.0.0.1:40 63 6";
         reply[3] = "client in 3.0.0.3:8080 1.0.0.1:40 63 7";
-        assert!(!journey(CALLER, &REQUEST, &reply).undone_by("node"));
+        let journey = journey(CALLER, &REQUEST, &reply);
+        assert_eq!(not_undone(&journey), ["node"]);
     }
 
     #[test]
@@ -444,7 +481,7 @@ mod tests {
         ];
         let journey = journey(from, &request, &reply);
         assert_eq!((journey.attempts, journey.reply.len()), (1, 4));
-        assert!(journey.undone_by("node"));
+        assert_eq!(journey.not_undone(), []);
         assert_eq!(journey.answers_from(), [address("9.0.0.9:80")].into());
         assert_eq!(journey.hosts(), ["pod", "node", "pod"]);
     }
@@ -461,7 +498,7 @@ mod tests {
             "node in 3.0.0.3:8080 2.0.0.2:50 64 3",
         ];
         let answered = journey(from, &request, &reply);
-        assert!(answered.undone_by("node"));
+        assert_eq!(answered.not_undone(), []);
         assert_eq!(answered.answers_from(), [address("9.0.0.9:80")].into());
 
         let stranger = [
@@ -469,8 +506,135 @@ mod tests {
             "node in 4.0.0.4:8080 2.0.0.2:50 64 3",
         ];
         let answered = journey(from, &request, &stranger);
-        assert!(!answered.undone_by("node"));
+        assert_eq!(not_undone(&answered), ["node", "node"]);
         assert_eq!(answered.answers_from(), [address("4.0.0.4:8080")].into());
+    }
+
+    /// What a verdict reads to prove a drop: how far the call came, and who answered.
+    fn proof(journey: &Journey) -> (&str, Option<&str>) {
+        let furthest = journey.request.last().map(|s| &*s.host);
+        let answered_by = journey.reply.first().map(|s| &*s.host);
+        (furthest.expect("it was sent"), answered_by)
+    }
+
+    /// The sightings, so many seconds later.
+    fn later(texts: &[&str], seconds: u32) -> Vec<String> {
+        let at = |text: &&str| {
+            let (head, at) = text.rsplit_once(' ').expect("six fields");
+            let at: u32 = at.parse().expect("a number");
+            format!("{head} {}", at + seconds * 1_000_000)
+        };
+        texts.iter().map(at).collect()
+    }
+
+    fn all<'a>(parts: &[&'a [String]]) -> Vec<&'a str> {
+        let parts = parts.iter().flat_map(|part| part.iter());
+        parts.map(String::as_str).collect()
+    }
+
+    #[test]
+    fn a_dropped_call_was_answered_by_nobody_and_came_as_far_as_who_dropped_it() {
+        let dropped = journey(CALLER, &REQUEST[..2], &[]);
+        assert_eq!(proof(&dropped), ("node", None));
+        assert!(!dropped.came_back());
+    }
+
+    #[test]
+    fn a_half_open_call_was_answered_by_the_pod_though_nothing_came_back() {
+        let half_open = journey(CALLER, &REQUEST, &REPLY[..2]);
+        assert_eq!(proof(&half_open), ("pod", Some("pod")));
+        assert!(!half_open.came_back());
+        // Also after the caller and the pod have each sent theirs again.
+        let requests = [later(&REQUEST, 0), later(&REQUEST, 1)];
+        let replies = [later(&REPLY[..2], 0), later(&REPLY[..1], 1)];
+        let again = journey(
+            CALLER,
+            &all(&[&requests[0], &requests[1]]),
+            &all(&[&replies[0], &replies[1]]),
+        );
+        assert_eq!(proof(&again), ("pod", Some("pod")));
+        assert_eq!((again.attempts, again.reply.len()), (2, 1));
+    }
+
+    #[test]
+    fn an_answer_to_an_earlier_attempt_alone_is_an_answer() {
+        let requests = [later(&REQUEST, 0), later(&REQUEST[..2], 1)];
+        let reply = later(&REPLY[..2], 0);
+        let journey = journey(CALLER, &all(&[&requests[0], &requests[1]]), &all(&[&reply]));
+        assert_eq!(proof(&journey), ("pod", Some("pod")));
+        assert_eq!((journey.attempts, journey.request.len()), (2, 4));
+    }
+
+    #[test]
+    fn an_answer_that_was_under_way_when_the_call_was_sent_again_is_the_first_attempts() {
+        let requests = [later(&REQUEST, 0), later(&REQUEST[..2], 1)];
+        let (sent, arrived) = (later(&REPLY[..2], 0), later(&REPLY[2..], 1));
+        let journey = journey(
+            CALLER,
+            &all(&[&requests[0], &requests[1]]),
+            &all(&[&sent, &arrived]),
+        );
+        assert_eq!(proof(&journey), ("pod", Some("pod")));
+        assert_eq!((journey.attempts, journey.reply.len()), (2, 4));
+        assert!(journey.came_back());
+    }
+
+    #[test]
+    fn a_leaked_answer_was_sent_by_the_pod_whatever_address_it_came_back_with() {
+        let reply = [
+            "pod out 3.0.0.3:8080 1.0.0.1:40 64 4",
+            "client in 3.0.0.3:8080 1.0.0.1:40 64 5",
+        ];
+        let leaked = journey(CALLER, &REQUEST, &reply);
+        assert_eq!(proof(&leaked), ("pod", Some("pod")));
+        assert!(leaked.came_back());
+        assert_ne!(leaked.answers_from(), [address("2.0.0.2:80")].into());
+    }
+
+    #[test]
+    fn a_refused_call_was_answered_by_who_refused_it_where_it_was_last_seen() {
+        let from = IpAddr::from([2, 0, 0, 2]);
+        let (type_, code) = (3, 3);
+        for kind in [Kind::Rst, Kind::Icmp { type_, code, from }] {
+            let request = REQUEST[..2].iter().map(|text| seen(Kind::Syn, text));
+            let reply = [
+                "node out 2.0.0.2:80 1.0.0.1:40 64 6",
+                "client in 2.0.0.2:80 1.0.0.1:40 64 7",
+            ];
+            let reply = reply.iter().map(|text| seen(kind, text));
+            let call = Call::new(CALLER[0], address(CALLER[1]), address(CALLER[2]));
+            let refused = Journey::assemble(call, request.chain(reply).collect()).expect("seen");
+            assert_eq!(proof(&refused), ("node", Some("node")));
+            assert!(refused.came_back());
+        }
+    }
+
+    #[test]
+    fn what_follows_an_accepting_answer_does_not_take_it_back() {
+        let from = IpAddr::from([2, 0, 0, 2]);
+        let (type_, code) = (3, 1);
+        for kind in [Kind::Rst, Kind::Icmp { type_, code, from }] {
+            let mut sightings: Vec<_> = REQUEST.map(|text| seen(Kind::Syn, text)).into();
+            sightings.extend(REPLY[..2].iter().map(|text| seen(Kind::SynAck, text)));
+            sightings.push(seen(kind, "node out 2.0.0.2:80 1.0.0.1:40 64 900"));
+            sightings.push(seen(kind, "client in 2.0.0.2:80 1.0.0.1:40 64 901"));
+            let call = Call::new(CALLER[0], address(CALLER[1]), address(CALLER[2]));
+            let journey = Journey::assemble(call, sightings).expect("seen");
+            assert_eq!(proof(&journey), ("pod", Some("pod")));
+            assert!(journey.reply.iter().all(|s| s.kind == Kind::SynAck));
+        }
+    }
+
+    #[test]
+    fn a_call_whose_beginning_is_missing_has_no_journey() {
+        let from = ["pod", "3.0.0.3:40", "9.0.0.9:80"];
+        let rest = [
+            "node out 2.0.0.2:50 3.0.0.3:8080 63 2",
+            "pod in 2.0.0.2:50 3.0.0.3:8080 63 3",
+        ];
+        let sightings = rest.map(|text| seen(Kind::Syn, text)).into();
+        let call = Call::new(from[0], address(from[1]), address(from[2]));
+        assert_eq!(Journey::assemble(call, sightings), None);
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! The last sightings of all taps, in a bounded store that finds those of one connection fast.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::packet::{Direction, Kind, Packet};
+use super::packet::{Direction, Packet};
 
 /// A tapped interface: its number in [`super::Taps`].
 pub(super) type Place = u16;
@@ -18,55 +17,75 @@ pub(super) struct Record {
     pub(super) at: Duration,
 }
 
-/// A record, and its links to older ones: chains in the ring itself cost no allocation each.
+/// How much is remembered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// So many records are kept at least, however old.
+    pub(super) enough: usize,
+    /// Beyond these, a record is kept until one comes that is younger by this.
+    pub(super) age: Duration,
+    /// No more than these are kept, however young.
+    pub(super) most: usize,
+}
+
+/// A record, and its link to an older one: a chain in the ring itself costs no allocation each.
 #[derive(Debug)]
 struct Entry {
     record: Record,
     same_sequence: Option<u64>,
-    same_caller: Option<u64>,
 }
 
 /// A ring of the last records. Entries are numbered from 0 on, for ever; a link to a number that
 /// has left the ring ends a chain.
 #[derive(Debug)]
 pub(super) struct Store {
-    limit: usize,
+    limits: Limits,
     entries: VecDeque<Entry>,
     /// The number of the oldest entry, which is how many have been forgotten.
     first: u64,
+    /// The time of the youngest record that has been forgotten.
+    forgotten_until: Option<Duration>,
     by_sequence: HashMap<u32, u64>,
-    /// The last SYN sent from a source address, by any host.
-    by_caller: HashMap<SocketAddr, u64>,
 }
 
 impl Store {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limits: Limits) -> Self {
         Self {
-            limit: limit.max(1),
+            limits,
             entries: VecDeque::new(),
             first: 0,
+            forgotten_until: None,
             by_sequence: HashMap::new(),
-            by_caller: HashMap::new(),
         }
     }
 
     pub(super) fn push(&mut self, record: Record) {
-        if self.entries.len() == self.limit {
-            self.forget_oldest();
+        // Two at most: to forget all that a pause has made old would keep the rings waiting.
+        for _ in 0..2 {
+            if self.is_full(record.at) {
+                self.forget_oldest();
+            }
         }
         let number = self.first + self.entries.len() as u64;
-        let Packet {
-            sequence, source, ..
-        } = record.packet;
-        let same_sequence = self.by_sequence.insert(sequence, number);
-        let same_caller = (record.packet.kind == Kind::Syn && record.direction == Direction::Out)
-            .then(|| self.by_caller.insert(source, number))
-            .flatten();
+        let same_sequence = self.by_sequence.insert(record.packet.sequence, number);
         self.entries.push_back(Entry {
             record,
             same_sequence,
-            same_caller,
         });
+    }
+
+    /// Whether the oldest record has to go before one of this time comes.
+    fn is_full(&self, now: Duration) -> bool {
+        let Some(oldest) = self.entries.front() else {
+            return false;
+        };
+        let old = now.saturating_sub(oldest.record.at) >= self.limits.age;
+        let limit = if old {
+            self.limits.enough
+        } else {
+            self.limits.most
+        };
+        self.entries.len() >= limit
     }
 
     fn forget_oldest(&mut self) {
@@ -74,41 +93,29 @@ impl Store {
             return;
         };
         // An index entry that points at the forgotten record has no younger one to point at.
-        let Packet {
-            sequence, source, ..
-        } = record.packet;
+        let sequence = record.packet.sequence;
         if self.by_sequence.get(&sequence) == Some(&self.first) {
             self.by_sequence.remove(&sequence);
         }
-        if self.by_caller.get(&source) == Some(&self.first) {
-            self.by_caller.remove(&source);
-        }
         self.first += 1;
+        // Records come in the order in which the taps are read, which is not quite that of time.
+        self.forgotten_until = self.forgotten_until.max(Some(record.at));
     }
 
     /// All records of one initial sequence number, youngest first.
     pub(super) fn of_sequence(&self, sequence: u32) -> impl Iterator<Item = &Record> {
-        let newest = self.by_sequence.get(&sequence).copied();
-        self.chain(newest, |entry| entry.same_sequence)
-    }
-
-    /// All SYNs that any host sent from this source address, youngest first.
-    pub(super) fn of_caller(&self, source: SocketAddr) -> impl Iterator<Item = &Record> {
-        let newest = self.by_caller.get(&source).copied();
-        self.chain(newest, |entry| entry.same_caller)
-    }
-
-    fn chain(
-        &self,
-        newest: Option<u64>,
-        older: impl Fn(&Entry) -> Option<u64>,
-    ) -> impl Iterator<Item = &Record> {
         let entry = move |number: u64| {
             let position = usize::try_from(number.checked_sub(self.first)?).ok()?;
             self.entries.get(position)
         };
-        std::iter::successors(newest.and_then(entry), move |e| older(e).and_then(entry))
-            .map(|entry| &entry.record)
+        let newest = self.by_sequence.get(&sequence).copied();
+        let older = move |newer: &&Entry| newer.same_sequence.and_then(entry);
+        std::iter::successors(newest.and_then(entry), older).map(|entry| &entry.record)
+    }
+
+    /// The time of the youngest record that has been forgotten: of later ones, all are here.
+    pub(super) fn forgotten_until(&self) -> Option<Duration> {
+        self.forgotten_until
     }
 
     /// How many records have been pushed out by younger ones.
@@ -125,52 +132,71 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tap::Kind;
 
-    fn syn(sequence: u32, port: u16, place: Place) -> Record {
+    fn syn(sequence: u32, place: Place, at: u64) -> Record {
         Record {
             place,
             direction: Direction::Out,
             packet: Packet {
-                source: ([10, 0, 0, 1], port).into(),
+                source: ([10, 0, 0, 1], 1_000).into(),
                 destination: ([10, 0, 0, 2], 80).into(),
                 ttl: 64,
                 kind: Kind::Syn,
                 sequence,
             },
-            at: Duration::ZERO,
+            at: Duration::from_secs(at),
         }
     }
 
-    fn places<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<Place> {
+    fn store() -> Store {
+        Store::new(Limits {
+            enough: 2,
+            age: Duration::from_secs(10),
+            most: 4,
+        })
+    }
+
+    fn places(store: &Store, sequence: u32) -> Vec<Place> {
+        let records = store.of_sequence(sequence);
         records.map(|record| record.place).collect()
     }
 
     #[test]
-    fn records_are_found_by_sequence_and_by_caller_youngest_first() {
-        let mut store = Store::new(10);
-        store.push(syn(7, 1_000, 0));
-        store.push(syn(8, 1_000, 1));
-        store.push(syn(7, 2_000, 2));
-        assert_eq!(places(store.of_sequence(7)), [2, 0]);
-        assert_eq!(
-            places(store.of_caller(([10, 0, 0, 1], 1_000).into())),
-            [1, 0]
-        );
-        assert!(places(store.of_sequence(9)).is_empty());
+    fn records_are_found_by_sequence_youngest_first() {
+        let mut store = store();
+        store.push(syn(7, 0, 0));
+        store.push(syn(8, 1, 0));
+        store.push(syn(7, 2, 0));
+        assert_eq!(places(&store, 7), [2, 0]);
+        assert_eq!(places(&store, 8), [1]);
+        assert!(places(&store, 9).is_empty());
+    }
+
+    #[test]
+    fn enough_records_are_kept_however_old_and_more_while_they_are_young() {
+        let mut store = store();
+        for (place, at) in (0..).zip([1, 2, 11]) {
+            store.push(syn(7, place, at));
+        }
+        // The first has left: it was ten seconds old, and two were enough.
+        assert_eq!(places(&store, 7), [2, 1]);
+        assert_eq!(store.forgotten_until(), Some(Duration::from_secs(1)));
+        store.push(syn(7, 3, 11));
+        assert_eq!(places(&store, 7), [3, 2, 1]);
+        store.push(syn(7, 4, 30));
+        assert_eq!(places(&store, 7), [4, 3]);
     }
 
     #[test]
     fn a_full_store_forgets_the_oldest_and_its_index_does_not_grow() {
-        let mut store = Store::new(2);
-        for (place, sequence) in (0..).zip([7, 7, 7, 8, 9]) {
-            store.push(syn(sequence, 1_000, place));
+        let mut store = store();
+        for (place, sequence) in (0..).zip([7, 7, 8, 9, 10, 10]) {
+            store.push(syn(sequence, place, 0));
         }
-        assert!(places(store.of_sequence(7)).is_empty());
-        assert_eq!(
-            places(store.of_caller(([10, 0, 0, 1], 1_000).into())),
-            [4, 3]
-        );
-        assert_eq!((store.len(), store.forgotten()), (2, 3));
-        assert_eq!((store.by_sequence.len(), store.by_caller.len()), (2, 1));
+        assert!(places(&store, 7).is_empty());
+        assert_eq!(places(&store, 10), [5, 4]);
+        assert_eq!((store.len(), store.forgotten()), (4, 2));
+        assert_eq!(store.by_sequence.len(), 3);
     }
 }
