@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use miette::{IntoDiagnostic, Report, Result, WrapErr, miette};
 use onehop_harness::case::Case;
+use onehop_harness::error::chain;
 use onehop_harness::lab::{ApiKind, Lab, NodeProxy, ProxyUnderTest};
 use onehop_harness::netns::Sandbox;
 use onehop_harness::run::{
@@ -102,7 +103,7 @@ impl Run {
     /// Writes the results of a run that ended before any lab: for each proxy, why.
     fn write_unprepared(&self, report: &Report) -> Result<Results> {
         let unjudged = |spec: &String| ProxyResults {
-            error: Some(chain(report)),
+            error: Some(chain(report.as_ref())),
             summary: self.unjudged(),
             ..no_results(spec, None)
         };
@@ -168,7 +169,7 @@ impl Run {
         let lab = match lab {
             Ok(lab) => Arc::new(lab),
             Err(report) => {
-                results.error = Some(chain(&report));
+                results.error = Some(chain(report.as_ref()));
                 results.summary = self.unjudged();
                 return (results, None);
             }
@@ -255,12 +256,6 @@ fn no_results(name: &str, version: Option<String>) -> ProxyResults {
         cases: Vec::new(),
         summary: Summary::default(),
     }
-}
-
-/// A report with its causes, as plain text.
-fn chain(report: &Report) -> String {
-    let causes: Vec<_> = report.chain().map(ToString::to_string).collect();
-    causes.join(": ")
 }
 
 async fn becomes_true(mut receiver: watch::Receiver<bool>) {
