@@ -107,6 +107,17 @@ pub enum LabError {
         /// What it says of itself.
         problems: String,
     },
+    /// What became of connections to a Service kept changing.
+    #[error(
+        "what became of the connections did not settle within {seconds} s, the last was \
+         {last}; look at the proxy in a lab of its own: onehop lab up"
+    )]
+    Unsettled {
+        /// How long they were observed.
+        seconds: u64,
+        /// What became of the last one.
+        last: String,
+    },
     /// A test of the suite could not make the proxy wrong.
     #[error("failed to make the proxy wrong: {0}")]
     Sabotage(String),
