@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 pub use api::{ApiError, ApiKind, LabApi};
 pub use baseline::{BASELINE_PORT, BaselineError};
 pub use objects::{Allocated, NAMESPACE, Objects, SERVICE_PORT, policy, service_spec};
-pub use proxy::{NodeProxy, ProxyError};
+pub use proxy::{NodeProxy, ProxyError, UnexpectedExit};
 
 use crate::balancer::{Balancer, BalancerError};
 use crate::case::{Place, Target};
