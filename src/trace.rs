@@ -35,10 +35,8 @@ pub(crate) fn trace(arguments: &TraceArguments) -> Result<ExitCode> {
         internal: arguments.itp.into(),
     };
     let specs = [arguments.proxy.clone()];
-    let binary = arguments.lab.proxy_binary.as_deref();
-    let proxy = preparation::proxies(&specs, binary)?.pop();
-    let api = preparation::api(&arguments.lab)?;
-    preparation::enter(false)?;
+    let mut prepared = preparation::prepare(&specs, &arguments.lab, false)?;
+    let (api, proxy) = (prepared.api, prepared.proxies.pop());
     Runtime::new().into_diagnostic()?.block_on(async {
         let ends = signals::asked_to_end().into_diagnostic()?;
         let dir = tempfile::tempdir().into_diagnostic()?;
