@@ -7,7 +7,7 @@ use miette::{IntoDiagnostic, Result, miette};
 use onehop_harness::case::{self, Backend, Place, Service, ServiceType, Target};
 use onehop_harness::lab::{Allocated, Call, Lab, LabError};
 use onehop_harness::probe::Outcome;
-use onehop_harness::world::{CLIENT_PUBLIC, Family, World};
+use onehop_harness::world::{CLIENT_PUBLIC, Family, Protocol, World};
 use tokio::runtime::Runtime;
 
 use crate::arguments::TraceArguments;
@@ -29,10 +29,11 @@ pub(crate) fn trace(arguments: &TraceArguments) -> Result<ExitCode> {
         kind: match &to {
             Target::ClusterIp => ServiceType::ClusterIp,
             Target::NodePort(_) => ServiceType::NodePort,
-            Target::Vip => ServiceType::LoadBalancer(arguments.balancer.into()),
+            Target::Vip | Target::VipAt(_) => ServiceType::LoadBalancer(arguments.balancer.into()),
         },
         external: arguments.etp.into(),
         internal: arguments.itp.into(),
+        protocol: Protocol::Tcp,
     };
     let specs = [arguments.proxy.clone()];
     let mut prepared = preparation::prepare(&specs, &arguments.lab, false)?;

@@ -68,7 +68,7 @@ impl Default for Timing {
             restart_backoff_limit: Duration::from_secs(5),
             false_alarm: 1e-6,
             power: 0.999,
-            miss: 1e-6,
+            miss: 1e-9,
             negative_samples: 20,
         }
     }

@@ -72,6 +72,7 @@ fn under_local(placement: &Placement) -> Case {
     );
     let reach = balanced_local(placement.nodes, placement.pods)
         .shares(placement.local)
+        .judged()
         .imbalance(placement.imbalance);
     Case::new(
         &format!("distribution/{}/local", placement.id),
@@ -89,7 +90,7 @@ fn under_cluster(placement: &Placement) -> Case {
         "{}: under Cluster every pod gets its fair share.",
         placement.claim
     );
-    let reach = balanced_cluster(placement.pods).even().imbalance(1.0);
+    let reach = balanced_cluster(placement.pods).judged().imbalance(1.0);
     Case::new(
         &format!("distribution/{}/cluster", placement.id),
         &claim,

@@ -8,7 +8,6 @@ use crate::story::{
 };
 
 const TOPOLOGY: &str = "kubernetes/pkg/proxy/topology.go";
-const SERVICE_PORT: &str = "kubernetes/pkg/proxy/serviceport.go";
 const NFTABLES: &str = "kubernetes/pkg/proxy/nftables/proxier.go";
 const E2E_LB: &str = "kubernetes/test/e2e/network/loadbalancer.go";
 const E2E_SERVICE: &str = "kubernetes/test/e2e/network/service.go";
@@ -33,7 +32,7 @@ fn cluster_cases() -> Vec<Case> {
             cluster(),
             &STORY,
         )
-        .sources(&[SERVICE_PORT, E2E_SERVICE])
+        .sources(&[NFTABLES, E2E_SERVICE])
         .check(
             "pods 1-0-2",
             from_each_node(&private(), |node| spread_by(node, &STORY)),
@@ -55,7 +54,7 @@ fn cluster_cases() -> Vec<Case> {
             cluster(),
             &["web-0"],
         )
-        .sources(&[NFTABLES, "KEP-2086"])
+        .sources(&[NFTABLES])
         .check(
             "one pod, on vm1",
             from_each_node(&private(), |node| spread_by(node, &["web-0"])),
@@ -69,7 +68,7 @@ fn cluster_cases() -> Vec<Case> {
         .sources(&[NFTABLES])
         .check(
             "pods 1-0-2",
-            from_each_node(&private(), |node| spread_by(node, &STORY).even()),
+            from_each_node(&private(), |node| spread_by(node, &STORY).judged()),
         ),
         Case::new(
             "external/cluster/reply-returns-by-the-entry-node",
@@ -92,7 +91,7 @@ fn cluster_cases() -> Vec<Case> {
             cluster(),
             &STORY,
         )
-        .sources(&[SERVICE_PORT, E2E_SERVICE])
+        .sources(&[NFTABLES, E2E_SERVICE])
         .check(
             "pods 1-0-2",
             from_each_node(&private(), |node| spread_by(node, &STORY)),
@@ -113,7 +112,7 @@ fn local_cases() -> Vec<Case> {
             local(),
             &STORY,
         )
-        .sources(&[SERVICE_PORT, E2E_LB, "k#62537"])
+        .sources(&[NFTABLES, TOPOLOGY, E2E_LB])
         .check("pods 1-0-2", own_pods_or_drop(&private())),
         Case::new(
             "external/local/public-client-ip-kept",
@@ -121,7 +120,7 @@ fn local_cases() -> Vec<Case> {
             local(),
             &STORY,
         )
-        .sources(&[SERVICE_PORT, "Azure/AKS#785"])
+        .sources(&[NFTABLES, "Azure/AKS#785"])
         .check("pods 1-0-2", own_pods_or_drop(&public())),
         Case::new(
             "external/local/only-pods-of-the-entry-node",
@@ -129,7 +128,7 @@ fn local_cases() -> Vec<Case> {
             local(),
             &["web-0", "web-1"],
         )
-        .sources(&[TOPOLOGY, "k#66062", "k#71596"])
+        .sources(&[TOPOLOGY, "k#66062"])
         .check(
             "one pod each on vm1 and vm3",
             [
@@ -147,7 +146,7 @@ fn local_cases() -> Vec<Case> {
         .sources(&[NFTABLES, TOPOLOGY])
         .check(
             "two pods on vm3",
-            [reaches(&private(), node_port("vm3"), kept_on("vm3", on("vm3")).even())],
+            [reaches(&private(), node_port("vm3"), kept_on("vm3", on("vm3")).judged())],
         ),
         Case::new(
             "external/local/node-without-pods-drops",
@@ -155,7 +154,7 @@ fn local_cases() -> Vec<Case> {
             local(),
             &STORY,
         )
-        .sources(&[SERVICE_PORT, NFTABLES])
+        .sources(&[NFTABLES, TOPOLOGY])
         .check(
             "no pod on vm2",
             [
@@ -170,7 +169,7 @@ fn local_cases() -> Vec<Case> {
             local(),
             &STORY,
         )
-        .sources(&[SERVICE_PORT, E2E_SERVICE])
+        .sources(&[NFTABLES, E2E_SERVICE])
         .check("pods 1-0-2", own_pods_or_drop(&private()))
         .change(Change::Backends(Vec::new()))
         .check("no pod", NODES.map(|node| refused(&private(), node_port(node)))),
@@ -198,7 +197,7 @@ fn in_cluster_cases() -> Vec<Case> {
             local(),
             &STORY,
         )
-        .sources(&[NFTABLES, "k#75262", "k#93456"])
+        .sources(&[NFTABLES])
         .check(
             "pods 1-0-2",
             NODES.map(|node| reaches(&client_on(node), node_port(node), from_pod_on(node, &STORY))),
@@ -209,7 +208,7 @@ fn in_cluster_cases() -> Vec<Case> {
             local(),
             &STORY,
         )
-        .sources(&[NFTABLES, "k#75262", "k#131765"])
+        .sources(&[NFTABLES])
         .check(
             "pods 1-0-2",
             NODES.map(|node| reaches(&host(node), node_port(node), from_node(node, &STORY))),

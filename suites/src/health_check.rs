@@ -25,18 +25,19 @@ pub(crate) fn cases() -> Vec<Case> {
         .needs(Feature::HealthCheckNodePort)
         .check(
             "LoadBalancer, Local",
-            [Question::HealthCheckAllocated(true), port("vm1", Some(1))],
+            allocated_and(true, [Some(1), Some(0), Some(2)]),
         )
         .change(Change::ExternalPolicy(Policy::Cluster))
+        .check("LoadBalancer, Cluster", allocated_and(false, [None; 3]))
+        .change(Change::ExternalPolicy(Policy::Local))
         .check(
-            "LoadBalancer, Cluster",
-            [Question::HealthCheckAllocated(false), port("vm1", None)],
+            "LoadBalancer, Local again",
+            allocated_and(true, [Some(1), Some(0), Some(2)]),
         )
         .change(Change::Type(ServiceType::NodePort))
-        .check(
-            "NodePort, Local",
-            [Question::HealthCheckAllocated(false), port("vm1", None)],
-        ),
+        .check("NodePort, Local", allocated_and(false, [None; 3]))
+        .change(Change::Type(ServiceType::ClusterIp))
+        .check("ClusterIP", allocated_and(false, [None; 3])),
         Case::new(
             "health-check/counts-local-endpoints",
             "The port says 200 with the number of local endpoints, or 503 with none.",
@@ -66,7 +67,7 @@ pub(crate) fn cases() -> Vec<Case> {
             local,
             &STORY,
         )
-        .sources(&[SERVICE_HEALTH, REGISTRY, "k#53657", "c#37613"])
+        .sources(&[SERVICE_HEALTH, REGISTRY, "k#53657"])
         .needs(Feature::HealthCheckNodePort)
         .check("Local", under_local())
         .change(Change::ExternalPolicy(Policy::Cluster))
@@ -98,7 +99,8 @@ pub(crate) fn cases() -> Vec<Case> {
                     &private(),
                     Target::Vip,
                     balanced_local(&["vm2", "vm3"], &[ON_VM2, "web-1", "web-2"])
-                        .shares(&[0.5, 0.25, 0.25]),
+                        .shares(&[0.5, 0.25, 0.25])
+                        .judged(),
                 ),
                 dropped(&private(), node_port("vm1")),
             ]),
@@ -140,6 +142,13 @@ fn under_local() -> Vec<Question> {
         ),
     ]);
     questions
+}
+
+fn allocated_and(allocated: bool, local_endpoints: [Option<u32>; 3]) -> Vec<Question> {
+    let ports = ports(local_endpoints).into_iter();
+    ports
+        .chain([Question::HealthCheckAllocated(allocated)])
+        .collect()
 }
 
 fn port(node: &str, local_endpoints: Option<u32>) -> Question {

@@ -51,7 +51,7 @@ fn cluster_cases() -> Vec<Case> {
         .sources(&[NFTABLES])
         .check(
             "pods 1-0-2",
-            from_pods(|node| from_pod_on(node, &STORY).even()),
+            from_pods(|node| from_pod_on(node, &STORY).judged()),
         ),
         Case::new(
             "internal/cluster/no-endpoint-refused",
@@ -96,7 +96,7 @@ fn local_cases() -> Vec<Case> {
             [reaches(
                 &client_on("vm3"),
                 Target::ClusterIp,
-                from_pod_on("vm3", on("vm3")).even(),
+                from_pod_on("vm3", on("vm3")).judged(),
             )],
         ),
         Case::new(

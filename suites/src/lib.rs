@@ -72,7 +72,9 @@ fn matches(pattern: &str, id: &str) -> bool {
 mod tests {
     use std::collections::BTreeSet;
 
-    use onehop_harness::case::{Expectation, Question, Reach};
+    use onehop_harness::case::{Entry, Expectation, Place, Question, Reach, Source};
+    use onehop_harness::timing::Timing;
+    use onehop_harness::verdict::Asked;
     use onehop_harness::world::World;
 
     use super::*;
@@ -118,7 +120,8 @@ mod tests {
                 let host = flow.from.host();
                 let known = world.pod(host).is_some()
                     || world.node(host).is_some()
-                    || world.client(host).is_some();
+                    || world.client(host).is_some()
+                    || flow.from == Place::LoadBalancer;
                 assert!(known, "{}: {host}", case.id);
             }
             for pod in reaches(&case).flat_map(|reach| &reach.pods) {
@@ -131,23 +134,69 @@ mod tests {
     fn expected_shares_sum_to_one_and_give_the_stated_imbalance() {
         for case in catalogue() {
             for reach in reaches(&case) {
-                let Some(shares) = reach.expected_shares() else {
-                    assert_eq!(reach.imbalance, None, "{}", case.id);
-                    continue;
-                };
-                assert_eq!(shares.len(), reach.pods.len(), "{}", case.id);
+                let Reach { pods, shares, .. } = reach;
+                assert_eq!(shares.len(), pods.len(), "{}", case.id);
                 assert!(
                     (shares.iter().sum::<f64>() - 1.0).abs() < 1e-9,
                     "{}",
                     case.id
                 );
                 if let Some(imbalance) = reach.imbalance {
+                    assert!(reach.judged, "{}", case.id);
                     let largest = shares.iter().copied().fold(0.0, f64::max);
                     let derived = largest * shares.len() as f64;
                     assert!((derived - imbalance).abs() < 1e-9, "{}: {derived}", case.id);
                 }
             }
         }
+    }
+
+    #[test]
+    fn shares_through_the_balancer_follow_from_the_placement() {
+        // A case may state shares that it derived by hand; they must be those of its placement.
+        for case in catalogue() {
+            for reach in reaches(&case).filter(|reach| reach.source == Source::Preserved) {
+                let Entry::Balanced(nodes) = &reach.entry else {
+                    continue;
+                };
+                let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
+                let pods: Vec<&str> = reach.pods.iter().map(String::as_str).collect();
+                let derived = load_balancer::balanced_local(&nodes, &pods).shares;
+                for (stated, derived) in reach.shares.iter().zip(derived) {
+                    assert!((stated - derived).abs() < 1e-9, "{}", case.id);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_whole_run_misses_or_alarms_less_than_once_in_ten_thousand() {
+        let timing = Timing::default();
+        let families = 2.0;
+        let (mut misses, mut alarms) = (0.0, 0.0);
+        for case in catalogue() {
+            for reach in reaches(&case) {
+                let expect = Expectation::Reaches(reach.clone());
+                let calls = Asked::Fully.connections(&expect, 1, &timing);
+                let miss = |share: f64| (1.0 - share).powi(i32::try_from(calls).expect("small"));
+                let entries = reach.entries().len();
+                let entry = if entries > 1 {
+                    miss(1.0 / entries as f64)
+                } else {
+                    0.0
+                };
+                let pods = if reach.pods.len() > 1 {
+                    &reach.shares[..]
+                } else {
+                    &[]
+                };
+                let pods: f64 = pods.iter().map(|share| miss(*share)).sum();
+                misses += families * (pods + entry * entries as f64);
+            }
+            alarms += timing.false_alarm;
+        }
+        assert!(misses < 1e-5, "{misses}");
+        assert!(alarms < 1e-4, "{alarms}");
     }
 
     #[test]

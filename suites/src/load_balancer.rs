@@ -1,20 +1,72 @@
 //! Both external policies through a load balancer, in both of its modes.
 
 use onehop_harness::case::{
-    BalancerCheck, BalancerMode, Case, Entry, Hops, Policy, Question, Reach, Service, Source,
-    Target,
+    BalancerCheck, BalancerMode, Case, Change, Entry, Hops, Policy, Question, Reach, Service,
+    Source, Target,
 };
+use onehop_harness::world::World;
 
 use crate::story::{
-    NODES, STORY, client_on, from_node, from_pod_on, host, private, public, reaches,
+    NODES, STORY, balancer, client_on, dropped, from_node, from_pod_on, host, kept_on, on, private,
+    public, reaches, refused, spread_by,
 };
 
-const SERVICE_PORT: &str = "kubernetes/pkg/proxy/serviceport.go";
+const TOPOLOGY: &str = "kubernetes/pkg/proxy/topology.go";
 const NFTABLES: &str = "kubernetes/pkg/proxy/nftables/proxier.go";
 const E2E_LB: &str = "kubernetes/test/e2e/network/loadbalancer.go";
 
 pub(crate) fn cases() -> Vec<Case> {
-    BalancerMode::ALL.into_iter().flat_map(cases_in).collect()
+    BalancerMode::ALL
+        .into_iter()
+        .flat_map(cases_in)
+        .chain(at_each_node())
+        .collect()
+}
+
+/// What each node does with the load-balancer address, whether or not a load balancer would have
+/// chosen it. Behind one that follows the health checks, a node that is wrong here is never asked.
+fn at_each_node() -> Vec<Case> {
+    let local = Service::load_balancer(BalancerMode::Vip).external(Policy::Local);
+    let at = |node: &str| Target::VipAt(node.to_owned());
+    let own_pods_or_drop = || {
+        NODES.map(|node| match on(node) {
+            [] => dropped(&balancer(), at(node)),
+            pods => reaches(&balancer(), at(node), kept_on(node, pods)),
+        })
+    };
+    vec![
+        Case::new(
+            "load-balancer/vip/local/node-without-pods-drops",
+            "Under Local, a node without pods drops what is sent to the load-balancer address, and \
+             the others answer from their own pods, as on the node port.",
+            local,
+            &STORY,
+        )
+        .sources(&[NFTABLES, TOPOLOGY, "k#71596"])
+        .check("pods 1-0-2, each node asked", own_pods_or_drop()),
+        Case::new(
+            "load-balancer/vip/local/no-endpoint-refused",
+            "Under Local, the load-balancer address without an endpoint anywhere is refused by \
+             every node.",
+            local,
+            &STORY,
+        )
+        .sources(&[NFTABLES, TOPOLOGY])
+        .check("pods 1-0-2, each node asked", own_pods_or_drop())
+        .change(Change::Backends(Vec::new()))
+        .check("no pod", NODES.map(|node| refused(&balancer(), at(node)))),
+        Case::new(
+            "load-balancer/vip/cluster/every-node-answers",
+            "Under Cluster, every node answers on the load-balancer address, from all pods.",
+            local.external(Policy::Cluster),
+            &STORY,
+        )
+        .sources(&[NFTABLES, E2E_LB])
+        .check(
+            "pods 1-0-2, each node asked",
+            NODES.map(|node| reaches(&balancer(), at(node), spread_by(node, &STORY))),
+        ),
+    ]
 }
 
 fn cases_in(mode: BalancerMode) -> Vec<Case> {
@@ -28,12 +80,12 @@ fn cases_in(mode: BalancerMode) -> Vec<Case> {
             cluster,
             &STORY,
         )
-        .sources(&[SERVICE_PORT, E2E_LB])
+        .sources(&[NFTABLES, E2E_LB])
         .check(
             "pods 1-0-2",
             [
                 healthy(BalancerCheck::NodePort, &NODES),
-                reaches(&private(), Target::Vip, balanced_cluster(&STORY).even()),
+                reaches(&private(), Target::Vip, balanced_cluster(&STORY).judged()),
             ],
         ),
         Case::new(
@@ -53,7 +105,7 @@ fn cases_in(mode: BalancerMode) -> Vec<Case> {
             local,
             &STORY,
         )
-        .sources(&[SERVICE_PORT, E2E_LB, "k#71596"])
+        .sources(&[NFTABLES, TOPOLOGY, E2E_LB])
         .check(
             "pods 1-0-2",
             [
@@ -61,7 +113,9 @@ fn cases_in(mode: BalancerMode) -> Vec<Case> {
                 reaches(
                     &private(),
                     Target::Vip,
-                    balanced_local(&["vm1", "vm3"], &STORY).shares(&[0.5, 0.25, 0.25]),
+                    balanced_local(&["vm1", "vm3"], &STORY)
+                        .shares(&[0.5, 0.25, 0.25])
+                        .judged(),
                 ),
             ],
         ),
@@ -71,7 +125,7 @@ fn cases_in(mode: BalancerMode) -> Vec<Case> {
             local,
             &STORY,
         )
-        .sources(&[SERVICE_PORT, E2E_LB, "Azure/AKS#785", "k#62537"])
+        .sources(&[NFTABLES, E2E_LB, "Azure/AKS#785"])
         .check(
             "pods 1-0-2",
             [
@@ -120,9 +174,20 @@ pub(crate) fn balanced_cluster(pods: &[&str]) -> Reach {
     Reach::pods(pods, Source::EntryNode, Hops::OneIfRemote, balanced(&NODES))
 }
 
-/// Through the load balancer under Local: a node with pods, then a pod of that node.
+/// Through the load balancer under Local: a node with pods, each with the same share, then a pod
+/// of that node.
 pub(crate) fn balanced_local(nodes: &[&str], pods: &[&str]) -> Reach {
-    Reach::pods(pods, Source::Preserved, Hops::Direct, balanced(nodes))
+    let world = World::story();
+    let node_of = |pod: &str| world.pod(pod).map(|pod| pod.node.clone());
+    let share = |pod: &&str| {
+        let together = pods
+            .iter()
+            .filter(|other| node_of(other) == node_of(pod))
+            .count();
+        1.0 / (nodes.len() * together) as f64
+    };
+    let shares: Vec<f64> = pods.iter().map(share).collect();
+    Reach::pods(pods, Source::Preserved, Hops::Direct, balanced(nodes)).shares(&shares)
 }
 
 fn balanced(nodes: &[&str]) -> Entry {

@@ -45,6 +45,11 @@ pub(crate) fn node_port(node: &str) -> Target {
     Target::NodePort(node.to_owned())
 }
 
+/// The load balancer's own host: a client outside that can choose the node by which it enters.
+pub(crate) fn balancer() -> Place {
+    Place::LoadBalancer
+}
+
 /// Traffic from outside under Cluster: any of these pods, the source lost to the entry node, one
 /// hop more to a pod elsewhere.
 pub(crate) fn spread_by(node: &str, pods: &[&str]) -> Reach {

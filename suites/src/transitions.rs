@@ -8,7 +8,7 @@ use crate::external_policy::own_pods_or_drop;
 use crate::load_balancer::{balanced_cluster, balanced_local};
 use crate::story::{
     NODES, ON_VM2, STORY, client_on, dropped, from_pod_on, kept_on, node_port, private, reaches,
-    spread_by,
+    refused, spread_by,
 };
 
 const TOPOLOGY: &str = "kubernetes/pkg/proxy/topology.go";
@@ -61,7 +61,7 @@ pub(crate) fn cases() -> Vec<Case> {
             Service::node_port().external(Policy::Local),
             &STORY,
         )
-        .sources(&[TOPOLOGY, "k#99299"])
+        .sources(&[TOPOLOGY])
         .check("pods 1-0-2", own_pods_or_drop(&private()))
         .change(Change::Backends(
             [ON_VM2, "web-1", "web-2"].map(Backend::ready).to_vec(),
@@ -84,10 +84,13 @@ pub(crate) fn cases() -> Vec<Case> {
             Service::node_port(),
             &["web-0", "web-1"],
         )
-        .sources(&[TOPOLOGY, "k#121362"])
+        .sources(&[TOPOLOGY])
         .check("two pods", [via_vm2(&["web-0", "web-1"])])
         .change(Change::Backends(STORY.map(Backend::ready).to_vec()))
-        .check("three pods", [via_vm2(&STORY)])
+        .check(
+            "three pods",
+            [reaches(&private(), node_port("vm2"), spread_by("vm2", &STORY).judged())],
+        )
         .change(Change::Backends(["web-2"].map(Backend::ready).to_vec()))
         .check("one pod", [via_vm2(&["web-2"])]),
         Case::new(
@@ -112,7 +115,8 @@ pub(crate) fn cases() -> Vec<Case> {
         .check("only terminating", [via_vm2(&["web-0", "web-2"])]),
         Case::new(
             "transitions/cluster-ip-survives-a-change-of-type",
-            "A Service that becomes a NodePort and a ClusterIP again keeps its ClusterIP working.",
+            "A Service that becomes a NodePort and a ClusterIP again keeps its ClusterIP working, and \
+             leaves no node port behind.",
             Service::cluster_ip(),
             &STORY,
         )
@@ -122,7 +126,13 @@ pub(crate) fn cases() -> Vec<Case> {
         .change(Change::Type(ServiceType::NodePort))
         .check("NodePort", [cluster_ip(), via_vm2(&STORY)])
         .change(Change::Type(ServiceType::ClusterIp))
-        .check("ClusterIP again", [cluster_ip()]),
+        .check(
+            "ClusterIP again: the node port is closed",
+            NODES
+                .map(|node| refused(&private(), node_port(node)))
+                .into_iter()
+                .chain([cluster_ip()]),
+        ),
     ]
 }
 

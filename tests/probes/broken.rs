@@ -141,7 +141,7 @@ pub(crate) fn fences(bench: &Bench) -> Result<(), Failed> {
     for family in Family::ALL {
         let at = |port| bench.at("web-5", family, port);
         let good = bench.fences("client-public", family);
-        let call = |fences: &[SocketAddr]| probe::call(client, &[at(7501)], fences, &timing);
+        let call = |fences: &[SocketAddr]| probe::call(client, &[at(7501)], None, fences, &timing);
 
         let dropped = call(&good)?;
         assert_eq!(dropped[0].outcome, Outcome::Dropped);

@@ -2,7 +2,9 @@
 //! pass the right one, and say of each wrong one just what is wrong with it.
 
 use libtest_mimic::Failed;
-use onehop_harness::case::{Entry, Expectation, FlowCheck, Hops, Reach, Source, Target, external};
+use onehop_harness::case::{
+    Entry, Expectation, FlowCheck, Hops, Place, Reach, Source, Target, external, pod,
+};
 use onehop_harness::probe::Outcome;
 use onehop_harness::verdict::{Asked, FlowResult, Observed, judge};
 use onehop_harness::world::{CLIENT_PUBLIC, Family};
@@ -85,6 +87,19 @@ fn reach(pods: &[&str], source: Source, hops: Hops) -> Reach {
 /// Calls a port of a host from outside, and judges.
 fn judged(
     bench: &Bench,
+    called: (&str, u16),
+    family: Family,
+    expect: &Expectation,
+    case_port: u16,
+    count: usize,
+) -> Result<(FlowResult, Vec<Observed>), Failed> {
+    let from = external(CLIENT_PUBLIC);
+    judged_from(bench, from, called, family, expect, case_port, count)
+}
+
+fn judged_from(
+    bench: &Bench,
+    from: Place,
     (host, port): (&str, u16),
     family: Family,
     expect: &Expectation,
@@ -92,7 +107,7 @@ fn judged(
     count: usize,
 ) -> Result<(FlowResult, Vec<Observed>), Failed> {
     let flow = FlowCheck {
-        from: external(CLIENT_PUBLIC),
+        from,
         to: Target::NodePort(host.to_owned()),
         expect: expect.clone(),
     };
@@ -222,6 +237,37 @@ fn assert_wrong(result: &FlowResult, texts: &[&str]) {
     let found: Vec<_> = texts.iter().map(of).collect();
     assert_eq!(found, vec![1; texts.len()], "{texts:?}, {result:?}");
     assert_eq!(result.wrong.len(), texts.len(), "{texts:?}, {result:?}");
+}
+
+/// A client calls the same backend by two ports of a node, from so few ports of its own that some
+/// must serve both. Connection tracking then changes the client's port; its address is kept.
+pub(crate) fn clashing_ports(bench: &Bench) -> Result<(), Failed> {
+    const PORT: u16 = 7640;
+    const CLIENT: &str = "web-6";
+    let range = [("net/ipv4/ip_local_port_range", "40000 40015")];
+    bench.lab.namespace(CLIENT).sysctl(&range)?;
+    let _backends = bench.listen(&["web-3"], PORT)?;
+    let expected = reach(&["web-3"], Source::Preserved, Hops::Direct).into();
+    let mut changed = 0;
+    for node_port in [31_640, 31_641] {
+        Rule::new(node_port, ("web-3", PORT)).apply(bench)?;
+        for family in Family::ALL {
+            let called = ("vm2", node_port);
+            let from = pod(CLIENT);
+            let (result, observed) =
+                judged_from(bench, from, called, family, &expected, PORT, TIMES)?;
+            assert_eq!(result.wrong, [""; 0], "{family} {}", result.got);
+            for one in observed {
+                let Outcome::Reached { identity, .. } = &one.connection.outcome else {
+                    return Err(one.kind().into());
+                };
+                changed += usize::from(identity.peer.port() != one.connection.local.port());
+            }
+        }
+    }
+    // Twelve and twelve connections from sixteen ports: eight at least, in each family.
+    assert!(changed >= 16, "only {changed} ports were changed");
+    Ok(())
 }
 
 /// Every outcome against every expectation: only the same agree.

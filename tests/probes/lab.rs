@@ -84,7 +84,7 @@ impl Bench {
         timing: &Timing,
     ) -> Result<Vec<Connection>, ProbeError> {
         let fences = self.fences(from, Family::of(remotes[0].ip()));
-        probe::call(self.lab.namespace(from), remotes, &fences, timing)
+        probe::call(self.lab.namespace(from), remotes, None, &fences, timing)
     }
 
     /// Opens a backend in each of these pods, which answers from the runtime of the lab.

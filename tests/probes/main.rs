@@ -33,6 +33,10 @@ const TESTS: &[(&str, Check)] = &[
     ("a_fence_that_does_not_answer_is_an_error", broken::fences),
     ("a_right_proxy_passes", judged::right),
     ("each_wrong_proxy_is_caught", judged::wrong),
+    (
+        "a_port_changed_by_connection_tracking_is_no_lost_source",
+        judged::clashing_ports,
+    ),
     ("no_outcome_passes_for_another", judged::wrong_outcomes),
 ];
 

@@ -3,8 +3,10 @@
 use std::io::Write;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use onehop_harness::lab::{Allocated, Lab, SERVICE_PORT};
+use onehop_harness::netns::Namespace;
 use onehop_harness::world::{AddressPlan, Family};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -59,10 +61,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         name: "forwards-to-a-remote-pod-that-answers-itself",
         commit: remote_pod_unmasqueraded,
-        fail: &[(
-            "external/local/node-without-pods-drops",
-            "answered by web-1, which was not called",
-        )],
+        fail: &[("external/local/node-without-pods-drops", "forwarded by vm2")],
         pass: &["external/local/shares-on-a-node-are-even"],
     },
     Fault {
@@ -100,6 +99,61 @@ pub(crate) const FAULTS: &[Fault] = &[
             "reached web-1, not dropped",
         )],
         pass: &["internal/local/shares-on-a-node-are-even"],
+    },
+    Fault {
+        name: "leaves-a-connection-half-open-under-local",
+        commit: half_open,
+        fail: &[
+            (
+                "external/local/node-without-pods-drops",
+                "answered by web-1, and the answer was lost",
+            ),
+            (
+                "external/local/client-ip-kept",
+                "answered by web-1, and the answer was lost",
+            ),
+        ],
+        pass: &["internal/cluster/pod-reaches-all"],
+    },
+    Fault {
+        name: "lets-what-it-should-drop-leave-the-node",
+        commit: leak,
+        fail: &[
+            ("internal/local/pod-reaches-its-own-node", "went on to "),
+            ("internal/local/node-reaches-its-own-pods", "went on to "),
+        ],
+        pass: &[
+            "internal/local/shares-on-a-node-are-even",
+            "external/cluster/shares-are-even",
+        ],
+    },
+    Fault {
+        name: "lets-what-it-should-refuse-leave-the-node",
+        commit: leak,
+        fail: &[("internal/cluster/no-endpoint-refused", "no pod: ")],
+        pass: &["internal/cluster/pod-reaches-all"],
+    },
+    Fault {
+        name: "forwards-the-load-balancer-address-under-local",
+        commit: vip_falls_back,
+        fail: &[(
+            "load-balancer/vip/local/node-without-pods-drops",
+            "reached web-1, not dropped",
+        )],
+        // The load balancer follows the health checks, and never asks the node that is wrong.
+        pass: &[
+            "load-balancer/vip/local/client-ip-kept",
+            "external/local/client-ip-kept",
+        ],
+    },
+    Fault {
+        name: "keeps-a-node-port-open-that-is-gone",
+        commit: node_port_stays,
+        fail: &[(
+            "transitions/cluster-ip-survives-a-change-of-type",
+            "ClusterIP again: the node port is closed",
+        )],
+        pass: &["external/cluster/every-node-answers"],
     },
 ];
 
@@ -203,6 +257,94 @@ fn internal_local_falls_back(lab: &Lab, service: &Allocated, port: u16) -> Resul
     })
 }
 
+/// A node without pods sends on what it should drop, and the pod's answer is lost.
+fn half_open(lab: &Lab, service: &Allocated, port: u16) -> Result<(), String> {
+    if service.node_port.is_some() {
+        remote_pod_unmasqueraded(lab, service, port)?;
+    }
+    both(|family| {
+        let rule = format!(
+            "tcp sport {port} {} daddr != {{ {} }} ct direction reply \
+             ct original {} daddr {} drop",
+            ip(family),
+            inside(family),
+            ip(family),
+            target(lab, "web-1", family, port).ip()
+        );
+        let chains = chain("forward", "type filter hook forward priority 0", &rule);
+        nft(lab, "vm3", family, port, &chains)
+    })
+}
+
+/// No node drops or refuses for want of endpoints: whatever kube-proxy does not rewrite goes on as
+/// it is. Its own check chains are emptied, again and again: it makes them with its first sync.
+fn leak(lab: &Lab, _: &Allocated, _: u16) -> Result<(), String> {
+    for node in lab.world().nodes.iter().map(|node| node.name.clone()) {
+        let namespace = lab.namespace(&node).clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                // Before the first sync there is nothing to empty.
+                let _ = empty_checks(&namespace);
+            }
+        });
+    }
+    Ok(())
+}
+
+fn empty_checks(node: &Namespace) -> Result<(), String> {
+    let flush = |family| {
+        format!(
+            "flush chain {family} kube-proxy service-endpoints-check\n\
+             flush chain {family} kube-proxy cluster-ips-check\n"
+        )
+    };
+    run_nft(node, &(flush("ip") + &flush("ip6")))
+}
+
+/// A node without pods forwards the load-balancer address, as if it were not Local.
+fn vip_falls_back(lab: &Lab, service: &Allocated, port: u16) -> Result<(), String> {
+    let vip = service.vip;
+    both(|family| {
+        let Some(vip) = vip else { return Ok(()) };
+        let (pod, vip) = (target(lab, "web-1", family, port), vip.of(family));
+        let rule = format!(
+            "{} daddr {vip} tcp dport {SERVICE_PORT} dnat to {pod}",
+            ip(family)
+        );
+        // The load balancer's own host is on the node network, and outside all the same.
+        let hidden = chain(
+            "postrouting",
+            "type nat hook postrouting priority 90",
+            &format!("ct original {} daddr {vip} masquerade", ip(family)),
+        );
+        nft(
+            lab,
+            "vm2",
+            family,
+            port,
+            &(rewrite_arriving(&rule) + &hidden),
+        )
+    })
+}
+
+/// A node port goes on working on vm2 when the Service has none any more.
+fn node_port_stays(lab: &Lab, _: &Allocated, port: u16) -> Result<(), String> {
+    both(|family| {
+        let pod = target(lab, "web-1", family, port);
+        let rule = format!("tcp dport 30000-32767 fib daddr type local dnat to {pod}");
+        // Only while kube-proxy no longer rewrites it: after kube-proxy's own chain.
+        let late = chain("prerouting", "type nat hook prerouting priority -90", &rule);
+        nft(
+            lab,
+            "vm2",
+            family,
+            port,
+            &(late + &masquerade(family, port)),
+        )
+    })
+}
+
 fn both(commit: impl Fn(Family) -> Result<(), String>) -> Result<(), String> {
     Family::ALL.into_iter().try_for_each(commit)
 }
@@ -268,6 +410,10 @@ fn nft(lab: &Lab, node: &str, family: Family, number: u16, chains: &str) -> Resu
 ",
         ip(family)
     );
+    run_nft(lab.namespace(node), &script)
+}
+
+fn run_nft(node: &Namespace, script: &str) -> Result<(), String> {
     let run = || -> std::io::Result<std::process::Output> {
         let mut child = Command::new("nft")
             .args(["-f", "-"])
@@ -281,7 +427,7 @@ fn nft(lab: &Lab, node: &str, family: Family, number: u16, chains: &str) -> Resu
             .write_all(script.as_bytes())?;
         child.wait_with_output()
     };
-    let output = lab.namespace(node).within(run).and_then(|done| done);
+    let output = node.within(run).and_then(|done| done);
     let output = output.map_err(|error| format!("nft: {error}"))?;
     if output.status.success() {
         Ok(())

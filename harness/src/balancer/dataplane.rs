@@ -34,7 +34,7 @@ pub enum NftError {
 }
 
 /// The mark by which packets go to the node at this position.
-pub(super) fn mark(position: usize) -> u32 {
+pub(crate) fn mark(position: usize) -> u32 {
     FIRST_MARK + u32::try_from(position).expect("a world has few nodes")
 }
 

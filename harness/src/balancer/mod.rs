@@ -36,6 +36,7 @@ use tokio::sync::watch as latest;
 use tokio::task::JoinSet;
 
 pub use dataplane::NftError;
+pub(crate) use dataplane::mark;
 pub use view::{NodeHealth, View};
 pub use wanted::{CLASS_NODE_PORT, CLASS_VIP, HealthCheck, Mode};
 

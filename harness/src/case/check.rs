@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Place, Target};
+use super::{Feature, Place, Target};
+use crate::world::World;
 
 /// Questions that are asked together, once the world behaves as all of them expect.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -40,6 +41,31 @@ pub enum Question {
     HealthCheckAllocated(bool),
 }
 
+impl Question {
+    /// What a proxy must support to answer it.
+    pub(super) fn features(&self) -> Vec<Feature> {
+        match self {
+            Self::Flow(flow) => vec![match flow.to {
+                Target::ClusterIp => Feature::ClusterIp,
+                Target::NodePort(_) => Feature::NodePort,
+                Target::Vip | Target::VipAt(_) => Feature::LoadBalancer,
+            }],
+            Self::HealthCheck { .. } => vec![Feature::HealthCheckNodePort],
+            Self::HealthyNodes {
+                by: BalancerCheck::HealthCheckNodePort,
+                ..
+            } => {
+                vec![Feature::HealthCheckNodePort]
+            }
+            Self::HealthyNodes {
+                by: BalancerCheck::NodePort,
+                ..
+            } => vec![Feature::NodePort],
+            Self::HealthCheckAllocated(_) => Vec::new(),
+        }
+    }
+}
+
 /// How the load balancer finds out whether a node is healthy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -61,6 +87,19 @@ pub struct FlowCheck {
     pub expect: Expectation,
 }
 
+impl FlowCheck {
+    /// The node whose proxy decides what becomes of the flow, where that is certain beforehand: the
+    /// node that is called, or the one that the caller runs on.
+    pub fn deciding_node<'a>(&'a self, world: &'a World) -> Option<&'a str> {
+        match (&self.to, &self.from) {
+            (Target::NodePort(node) | Target::VipAt(node), _) => Some(node),
+            (_, Place::Node(node)) => Some(node),
+            (_, Place::Pod(pod)) => Some(&world.pod(pod)?.node),
+            (_, Place::External(_) | Place::LoadBalancer) => None,
+        }
+    }
+}
+
 /// What should become of every connection of a flow.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -78,8 +117,11 @@ pub enum Expectation {
 pub struct Reach {
     /// The pods that may answer; each must, and no other may.
     pub pods: Vec<String>,
-    /// Whether the shares of the pods are judged, and against what.
-    pub spread: Spread,
+    /// The share that each pod should have, in the order of the pods, summing to 1. Says how many
+    /// connections it takes to see every pod, also where shares are not judged.
+    pub shares: Vec<f64>,
+    /// Whether the shares are judged, by χ².
+    pub judged: bool,
     /// The peer that the backend sees.
     pub source: Source,
     /// The hops compared with the same connection sent straight to the pod.
@@ -87,20 +129,8 @@ pub struct Reach {
     /// The node by which the connection enters the cluster.
     pub entry: Entry,
     /// The imbalance between the pods, derived in the case: the largest share over the mean
-    /// share. Judged together with the shares.
+    /// share. It follows from the shares, and is reported beside the measured one.
     pub imbalance: Option<f64>,
-}
-
-/// The shares of the pods.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Spread {
-    /// Every pod answers at least once; shares are not judged.
-    Covered,
-    /// Every pod has the same share, judged by χ².
-    Even,
-    /// Shares in the order of the pods, summing to 1, judged by χ².
-    Shares(Vec<f64>),
 }
 
 /// The peer that the backend sees.
@@ -145,12 +175,12 @@ impl Place {
 }
 
 impl Reach {
-    /// These pods, every one and no other.
+    /// These pods, every one and no other, with equal shares that are not judged.
     pub fn pods(pods: &[&str], source: Source, hops: Hops, entry: Entry) -> Self {
-        let pods = pods.iter().map(|&pod| pod.to_owned()).collect();
         Self {
-            pods,
-            spread: Spread::Covered,
+            pods: pods.iter().map(|&pod| pod.to_owned()).collect(),
+            shares: vec![1.0 / pods.len() as f64; pods.len()],
+            judged: false,
             source,
             hops,
             entry,
@@ -158,20 +188,20 @@ impl Reach {
         }
     }
 
-    /// The same with equal shares.
-    #[must_use]
-    pub fn even(self) -> Self {
-        Self {
-            spread: Spread::Even,
-            ..self
-        }
-    }
-
     /// The same with these shares, in the order of the pods.
     #[must_use]
     pub fn shares(self, shares: &[f64]) -> Self {
         Self {
-            spread: Spread::Shares(shares.to_vec()),
+            shares: shares.to_vec(),
+            ..self
+        }
+    }
+
+    /// The same with its shares judged.
+    #[must_use]
+    pub fn judged(self) -> Self {
+        Self {
+            judged: true,
             ..self
         }
     }
@@ -185,12 +215,11 @@ impl Reach {
         }
     }
 
-    /// The share that each pod should have, if shares are judged.
-    pub fn expected_shares(&self) -> Option<Vec<f64>> {
-        match &self.spread {
-            Spread::Covered => None,
-            Spread::Even => Some(vec![1.0 / self.pods.len() as f64; self.pods.len()]),
-            Spread::Shares(shares) => Some(shares.clone()),
+    /// The nodes by which connections may enter; each must be seen.
+    pub fn entries(&self) -> &[String] {
+        match &self.entry {
+            Entry::Node(node) => std::slice::from_ref(node),
+            Entry::Balanced(nodes) => nodes,
         }
     }
 }
@@ -223,22 +252,23 @@ impl fmt::Display for Expectation {
 impl fmt::Display for Reach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.pods.join(" "))?;
-        match &self.spread {
-            Spread::Covered => {}
-            Spread::Even => f.write_str(" evenly")?,
-            Spread::Shares(shares) => {
-                let parts: Vec<_> = shares.iter().map(|s| format!("{:.0}", s * 100.0)).collect();
-                write!(f, " {} %", parts.join("/"))?;
-            }
+        if self.judged {
+            let parts: Vec<_> = self
+                .shares
+                .iter()
+                .map(|s| format!("{:.0}", s * 100.0))
+                .collect();
+            write!(f, " {} %", parts.join("/"))?;
         }
         let hops = match self.hops {
             Hops::Direct => "+0",
             Hops::OneIfRemote => "+0 local, +1 remote",
         };
-        let entry = match &self.entry {
-            Entry::Node(node) => node.clone(),
-            Entry::Balanced(nodes) => nodes.join("+"),
-        };
-        write!(f, "; source {}; hops {hops}; by {entry}", self.source)
+        write!(
+            f,
+            "; source {}; hops {hops}; by {}",
+            self.source,
+            self.entries().join("+")
+        )
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::world::LOAD_BALANCER;
+
 /// Where a flow starts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -14,6 +16,8 @@ pub enum Place {
     Pod(String),
     /// A node's own processes, by the node's name.
     Node(String),
+    /// The load balancer's own host: a client outside that can choose the node by which it enters.
+    LoadBalancer,
 }
 
 impl Place {
@@ -21,6 +25,7 @@ impl Place {
     pub fn host(&self) -> &str {
         match self {
             Self::External(name) | Self::Pod(name) | Self::Node(name) => name,
+            Self::LoadBalancer => LOAD_BALANCER,
         }
     }
 }
@@ -31,6 +36,7 @@ impl fmt::Display for Place {
             Self::External(name) => write!(f, "external({name})"),
             Self::Pod(name) => write!(f, "pod({name})"),
             Self::Node(name) => write!(f, "node({name})"),
+            Self::LoadBalancer => f.write_str("load-balancer"),
         }
     }
 }
@@ -60,6 +66,9 @@ pub enum Target {
     NodePort(String),
     /// The Service's load-balancer address.
     Vip,
+    /// The Service's load-balancer address, sent to this node whether it is healthy or not. Only
+    /// [`Place::LoadBalancer`] can do that.
+    VipAt(String),
 }
 
 impl fmt::Display for Target {
@@ -68,6 +77,7 @@ impl fmt::Display for Target {
             Self::ClusterIp => f.write_str("cluster-ip"),
             Self::NodePort(node) => write!(f, "node-port@{node}"),
             Self::Vip => f.write_str("vip"),
+            Self::VipAt(node) => write!(f, "vip@{node}"),
         }
     }
 }

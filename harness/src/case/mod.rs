@@ -9,7 +9,7 @@ mod flow;
 mod service;
 
 pub use check::{
-    BalancerCheck, Check, Entry, Expectation, FlowCheck, Hops, Question, Reach, Source, Spread,
+    BalancerCheck, Check, Entry, Expectation, FlowCheck, Hops, Question, Reach, Source,
 };
 pub use flow::{Place, Target, external, node, pod};
 pub use service::{Backend, BalancerMode, Policy, Service, ServiceType};
@@ -30,6 +30,23 @@ pub enum Change {
     Type(ServiceType),
     /// Replaces the backends, as the EndpointSlice controller would.
     Backends(Vec<Backend>),
+}
+
+impl Change {
+    /// What a proxy must support for this change to have its effect.
+    fn features(&self) -> Vec<Feature> {
+        match self {
+            Self::ExternalPolicy(Policy::Local) => vec![Feature::ExternalTrafficPolicy],
+            Self::InternalPolicy(Policy::Local) => vec![Feature::InternalTrafficPolicy],
+            Self::Backends(backends) if backends.iter().any(|b| b.terminating) => {
+                vec![Feature::TerminatingEndpoints]
+            }
+            Self::ExternalPolicy(Policy::Cluster)
+            | Self::InternalPolicy(Policy::Cluster)
+            | Self::Type(_)
+            | Self::Backends(_) => Vec::new(),
+        }
+    }
 }
 
 /// One step of a case.
@@ -91,10 +108,13 @@ impl Case {
         self
     }
 
-    /// Adds a check of everything that should now be so.
+    /// Adds a check of everything that should now be so. What its questions need is added too.
     #[must_use]
     pub fn check(mut self, label: &str, questions: impl IntoIterator<Item = Question>) -> Self {
-        let questions = questions.into_iter().collect();
+        let questions: Vec<_> = questions.into_iter().collect();
+        for feature in questions.iter().flat_map(Question::features) {
+            self = self.needs(feature);
+        }
         self.steps.push(Step::Check(Check {
             label: label.to_owned(),
             questions,
@@ -102,9 +122,12 @@ impl Case {
         self
     }
 
-    /// Adds a change.
+    /// Adds a change. What it needs is added too.
     #[must_use]
     pub fn change(mut self, change: Change) -> Self {
+        for feature in change.features() {
+            self = self.needs(feature);
+        }
         self.steps.push(Step::Change(change));
         self
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Feature;
+use crate::world::Protocol;
 
 /// A traffic policy, external or internal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -79,7 +80,7 @@ impl ServiceType {
     }
 }
 
-/// The Service of a case: dual stack, one TCP port.
+/// The Service of a case: dual stack, one port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Service {
     /// Its type.
@@ -88,6 +89,8 @@ pub struct Service {
     pub external: Policy,
     /// `internalTrafficPolicy`.
     pub internal: Policy,
+    /// The protocol of its port.
+    pub protocol: Protocol,
 }
 
 impl Service {
@@ -97,6 +100,7 @@ impl Service {
             kind,
             external: Policy::Cluster,
             internal: Policy::Cluster,
+            protocol: Protocol::Tcp,
         }
     }
 

@@ -12,7 +12,7 @@ use crate::netns::{Namespace, Network};
 use crate::probe::{self, Backend, BackendError, Connection, Outcome, ProbeError};
 use crate::timing::Timing;
 use crate::verdict::Baseline;
-use crate::world::{Family, Pod, World};
+use crate::world::{Family, LOAD_BALANCER, Pod, World};
 
 /// The port on which every pod answers, no matter which cases run: for direct connections and for
 /// fences.
@@ -70,7 +70,10 @@ pub(super) async fn measure(
         .iter()
         .map(|p| &p.name)
         .chain(world.nodes.iter().map(|n| &n.name));
-    let callers = callers.chain(world.clients.iter().map(|c| &c.name));
+    let callers = callers
+        .chain(world.clients.iter().map(|c| &c.name))
+        .map(String::as_str);
+    let callers = callers.chain([LOAD_BALANCER]);
     let measured = join_results(callers.map(async |name| {
         let (host, pods, timing) = (namespace(name).clone(), world.pods.clone(), timing.clone());
         let work = move || measure_from(&host, &pods, &timing);
@@ -100,7 +103,7 @@ fn measure_from(
         .map(|(pod, family)| SocketAddr::new(pod.address.of(*family), BASELINE_PORT))
         .collect();
     // The pods are their own fences: a first packet may wait for a neighbour to be resolved.
-    let calls = probe::call(host, &remotes, &remotes, timing)?;
+    let calls = probe::call(host, &remotes, None, &remotes, timing)?;
     let ttl = |((pod, family), call): (&(&Pod, Family), Connection)| {
         let (from, pod) = (host.name().to_owned(), pod.name.clone());
         match call.outcome {

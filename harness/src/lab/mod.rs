@@ -23,15 +23,16 @@ pub use directory::DirectoryError;
 pub use objects::{Allocated, NAMESPACE, Objects, SERVICE_PORT, policy, service_spec};
 pub use proxy::{NodeProxy, ProxyError, UnexpectedExit};
 
-use crate::balancer::{Balancer, BalancerError};
+use crate::balancer::{self, Balancer, BalancerError};
 use crate::case::{Place, Target};
-use crate::netns::{API, Host, LOAD_BALANCER, Namespace, Network, NetworkError};
+use crate::netns::{API, Host, Namespace, Network, NetworkError};
 use crate::probe::{self, Backend, BackendError, Connection, ProbeError};
-use crate::profile::{Placeholders, Profile, Program, Variation};
+use crate::profile::{Feature, Placeholders, Profile, Program, Variation};
+use crate::run::Rooms;
 use crate::tap::{self, Journey, TapError, Taps};
 use crate::timing::Timing;
 use crate::verdict::{Baseline, Ground, Observed};
-use crate::world::{AddressPlan, Family, World};
+use crate::world::{AddressPlan, Family, LOAD_BALANCER, World};
 
 /// What a lab is made of.
 #[derive(Clone, Debug)]
@@ -120,6 +121,12 @@ pub enum LabError {
         /// What became of the last one.
         last: String,
     },
+    /// A node still serves a Service that is gone.
+    #[error("{node} still serves the Service after its deletion")]
+    Undeleted {
+        /// The node.
+        node: String,
+    },
     /// A test of the suite could not make the proxy wrong.
     #[error("failed to make the proxy wrong: {0}")]
     Sabotage(String),
@@ -169,6 +176,11 @@ pub struct Call {
 }
 
 impl Call {
+    /// Whether a backend answered.
+    pub fn is_reached(&self) -> bool {
+        self.observed.connection.outcome.is_reached()
+    }
+
     /// The journey, as text.
     pub fn journey_text(&self, lab: &Lab) -> String {
         match &self.journey {
@@ -202,6 +214,8 @@ pub struct Lab {
     dir: PathBuf,
     phases: BTreeMap<&'static str, Duration>,
     probers: Semaphore,
+    rooms: Rooms,
+    families: Vec<Family>,
 }
 
 impl Lab {
@@ -263,6 +277,8 @@ impl Lab {
             dir,
             phases,
             probers: Semaphore::new(PROBERS),
+            rooms: Rooms::default(),
+            families: families(proxy.as_ref()),
         };
         if let Some(proxy) = proxy {
             let clock = Instant::now();
@@ -363,6 +379,17 @@ impl Lab {
         }
     }
 
+    /// The rooms that its cases share.
+    pub fn rooms(&self) -> &Rooms {
+        &self.rooms
+    }
+
+    /// The families that are judged: both, unless the profile declares IPv6 unsupported. The API
+    /// objects are of both in any case.
+    pub fn families(&self) -> &[Family] {
+        &self.families
+    }
+
     /// A host by name.
     pub fn host(&self, name: &str) -> Option<&Host> {
         self.network.host(name)
@@ -410,7 +437,7 @@ impl Lab {
         let (address, port) = match target {
             Target::ClusterIp => (service.cluster_ip, SERVICE_PORT),
             Target::NodePort(node) => (self.world.node(node)?.address, service.node_port?),
-            Target::Vip => (service.vip?, SERVICE_PORT),
+            Target::Vip | Target::VipAt(_) => (service.vip?, SERVICE_PORT),
         };
         Some(SocketAddr::new(address.of(family), port))
     }
@@ -429,13 +456,34 @@ impl Lab {
         remote: SocketAddr,
         count: usize,
     ) -> Result<Vec<Call>, LabError> {
+        self.call_by(from, None, remote, count).await
+    }
+
+    /// As [`Self::call`], for the load balancer's host by way of a node of its choice.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    ///
+    /// # Panics
+    /// When the place or the node is not in the world.
+    pub async fn call_by(
+        &self,
+        from: &Place,
+        by: Option<&str>,
+        remote: SocketAddr,
+        count: usize,
+    ) -> Result<Vec<Call>, LabError> {
         let host = self.namespace(from.host()).clone();
         let (fences, timing) = (
             self.fences(from, Family::of(remote.ip())),
             self.timing.clone(),
         );
+        let mark = by.map(|by| {
+            let position = self.world.nodes.iter().position(|node| node.name == by);
+            balancer::mark(position.expect("a node of the world"))
+        });
         let _permit = self.probers.acquire().await.expect("never closed");
-        let work = move || probe::call(&host, &vec![remote; count], &fences, &timing);
+        let work = move || probe::call(&host, &vec![remote; count], mark, &fences, &timing);
         let connections = tokio::task::spawn_blocking(work)
             .await
             .expect("a probe does not panic")?;
@@ -478,6 +526,15 @@ impl Lab {
         pods.map(|pod| SocketAddr::new(pod.address.of(family), BASELINE_PORT))
             .collect()
     }
+}
+
+fn families(proxy: Option<&ProxyUnderTest>) -> Vec<Family> {
+    let unsupported = proxy.map(|proxy| &proxy.profile.features.unsupported);
+    let without = unsupported.is_some_and(|features| features.contains(&Feature::Ipv6));
+    Family::ALL
+        .into_iter()
+        .filter(|family| !without || *family == Family::V4)
+        .collect()
 }
 
 /// Waits for all of these, and returns the first error if any failed, but only once all are done.

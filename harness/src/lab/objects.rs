@@ -256,7 +256,7 @@ fn service_object(name: &str, spec: Spec, target_port: u16) -> Value {
         "spec": {
             "ipFamilyPolicy": "RequireDualStack",
             "ipFamilies": Family::ALL,
-            "ports": [{"protocol": "TCP", "port": SERVICE_PORT, "targetPort": target_port}],
+            "ports": [{"protocol": spec.protocol, "port": SERVICE_PORT, "targetPort": target_port}],
         },
     });
     let own = service_spec(spec);

@@ -9,13 +9,17 @@ use crate::world::World;
 /// What a verdict needs of this journey.
 pub(super) fn of(journey: &Journey, world: &World) -> Trip {
     let rewrites = journey.rewrites();
-    let by = |what: What| -> BTreeSet<String> {
+    let by = |what: What, counts: &dyn Fn(&Rewrite) -> bool| -> BTreeSet<String> {
         let made = rewrites
             .iter()
-            .filter(|r| r.half == Half::Request && r.what == what);
+            .filter(|r| r.half == Half::Request && r.what == what && counts(r));
         made.map(|r| r.host.clone()).collect()
     };
-    let destination_rewritten_by = by(What::Destination);
+    // Connection tracking changes the port alone, and of its own accord, where two connections to
+    // different addresses of a Service would otherwise look the same to their common backend. The
+    // source that a policy keeps or loses is the address.
+    let moved = |rewrite: &Rewrite| rewrite.from.ip() != rewrite.to.ip();
+    let destination_rewritten_by = by(What::Destination, &|_| true);
     let rewriting_node = journey
         .nodes(world)
         .into_iter()
@@ -29,10 +33,11 @@ pub(super) fn of(journey: &Journey, world: &World) -> Trip {
         entry: rewriting_node
             .or_else(|| journey.entry_node(world))
             .map(str::to_owned),
-        source_rewritten_by: by(What::Source),
-        answers_from: journey.answers_from(),
-        not_undone: not_undone.collect(),
-        answered: journey.came_back(),
+        source_rewritten_by: by(What::Source, &moved),
         destination_rewritten_by,
+        not_undone: not_undone.collect(),
+        ended_at: journey.request.last().map(|sighting| sighting.host.clone()),
+        answered_by: journey.reply.first().map(|sighting| sighting.host.clone()),
+        answers_from: journey.answers_from(),
     }
 }

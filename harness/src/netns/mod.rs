@@ -9,7 +9,7 @@ mod sandbox;
 
 pub use link::{Host, NetworkError};
 pub use namespace::Namespace;
-pub use network::{API, FABRIC, LOAD_BALANCER, Network, ROUTER};
+pub use network::{API, FABRIC, Network, ROUTER};
 pub use process::start_in;
 pub(crate) use sandbox::threads;
 pub use sandbox::{Sandbox, SandboxError, check, enter};

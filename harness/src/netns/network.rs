@@ -17,12 +17,10 @@ use futures::future::try_join_all;
 use ipnet::IpNet;
 
 use super::link::{Host, NetworkError};
-use crate::world::{AddressPlan, Client, Node, Pod, World};
+use crate::world::{AddressPlan, Client, LOAD_BALANCER, Node, Pod, World};
 
 /// The host that routes between the outside clients and the load balancer.
 pub const ROUTER: &str = "router";
-/// The host of the load balancer.
-pub const LOAD_BALANCER: &str = "lb";
 /// The host of the Kubernetes API.
 pub const API: &str = "api";
 /// The host whose bridge is the node network.

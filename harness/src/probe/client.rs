@@ -51,6 +51,8 @@ pub enum ProbeError {
 
 /// Opens a connection from `host` to each of `remotes`; blocks until each has an outcome.
 ///
+/// With a mark, the host's own rules may route the connections another way than others.
+///
 /// `fences` are listeners that always answer, on paths that are at least as long as those of the
 /// probes. Results are in the order of `remotes`.
 ///
@@ -59,18 +61,20 @@ pub enum ProbeError {
 pub fn call(
     host: &Namespace,
     remotes: &[SocketAddr],
+    mark: Option<u32>,
     fences: &[SocketAddr],
     timing: &Timing,
 ) -> Result<Vec<Connection>, ProbeError> {
     let waves = remotes
         .chunks(WAVE)
-        .map(|wave| call_wave(host, wave, fences, timing));
+        .map(|wave| call_wave(host, wave, mark, fences, timing));
     Ok(waves.collect::<Result<Vec<_>, _>>()?.concat())
 }
 
 fn call_wave(
     host: &Namespace,
     remotes: &[SocketAddr],
+    mark: Option<u32>,
     fences: &[SocketAddr],
     timing: &Timing,
 ) -> Result<Vec<Connection>, ProbeError> {
@@ -79,7 +83,7 @@ fn call_wave(
         remote: remotes[0],
         source,
     };
-    let mut wave = Wave::start(host, remotes).map_err(error)?;
+    let mut wave = Wave::start(host, remotes, mark).map_err(error)?;
     let deadline = Instant::now() + timing.answer;
     let mut fence_back: Option<Instant> = None;
     loop {

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::world::Protocol;
+
 /// What a backend says of itself and of the connection that it accepted. One JSON line on the
 /// wire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +40,26 @@ pub enum Refusal {
         /// The host that sent it.
         from: IpAddr,
     },
+}
+
+impl Refusal {
+    /// Whether somebody meant to refuse: by RST, or by an ICMP message that the port is
+    /// unreachable or the connection prohibited. The other codes say that there was no way.
+    pub fn is_deliberate(self) -> bool {
+        match self {
+            Self::Reset => true,
+            Self::Icmp {
+                kind,
+                code,
+                from: IpAddr::V4(_),
+            } => kind == 3 && matches!(code, 3 | 9 | 10 | 13),
+            Self::Icmp {
+                kind,
+                code,
+                from: IpAddr::V6(_),
+            } => kind == 1 && matches!(code, 1 | 4),
+        }
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -78,6 +100,8 @@ impl Outcome {
 /// One connection: its two ends as the caller saw them, and its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Connection {
+    /// Its transport protocol.
+    pub protocol: Protocol,
     /// The caller's address and port.
     pub local: SocketAddr,
     /// The address and port that were called.

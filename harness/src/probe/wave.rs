@@ -13,6 +13,7 @@ use super::outcome::{Connection, Identity, Outcome, Refusal};
 use super::refusal::refusal_of;
 use crate::netns::Namespace;
 use crate::tap::choose_sequence;
+use crate::world;
 
 /// More than any identity needs; an answer that does not end by then is not one.
 const LONGEST_ANSWER: usize = 4096;
@@ -42,7 +43,11 @@ pub(super) struct Wave {
 
 impl Wave {
     /// Sends the SYN of each.
-    pub(super) fn start(host: &Namespace, remotes: &[SocketAddr]) -> io::Result<Self> {
+    pub(super) fn start(
+        host: &Namespace,
+        remotes: &[SocketAddr],
+        mark: Option<u32>,
+    ) -> io::Result<Self> {
         let sockets = host.within(|| {
             remotes
                 .iter()
@@ -50,6 +55,9 @@ impl Wave {
                 .collect::<io::Result<Vec<_>>>()
         })??;
         let attempts = sockets.into_iter().zip(remotes).map(|(socket, &remote)| {
+            if let Some(mark) = mark {
+                socket.set_mark(mark)?;
+            }
             let sequence = next_sequence();
             choose_sequence(&socket, sequence).map_err(io::Error::other)?;
             let started = Instant::now();
@@ -144,6 +152,7 @@ impl Wave {
             .into_iter()
             .map(|attempt| match attempt.state {
                 State::Settled(outcome) => Connection {
+                    protocol: world::Protocol::Tcp,
                     local: attempt.local,
                     sequence: attempt.sequence,
                     remote: attempt.remote,

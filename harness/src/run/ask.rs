@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use serde_json::json;
 
 use crate::balancer::HealthCheck;
-use crate::case::{BalancerCheck, Check, FlowCheck, Question};
+use crate::case::{BalancerCheck, Check, FlowCheck, Question, Target};
 use crate::lab::{Allocated, Lab, LabError, NAMESPACE, join_results};
 use crate::probe::{HttpAnswer, HttpOutcome, get};
 use crate::verdict::{Asked, FlowResult, judge};
@@ -42,21 +42,24 @@ pub(super) async fn ask(
     check: &Check,
     asked: Asked,
 ) -> Result<Vec<Answer>, LabError> {
-    let questions = check.questions.iter().map(async |question| match question {
-        Question::Flow(flow) => {
-            let families = Family::ALL.map(|family| subject.flow(flow, family, asked));
-            join_results(families).await
+    let questions = check.questions.iter().map(async |question| {
+        let families = subject.lab.families().iter().copied();
+        match question {
+            Question::Flow(flow) => {
+                let families = families.map(|family| subject.flow(flow, family, asked));
+                join_results(families).await
+            }
+            Question::HealthCheck {
+                node,
+                local_endpoints,
+            } => {
+                let families =
+                    families.map(|family| subject.health_check(node, *local_endpoints, family));
+                join_results(families).await
+            }
+            Question::HealthyNodes { by, nodes } => Ok(vec![subject.healthy_nodes(*by, nodes)]),
+            Question::HealthCheckAllocated(expected) => Ok(vec![subject.allocated(*expected)]),
         }
-        Question::HealthCheck {
-            node,
-            local_endpoints,
-        } => {
-            let families =
-                Family::ALL.map(|family| subject.health_check(node, *local_endpoints, family));
-            join_results(families).await
-        }
-        Question::HealthyNodes { by, nodes } => Ok(vec![subject.healthy_nodes(*by, nodes)]),
-        Question::HealthCheckAllocated(expected) => Ok(vec![subject.allocated(*expected)]),
     });
     let mut answers: Vec<Answer> = join_results(questions)
         .await?
@@ -86,7 +89,11 @@ impl Subject<'_> {
             return Ok(result.into());
         };
         let count = asked.connections(&flow.expect, self.judged, lab.timing());
-        let calls = lab.call(&flow.from, remote, count).await?;
+        let by = match &flow.to {
+            Target::VipAt(node) => Some(node.as_str()),
+            Target::ClusterIp | Target::NodePort(_) | Target::Vip => None,
+        };
+        let calls = lab.call_by(&flow.from, by, remote, count).await?;
         let observed: Vec<_> = calls.iter().map(|call| call.observed.clone()).collect();
         let ground = lab.ground();
         let result = judge(

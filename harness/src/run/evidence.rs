@@ -7,7 +7,8 @@ use std::path::Path;
 use tokio::process::Command;
 
 use crate::lab::{Lab, NAMESPACE};
-use crate::netns::{LOAD_BALANCER, Namespace, start_in};
+use crate::netns::{Namespace, start_in};
+use crate::world::LOAD_BALANCER;
 
 /// What is asked on each node: file name, and command.
 const COMMANDS: [(&str, &[&str]); 4] = [

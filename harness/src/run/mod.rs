@@ -4,10 +4,12 @@ mod ask;
 mod batch;
 mod evidence;
 mod results;
+mod rooms;
 mod runner;
 
 pub use batch::{BatchOptions, INTERRUPTED, not_judged, run_batch, unsupported};
 pub use results::{
     CaseResult, Outcome, ProxyInfo, ProxyResults, Results, RunInfo, SCHEMA, Summary, Verdict,
 };
+pub use rooms::{Inside, Room, Rooms};
 pub use runner::{CaseRun, Sabotage, skipped};

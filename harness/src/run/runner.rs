@@ -9,11 +9,13 @@ use serde_json::json;
 use super::ask::{Answer, Subject, ask};
 use super::evidence;
 use super::results::{CaseResult, Verdict};
-use crate::case::{Case, Change, Check, Expectation, Question, ServiceType, Step};
-use crate::lab::{Allocated, Lab, LabError, policy, service_spec};
+use super::rooms::{Inside, Room};
+use crate::case::{
+    Case, Change, Check, Expectation, Place, Question, Service, ServiceType, Step, Target,
+};
+use crate::lab::{Allocated, Call, Lab, LabError, policy, service_spec};
 use crate::probe;
 use crate::verdict::{Asked, FlowResult};
-use crate::world::Family;
 
 /// Something done to the lab once a case's Service exists, and before it is judged: the tests of
 /// the suite itself make a correct proxy wrong in this way. Never used by a run.
@@ -38,6 +40,8 @@ pub struct CaseRun {
 
 /// What a case has come to so far.
 struct Progress {
+    /// The Service as it was last asked for.
+    spec: Service,
     service: Allocated,
     health_port: Option<u16>,
     answers: Vec<Answer>,
@@ -61,6 +65,10 @@ impl CaseRun {
             evidence: None,
             ..unjudged(&self.case, Verdict::Pass, None)
         };
+        let service = outcome
+            .as_ref()
+            .ok()
+            .map(|progress| progress.service.clone());
         match outcome {
             Err(error) => {
                 result.verdict = Verdict::Error;
@@ -82,10 +90,13 @@ impl CaseRun {
                 result.flows = progress.answers.into_iter().map(|a| a.result).collect();
             }
         }
-        let deleted = self.lab.objects().delete_service(&name).await;
-        if let (Err(error), Verdict::Pass) = (deleted, result.verdict) {
-            result.verdict = Verdict::Error;
-            result.reason = Some(chain(&LabError::object("delete the Service")(error)));
+        if let (Err(error), Verdict::Pass) = (self.delete(&name, service).await, result.verdict) {
+            result.verdict = if matches!(error, LabError::Undeleted { .. }) {
+                Verdict::Fail
+            } else {
+                Verdict::Error
+            };
+            result.reason = Some(chain(&error));
         }
         result.seconds = started.elapsed().as_secs_f64();
         result
@@ -109,11 +120,19 @@ impl CaseRun {
     async fn run_steps(&self, name: &str) -> Result<Progress, LabError> {
         let pods = every_pod(&self.case);
         let backends: Vec<probe::Backend> = self.lab.listen(&pods, self.port())?;
+        let mut changing = Some(self.lab.rooms().enter(Room::Changing).await);
         let mut progress = self.create(name).await?;
         for step in &self.case.steps {
+            let room = match changing.take() {
+                Some(room) => room,
+                None => self.lab.rooms().enter(Room::Changing).await,
+            };
             match step {
-                Step::Change(change) => self.change(name, change, &mut progress).await?,
-                Step::Check(check) => self.check(name, check, &mut progress).await?,
+                Step::Change(change) => {
+                    self.change(name, change, &mut progress).await?;
+                    changing = Some(room);
+                }
+                Step::Check(check) => self.check(name, check, &mut progress, room).await?,
             }
             if progress.failure.is_some() {
                 // What follows would be judged in a world that is not the one described.
@@ -140,6 +159,7 @@ impl CaseRun {
             sabotage(&self.lab, &service, self.port()).map_err(LabError::Sabotage)?;
         }
         Ok(Progress {
+            spec: self.case.service,
             health_port: service.health_check_node_port,
             service,
             answers: Vec::new(),
@@ -189,22 +209,25 @@ impl CaseRun {
                     .await;
                 return replaced.map_err(LabError::object("replace the endpoints"));
             }
-            Change::ExternalPolicy(to) => json!({ "externalTrafficPolicy": policy(*to) }),
-            Change::InternalPolicy(to) => json!({ "internalTrafficPolicy": policy(*to) }),
-            Change::Type(kind) => service_spec(crate::case::Service {
-                kind: *kind,
-                ..self.case.service
-            }),
+            Change::ExternalPolicy(to) => {
+                progress.spec.external = *to;
+                json!({ "externalTrafficPolicy": policy(*to) })
+            }
+            Change::InternalPolicy(to) => {
+                progress.spec.internal = *to;
+                json!({ "internalTrafficPolicy": policy(*to) })
+            }
+            Change::Type(kind) => {
+                progress.spec.kind = *kind;
+                service_spec(progress.spec)
+            }
         };
         let patched = objects.patch_service(name, spec).await;
         let patched = patched.map_err(LabError::object("change the Service"))?;
-        progress.service = match change {
-            Change::Type(kind) => self.with_vip(name, *kind, patched).await?,
-            _ => Allocated {
-                vip: progress.service.vip,
-                ..patched
-            },
-        };
+        let before = progress.service.clone();
+        progress.service = self.with_vip(name, progress.spec.kind, patched).await?;
+        // A node port that the Service had is still asked about: it must be closed.
+        progress.service.node_port = progress.service.node_port.or(before.node_port);
         if progress.service.health_check_node_port.is_some() {
             progress.health_port = progress.service.health_check_node_port;
         }
@@ -217,6 +240,7 @@ impl CaseRun {
         name: &str,
         check: &Check,
         progress: &mut Progress,
+        changing: Inside<'_>,
     ) -> Result<(), LabError> {
         let subject = Subject {
             lab: &self.lab,
@@ -224,11 +248,13 @@ impl CaseRun {
             service: &progress.service.clone(),
             health_port: progress.health_port,
             port: self.port(),
-            judged: distributions(&self.case).max(1),
+            judged: (distributions(&self.case) * self.lab.families().len()).max(1),
         };
         let started = Instant::now();
         let converged = self.converge(&subject, check).await?;
         progress.converged_in += started.elapsed();
+        drop(changing);
+        let _judging = self.lab.rooms().enter(Room::Judging).await;
         let answers = ask(&subject, check, Asked::Fully).await?;
         let wrong: Vec<_> = answers.iter().filter(|a| !a.result.passed()).collect();
         if let Some(first) = wrong.first() {
@@ -259,6 +285,39 @@ impl CaseRun {
             ));
         }
         progress.answers.extend(answers);
+        Ok(())
+    }
+
+    /// Deletes the Service, and waits until no node serves its ClusterIP any more.
+    async fn delete(&self, name: &str, service: Option<Allocated>) -> Result<(), LabError> {
+        let _changing = self.lab.rooms().enter(Room::Changing).await;
+        let deleted = self.lab.objects().delete_service(name).await;
+        deleted.map_err(LabError::object("delete the Service"))?;
+        let Some(service) = service else {
+            return Ok(());
+        };
+        let deadline = Instant::now() + self.lab.timing().converge;
+        for node in &self.lab.world().nodes {
+            let from = Place::Node(node.name.clone());
+            for &family in self.lab.families() {
+                let to = &Target::ClusterIp;
+                let remote = self.lab.resolve(to, &service, family).expect("it had one");
+                while self
+                    .lab
+                    .call(&from, remote, 1)
+                    .await?
+                    .iter()
+                    .any(Call::is_reached)
+                {
+                    if Instant::now() > deadline {
+                        return Err(LabError::Undeleted {
+                            node: node.name.clone(),
+                        });
+                    }
+                    tokio::time::sleep(self.lab.timing().converge_pause).await;
+                }
+            }
+        }
         Ok(())
     }
 
@@ -327,16 +386,14 @@ fn every_pod(case: &Case) -> Vec<&str> {
     pods
 }
 
-/// How many distributions a case judges, over all families.
+/// How many distributions a case judges in one family.
 fn distributions(case: &Case) -> usize {
     let questions = case.checks().flat_map(|check| &check.questions);
     let judged = questions.filter(|question| match question {
-        Question::Flow(flow) => {
-            matches!(&flow.expect, Expectation::Reaches(r) if r.expected_shares().is_some())
-        }
+        Question::Flow(flow) => matches!(&flow.expect, Expectation::Reaches(r) if r.judged),
         _ => false,
     });
-    judged.count() * Family::ALL.len()
+    judged.count()
 }
 
 /// An error with its causes, in one line.

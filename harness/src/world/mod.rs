@@ -6,4 +6,6 @@ mod address;
 mod plan;
 
 pub use address::{Dual, Family, Protocol};
-pub use plan::{AddressPlan, CLIENT_PRIVATE, CLIENT_PUBLIC, Client, Node, Pod, World};
+pub use plan::{
+    AddressPlan, CLIENT_PRIVATE, CLIENT_PUBLIC, Client, LOAD_BALANCER, Node, Pod, World,
+};

@@ -13,6 +13,9 @@ pub const CLIENT_PRIVATE: &str = "client-private";
 /// masquerade every source that is not private (Azure/AKS#785).
 pub const CLIENT_PUBLIC: &str = "client-public";
 
+/// The host of the load balancer.
+pub const LOAD_BALANCER: &str = "lb";
+
 /// A node: a machine with a pod subnet, on which one proxy under test runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Node {
