@@ -24,9 +24,9 @@ pub(crate) fn lab(command: LabCommand) -> Result<ExitCode> {
             out,
         } => {
             let specs = if no_proxy { Vec::new() } else { vec![proxy] };
-            let proxy = preparation::proxies(&specs, lab.proxy_binary.as_deref())?.pop();
-            let api = preparation::api(&lab)?;
-            let mut sandbox = preparation::enter(true)?;
+            let mut prepared = preparation::prepare(&specs, &lab, true)?;
+            let (api, proxy) = (prepared.api, prepared.proxies.pop());
+            let mut sandbox = prepared.sandbox;
             Runtime::new().into_diagnostic()?.block_on(async {
                 let lab = start(api, proxy, &out.join("lab"), lab.timing()).await?;
                 stay(Arc::new(lab), &mut sandbox).await

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use miette::MietteHandlerOpts;
+use onehop_harness::prepare;
 use tracing_subscriber::EnvFilter;
 
 use arguments::{Arguments, Command};
@@ -26,6 +27,7 @@ use arguments::{Arguments, Command};
 const NOT_JUDGED: u8 = 2;
 
 fn main() -> ExitCode {
+    prepare::complete_path();
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_env("ONEHOP_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
     tracing_subscriber::fmt()

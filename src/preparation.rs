@@ -1,7 +1,5 @@
 //! What a command needs before it enters the sandbox.
 
-use std::path::Path;
-
 use console::Term;
 use miette::{IntoDiagnostic, Result};
 use onehop_harness::lab::{ApiKind, ProxyUnderTest};
@@ -11,29 +9,27 @@ use onehop_harness::tools::Progress;
 
 use crate::arguments::{Api, LabArguments};
 
-/// Finds, or builds, each proxy under test.
-pub(crate) fn proxies(specs: &[String], binary: Option<&Path>) -> Result<Vec<ProxyUnderTest>> {
-    let prepare = |spec: &String| prepare::proxy(spec, binary, &mut show_progress);
-    specs
-        .iter()
-        .map(prepare)
-        .collect::<Result<_, _>>()
-        .into_diagnostic()
+/// What a lab needs of this machine. Whoever has it is in the sandbox.
+pub(crate) struct Prepared {
+    pub(crate) proxies: Vec<ProxyUnderTest>,
+    pub(crate) api: ApiKind,
+    pub(crate) sandbox: Sandbox,
 }
 
-/// Finds, or builds, the API.
-pub(crate) fn api(arguments: &LabArguments) -> Result<ApiKind> {
-    match arguments.api {
-        Api::Embedded => Ok(ApiKind::Embedded),
-        Api::Real => prepare::real_api(&mut show_progress).into_diagnostic(),
-    }
-}
-
-/// Checks the programs that every lab needs, and enters the sandbox. From here on there are no
-/// other namespaces to come back to, so everything else is prepared first.
-pub(crate) fn enter(door: bool) -> Result<Sandbox> {
-    prepare::programs().into_diagnostic()?;
-    netns::enter(door).into_diagnostic()
+/// Checks what is quickly checked, then builds what is missing of the proxies and the API, then
+/// enters the sandbox: from there on are no other namespaces to come back to.
+pub(crate) fn prepare(specs: &[String], lab: &LabArguments, door: bool) -> Result<Prepared> {
+    let binary = lab.proxy_binary.as_deref();
+    let proxies = prepare::proxies(specs, binary, &mut show_progress).into_diagnostic()?;
+    let api = match lab.api {
+        Api::Embedded => ApiKind::Embedded,
+        Api::Real => prepare::real_api(&mut show_progress).into_diagnostic()?,
+    };
+    Ok(Prepared {
+        proxies,
+        api,
+        sandbox: netns::enter(door).into_diagnostic()?,
+    })
 }
 
 /// Shows an installation's progress: on one line of a terminal, or as plain lines.

@@ -1,6 +1,6 @@
 //! `onehop run`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,30 +9,31 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use miette::{IntoDiagnostic, Report, Result, WrapErr, miette};
 use onehop_harness::case::Case;
-use onehop_harness::lab::{ApiKind, Lab, NodeProxy, ProxyUnderTest};
-use onehop_harness::netns::Sandbox;
+use onehop_harness::error::chain;
+use onehop_harness::lab::{ApiKind, Lab, NodeProxy, ProxyUnderTest, directory};
 use onehop_harness::run::{
-    BatchOptions, CaseResult, INTERRUPTED, ProxyInfo, ProxyResults, Results, RunInfo, SCHEMA,
-    Summary, is_success, run_batch, skipped,
+    BatchOptions, CaseResult, INTERRUPTED, Outcome, ProxyInfo, ProxyResults, Results, RunInfo,
+    SCHEMA, Summary, not_judged, run_batch, skipped,
 };
 use onehop_harness::timing::Timing;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::arguments::{Api, RunArguments};
+use crate::preparation::Prepared;
 use crate::progress::CaseProgress;
 use crate::{NOT_JUDGED, catalogue, lab, preparation, signals, table};
 
+/// The results, in the directory for them.
+const RESULTS: &str = "results.json";
+/// The evidence, in the directory of a proxy.
+const EVIDENCE: &str = "evidence";
+
 pub(crate) fn run(arguments: RunArguments) -> Result<ExitCode> {
-    let cases = catalogue::select(&arguments.patterns, arguments.feature.as_deref())?;
     create(&arguments.out)?;
-    let run = Run::new(arguments, cases);
+    let mut run = Run::new(arguments);
     match run.prepare() {
-        Ok(prepared) => {
-            prepared
-                .runtime
-                .block_on(run.execute(prepared.proxies, prepared.api, prepared.sandbox))
-        }
+        Ok((prepared, runtime)) => runtime.block_on(run.execute(prepared)),
         Err(report) => {
             // The results of an earlier run must not be taken for those of this one.
             if let Err(unwritten) = run.write_unprepared(&report) {
@@ -54,14 +55,6 @@ fn create(out: &Path) -> Result<()> {
         .wrap_err_with(|| format!("failed to create {}", out.display()))
 }
 
-/// What a run needs of this machine.
-struct Prepared {
-    proxies: Vec<ProxyUnderTest>,
-    api: ApiKind,
-    sandbox: Sandbox,
-    runtime: Runtime,
-}
-
 /// A run about to be executed.
 struct Run {
     arguments: RunArguments,
@@ -73,62 +66,72 @@ struct Run {
 }
 
 impl Run {
-    fn new(arguments: RunArguments, cases: Vec<Case>) -> Self {
+    fn new(arguments: RunArguments) -> Self {
         Self {
             seed: arguments.seed.unwrap_or_else(any_seed),
             timing: arguments.lab.timing(),
             started: SystemTime::now(),
             clock: Instant::now(),
             arguments,
-            cases,
+            cases: Vec::new(),
         }
     }
 
-    fn prepare(&self) -> Result<Prepared> {
-        let binary = self.arguments.lab.proxy_binary.as_deref();
-        let proxies = preparation::proxies(&self.arguments.proxies, binary)?;
-        let api = preparation::api(&self.arguments.lab)?;
-        let sandbox = preparation::enter(self.arguments.keep)?;
+    /// Selects the cases, and enters the sandbox with all that the run needs.
+    fn prepare(&mut self) -> Result<(Prepared, Runtime)> {
+        let arguments = &self.arguments;
+        self.cases = catalogue::select(&arguments.patterns, arguments.feature.as_deref())?;
+        let prepared =
+            preparation::prepare(&arguments.proxies, &arguments.lab, self.arguments.keep)?;
         // Only now: a runtime has threads.
-        let runtime = Runtime::new().into_diagnostic()?;
-        Ok(Prepared {
-            proxies,
-            api,
-            sandbox,
-            runtime,
-        })
+        Ok((prepared, Runtime::new().into_diagnostic()?))
     }
 
     /// Writes the results of a run that ended before any lab: for each proxy, why.
     fn write_unprepared(&self, report: &Report) -> Result<Results> {
-        let unjudged = |spec: &String| ProxyResults {
-            error: Some(chain(report)),
-            summary: self.unjudged(),
-            ..no_results(spec, None)
+        let unjudged = |spec: &String| {
+            let results = no_results(ProxyInfo {
+                name: spec.clone(),
+                ..ProxyInfo::default()
+            });
+            self.unjudged(results, chain(report.as_ref()))
         };
         let results: Vec<_> = self.arguments.proxies.iter().map(unjudged).collect();
         self.write(&results)
     }
 
-    /// The summary when no case could be judged.
-    fn unjudged(&self) -> Summary {
-        Summary {
-            errors: self.cases.len(),
-            ..Summary::default()
+    /// Results in which no case could be judged, and why.
+    fn unjudged(&self, results: ProxyResults, error: String) -> ProxyResults {
+        let cases: Vec<_> = self
+            .cases
+            .iter()
+            .map(|case| not_judged(case, &error))
+            .collect();
+        ProxyResults {
+            summary: Summary::of(&cases),
+            error: Some(error),
+            cases,
+            ..results
         }
     }
 
-    async fn execute(
-        self,
-        proxies: Vec<ProxyUnderTest>,
-        api: ApiKind,
-        mut sandbox: Sandbox,
-    ) -> Result<ExitCode> {
+    async fn execute(self, prepared: Prepared) -> Result<ExitCode> {
+        let Prepared {
+            proxies,
+            api,
+            mut sandbox,
+        } = prepared;
         let interrupted = interruption()?;
+        println!(
+            "seed {}: --seed has the cases begin in this order again",
+            self.seed
+        );
         let mut results = Vec::new();
-        for proxy in proxies {
-            let (result, lab) = self.judge(proxy, &api, &interrupted).await;
-            let failed = !is_success(result.summary);
+        let dirs = directories(&proxies);
+        for (proxy, dir) in proxies.into_iter().zip(dirs) {
+            let dir = self.arguments.out.join(dir);
+            let (result, lab) = self.judge(proxy, &api, &dir, &interrupted).await;
+            let failed = result.outcome() != Outcome::Passed;
             results.push(result);
             if let (true, true, Some(lab)) = (self.arguments.keep, failed, lab) {
                 self.write(&results)?;
@@ -137,8 +140,8 @@ impl Run {
         }
         let results = self.write(&results)?;
         table::print(&results);
-        println!("{}", self.arguments.out.join("results.json").display());
-        Ok(exit_code(&results, *interrupted.borrow()))
+        println!("{}", self.arguments.out.join(RESULTS).display());
+        Ok(exit_code(results.outcome(), *interrupted.borrow()))
     }
 
     /// Judges one proxy in a lab of its own. A lab that cannot be built is part of the results.
@@ -146,15 +149,10 @@ impl Run {
         &self,
         proxy: ProxyUnderTest,
         api: &ApiKind,
+        dir: &Path,
         interrupted: &watch::Receiver<bool>,
     ) -> (ProxyResults, Option<Arc<Lab>>) {
-        let name = proxy.profile.name.clone();
-        let dir = self.arguments.out.join(directory(&proxy));
-        let mut results = no_results(&name, proxy.program.version.clone());
-        let variations = proxy.profile.variations.iter();
-        results.proxy.variations = variations
-            .map(|(variation, value)| (variation.to_string(), value.clone()))
-            .collect();
+        let mut results = no_results(proxy_info(&proxy));
         let lab = tokio::select! {
             biased;
             () = becomes_true(interrupted.clone()) => {
@@ -163,22 +161,18 @@ impl Run {
                 results.summary = Summary::of(&results.cases);
                 return (results, None);
             }
-            lab = self.start_lab(proxy.clone(), api, &dir) => lab,
+            lab = self.start_lab(proxy.clone(), api, dir) => lab,
         };
         let lab = match lab {
             Ok(lab) => Arc::new(lab),
-            Err(report) => {
-                results.error = Some(chain(&report));
-                results.summary = self.unjudged();
-                return (results, None);
-            }
+            Err(report) => return (self.unjudged(results, chain(report.as_ref())), None),
         };
         let clock = Instant::now();
-        let progress = CaseProgress::start(&name, self.cases.len());
+        let progress = CaseProgress::start(&proxy.profile.name, self.cases.len());
         let options = BatchOptions {
             jobs: self.arguments.jobs.into(),
             seed: self.seed,
-            evidence: dir.join("evidence"),
+            evidence: dir.join(EVIDENCE),
             interrupted: interrupted.clone(),
         };
         let finished = |result: &CaseResult| progress.finished(result);
@@ -186,6 +180,16 @@ impl Run {
         progress.end();
         results.summary = Summary::of(&results.cases);
         results.proxy.restarts = lab.proxies().iter().map(NodeProxy::restarts).sum();
+        let exits: Vec<_> = lab
+            .proxies()
+            .iter()
+            .filter_map(NodeProxy::unexpected_exit)
+            .collect();
+        results.proxy.exits = exits.iter().map(|exit| exit.exits).sum();
+        if !proxy.profile.netns.may_restart && !exits.is_empty() {
+            let texts: Vec<_> = exits.iter().map(ToString::to_string).collect();
+            results.error = Some(texts.join("\n"));
+        }
         let phases = lab
             .phases()
             .iter()
@@ -198,8 +202,11 @@ impl Run {
     }
 
     async fn start_lab(&self, proxy: ProxyUnderTest, api: &ApiKind, dir: &Path) -> Result<Lab> {
-        let (dir, timing) = (dir.join("lab"), self.timing.clone());
-        lab::start(api.clone(), Some(proxy), &dir, timing).await
+        let timing = self.timing.clone();
+        let out = std::path::absolute(dir).into_diagnostic()?;
+        // Evidence of an earlier run says nothing about this one.
+        directory::make_empty(&out.join(EVIDENCE)).into_diagnostic()?;
+        lab::start(api.clone(), Some(proxy), &out.join("lab"), timing).await
     }
 
     fn write(&self, results: &[ProxyResults]) -> Result<Results> {
@@ -224,7 +231,7 @@ impl Run {
             summary: all.fold(Summary::default(), Summary::plus),
             results: results.to_vec(),
         };
-        let path = self.arguments.out.join("results.json");
+        let path = self.arguments.out.join(RESULTS);
         let text = serde_json::to_string_pretty(&results).into_diagnostic()?;
         fs::write(&path, text)
             .into_diagnostic()
@@ -233,34 +240,53 @@ impl Run {
     }
 }
 
-/// A directory name for a proxy of a version.
-fn directory(proxy: &ProxyUnderTest) -> String {
-    match &proxy.profile.tool {
+/// A directory name for each proxy, and none twice: of its name, and its version if that was asked
+/// for. Another of the same name and version gets a number.
+fn directories(proxies: &[ProxyUnderTest]) -> Vec<String> {
+    let names = proxies.iter().map(|proxy| match &proxy.profile.tool {
         Some(tool) => format!("{}@{}", proxy.profile.name, tool.version),
         None => proxy.profile.name.clone(),
+    });
+    distinct(names)
+}
+
+/// These names, with a number at the end of those that are taken.
+fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut taken = BTreeSet::from([RESULTS.to_owned()]);
+    names
+        .map(|name| {
+            let numbered = (2..).map(|number| format!("{name}-{number}"));
+            let mut candidates = std::iter::once(name.clone()).chain(numbered);
+            let free = candidates.find(|candidate| !taken.contains(candidate));
+            let free = free.expect("numbers do not end");
+            taken.insert(free.clone());
+            free
+        })
+        .collect()
+}
+
+fn proxy_info(proxy: &ProxyUnderTest) -> ProxyInfo {
+    let variations = proxy.profile.variations.iter();
+    ProxyInfo {
+        name: proxy.profile.name.clone(),
+        version: proxy.program.version.clone(),
+        mode: proxy.profile.mode.clone(),
+        variations: variations
+            .map(|(variation, value)| (variation.to_string(), value.clone()))
+            .collect(),
+        ..ProxyInfo::default()
     }
 }
 
 /// Results without any.
-fn no_results(name: &str, version: Option<String>) -> ProxyResults {
+fn no_results(proxy: ProxyInfo) -> ProxyResults {
     ProxyResults {
-        proxy: ProxyInfo {
-            name: name.to_owned(),
-            version,
-            variations: BTreeMap::new(),
-            restarts: 0,
-        },
+        proxy,
         phases: BTreeMap::new(),
         error: None,
         cases: Vec::new(),
         summary: Summary::default(),
     }
-}
-
-/// A report with its causes, as plain text.
-fn chain(report: &Report) -> String {
-    let causes: Vec<_> = report.chain().map(ToString::to_string).collect();
-    causes.join(": ")
 }
 
 async fn becomes_true(mut receiver: watch::Receiver<bool>) {
@@ -286,18 +312,11 @@ fn interruption() -> Result<watch::Receiver<bool>> {
     Ok(receiver)
 }
 
-fn exit_code(results: &Results, interrupted: bool) -> ExitCode {
-    let Summary {
-        passed,
-        failed,
-        errors,
-        ..
-    } = results.summary;
-    match (failed, errors + passed) {
-        (1.., _) => ExitCode::from(1),
-        (0, 0) => ExitCode::from(NOT_JUDGED),
-        _ if errors > 0 || interrupted => ExitCode::from(NOT_JUDGED),
-        _ => ExitCode::SUCCESS,
+fn exit_code(outcome: Outcome, interrupted: bool) -> ExitCode {
+    match outcome {
+        Outcome::Failed => ExitCode::from(1),
+        Outcome::Passed if !interrupted => ExitCode::SUCCESS,
+        Outcome::Passed | Outcome::NotJudged => ExitCode::from(NOT_JUDGED),
     }
 }
 
@@ -312,4 +331,24 @@ fn rfc3339(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time)
         .map(|time| time.to_string())
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_proxies_share_a_directory_and_none_is_that_of_the_results() {
+        let names = ["mine", "other", "mine", "mine-2", "mine", RESULTS];
+        let dirs = distinct(names.into_iter().map(str::to_owned));
+        let expected = [
+            "mine",
+            "other",
+            "mine-2",
+            "mine-2-2",
+            "mine-3",
+            "results.json-2",
+        ];
+        assert_eq!(dirs, expected);
+    }
 }

@@ -4,18 +4,14 @@ use std::collections::BTreeMap;
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, Color, ContentArrangement, Table};
-use onehop_harness::run::{CaseResult, ProxyResults, Results, Summary, Verdict};
+use onehop_harness::run::{CaseResult, ProxyInfo, ProxyResults, Results, Summary, Verdict};
 
 /// Prints, for each proxy, a row for each subject, and every wrong row in full.
 pub(crate) fn print(results: &Results) {
     for proxy in &results.results {
-        let version = proxy
-            .proxy
-            .version
-            .as_deref()
-            .unwrap_or("of unknown version");
-        println!("\n{} {version}", proxy.proxy.name);
-        if let Some(error) = &proxy.error {
+        println!("\n{}", title(&proxy.proxy));
+        let judged = proxy.summary.passed + proxy.summary.failed > 0;
+        if let (Some(error), false) = (&proxy.error, judged) {
             println!("nothing could be judged: {error}");
             continue;
         }
@@ -34,6 +30,9 @@ pub(crate) fn print(results: &Results) {
                 println!("      evidence: {}", evidence.display());
             }
         }
+        if let Some(error) = &proxy.error {
+            println!("ERROR  {error}");
+        }
     }
     let Summary {
         passed,
@@ -45,6 +44,15 @@ pub(crate) fn print(results: &Results) {
         "{passed} passed, {failed} failed, {skipped} skipped, {errors} errors in {:.1} s",
         results.run.seconds
     );
+}
+
+/// What was judged: its name, its version, and its mode if the name does not say it.
+fn title(proxy: &ProxyInfo) -> String {
+    let version = proxy.version.as_deref().unwrap_or("of unknown version");
+    match &proxy.mode {
+        Some(mode) if !proxy.name.contains(mode) => format!("{} {version} ({mode})", proxy.name),
+        _ => format!("{} {version}", proxy.name),
+    }
 }
 
 fn new_table(header: &[&str]) -> Table {

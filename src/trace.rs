@@ -36,10 +36,8 @@ pub(crate) fn trace(arguments: &TraceArguments) -> Result<ExitCode> {
         protocol: Protocol::Tcp,
     };
     let specs = [arguments.proxy.clone()];
-    let binary = arguments.lab.proxy_binary.as_deref();
-    let proxy = preparation::proxies(&specs, binary)?.pop();
-    let api = preparation::api(&arguments.lab)?;
-    preparation::enter(false)?;
+    let mut prepared = preparation::prepare(&specs, &arguments.lab, false)?;
+    let (api, proxy) = (prepared.api, prepared.proxies.pop());
     Runtime::new().into_diagnostic()?.block_on(async {
         let ends = signals::asked_to_end().into_diagnostic()?;
         let dir = tempfile::tempdir().into_diagnostic()?;
@@ -60,6 +58,8 @@ pub(crate) fn trace(arguments: &TraceArguments) -> Result<ExitCode> {
 }
 
 /// Creates the Service and calls until the outcome has settled; the last call.
+///
+/// Nobody deletes the Service: the lab that it is in ends with the trace.
 async fn settled_call(
     lab: &Lab,
     service: Service,
@@ -75,7 +75,7 @@ async fn settled_call(
         .await
         .map_err(LabError::object("create the Service"))?;
     let deadline = Instant::now() + lab.timing().converge;
-    let mut since: Option<(bool, String, Instant)> = None;
+    let mut since: Option<(String, Instant)> = None;
     loop {
         if let Some(remote) = lab.resolve(to, &allocated, family) {
             let call = lab
@@ -84,14 +84,14 @@ async fn settled_call(
                 .pop()
                 .expect("one call was made");
             let outcome = &call.observed.connection.outcome;
-            let reached = outcome.is_reached();
-            let kind = if reached {
+            // Which pod it was may change from call to call; that one was reached may not.
+            let kind = if outcome.is_reached() {
                 "reached".to_owned()
             } else {
                 call.observed.kind()
             };
             match &since {
-                Some((_, same, at)) if *same == kind => {
+                Some((same, at)) if *same == kind => {
                     // Refused is also what a proxy does that has not seen the Service yet.
                     let patience = if matches!(outcome, Outcome::Refused(_)) {
                         4
@@ -102,12 +102,20 @@ async fn settled_call(
                         return Ok(call);
                     }
                 }
-                _ => since = Some((reached, kind, Instant::now())),
+                _ => since = Some((kind, Instant::now())),
             }
         }
         if Instant::now() > deadline {
-            let problems = lab.balancer().problems().join("; ");
-            return Err(LabError::NoVip { problems });
+            return Err(match since {
+                Some((last, _)) => LabError::Unsettled {
+                    seconds: lab.timing().converge.as_secs(),
+                    last,
+                },
+                // Only a load balancer's address may be missing for long.
+                None => LabError::NoVip {
+                    problems: lab.balancer().problems().join("; "),
+                },
+            });
         }
         tokio::time::sleep(lab.timing().converge_pause).await;
         if to == &Target::Vip && allocated.vip.is_none() {

@@ -3,8 +3,6 @@
 mod support;
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 
 use nix::sys::signal::Signal;
 use support::{Ended, Home, Running, run};
@@ -33,8 +31,29 @@ fn an_unknown_pattern_is_named_and_the_catalogue_pointed_at() {
         );
         assert_eq!(ended.stdout, "");
     }
-    // Usage errors leave nothing behind.
-    assert!(!home.path().join("onehop-out").exists());
+}
+
+/// What an earlier run has found is not what a run that judged nothing has found.
+#[test]
+fn results_of_an_earlier_run_do_not_survive_a_run_that_selects_nothing() {
+    let home = Home::new();
+    let path = home.path().join("onehop-out/results.json");
+    fs::create_dir(home.path().join("onehop-out")).expect("created");
+    for (arguments, text) in [
+        (&["no/such"][..], "no case matches no/such"),
+        (&["--feature", "telepathy"], "no feature telepathy"),
+        (
+            &["internal", "--feature", "sctp"],
+            "no selected case needs sctp",
+        ),
+    ] {
+        fs::write(&path, "{\"summary\": {\"passed\": 55}}").expect("written");
+        let ended = run(&mut home.onehop(&[&["run"], arguments].concat()));
+        refused(&ended, &[text]);
+        let results = home.results("onehop-out");
+        assert_eq!(results["results"][0]["error"], text);
+        assert_eq!(results["summary"]["passed"], 0);
+    }
 }
 
 #[test]
@@ -116,51 +135,70 @@ fn a_proxy_binary_that_is_not_there_is_named_with_its_option() {
 }
 
 #[test]
-fn without_nft_the_package_is_named_and_the_results_say_so() {
+fn what_a_profile_requires_is_named_with_its_package_and_the_results_say_so() {
     let home = Home::new();
-    let profile = home.profile("exit 0");
+    let profile = home.profile_with("exit 0", "requires: [no-such-helper, iptables]");
     let empty = home.path().join("empty");
     fs::create_dir(&empty).expect("created");
-    let texts = ["nft is not in PATH; install it: the package nftables"];
+    // The program that is missing on every machine; the others may be in the system's folders.
+    let text = "no-such-helper";
 
     let arguments = ["run", "internal", "external/local", "--proxy", profile];
     let mut command = home.onehop(&arguments);
-    refused(&run(command.env("PATH", &empty)), &texts);
+    refused(
+        &run(command.env("PATH", &empty)),
+        &["not in PATH: ", text, "install what is missing"],
+    );
     let results = home.results("onehop-out");
     assert_eq!(results["schema"], "onehop.results/v1");
-    assert_eq!(results["results"][0]["error"], texts[0]);
+    let error = results["results"][0]["error"].as_str().expect("a text");
+    assert!(error.starts_with("not in PATH: ") && error.contains(text));
     assert_eq!(results["results"][0]["proxy"]["name"], profile);
     assert_eq!(results["summary"]["passed"], 0);
     let selected = onehop_suites::matching(&["internal".to_owned(), "external/local".to_owned()]);
     let selected = selected.expect("the patterns match").len();
     assert_eq!(results["summary"]["errors"], selected);
+    let cases = results["results"][0]["cases"].as_array().expect("a list");
+    assert_eq!(cases.len(), selected);
+    for case in cases {
+        assert_eq!(
+            (&case["verdict"], &case["reason"]),
+            (&"error".into(), &error.into())
+        );
+    }
 
-    let mut command = home.onehop(&["lab", "up", "--no-proxy"]);
-    refused(&run(command.env("PATH", &empty)), &texts);
+    for command in [&["lab", "up"][..], &["trace", "--to", "vip"]] {
+        let arguments = [command, &["--proxy", profile]].concat();
+        refused(&run(&mut home.onehop(&arguments)), &[text]);
+    }
 }
 
 #[test]
-fn without_go_the_install_is_named_and_old_results_do_not_survive() {
+fn without_go_the_install_is_named() {
     let home = Home::new();
-    let (empty, out) = (
-        home.path().join("empty"),
-        home.path().join("out/results.json"),
-    );
+    let empty = home.path().join("empty");
     fs::create_dir(&empty).expect("created");
-    fs::create_dir(home.path().join("out")).expect("created");
-    fs::write(&out, "{\"summary\": {\"passed\": 55}}").expect("written");
-    let arguments = ["run", "--proxy", "kube-proxy-nftables@v1.36.3"];
-    let mut command = home.onehop(&[&arguments[..], &["--out", "out"]].concat());
+    let mut command = home.onehop(&["tools", "install", "kube-proxy@v1.36.3"]);
     let ended = run(command.env("PATH", &empty).env("XDG_CACHE_HOME", &empty));
     let texts = [
         "kube-proxy@v1.36.3 is built from Go modules, and the `go` command is not in PATH",
         "install Go (the package golang-go, or https://go.dev/dl)",
     ];
     refused(&ended, &texts);
-    let results = home.results("out");
-    let error = results["results"][0]["error"].as_str().expect("a text");
-    assert!(error.starts_with(texts[0]), "{error}");
-    assert_eq!(results["summary"]["passed"], 0);
+}
+
+#[test]
+fn a_profile_does_not_name_a_directory_of_somebody_else() {
+    let home = Home::new();
+    home.profile("exit 0");
+    let path = home.path().join("mine.yaml");
+    let text = fs::read_to_string(&path).expect("read");
+    fs::write(&path, text.replace("name: mine", "name: ..")).expect("written");
+    let ended = run(&mut home.onehop(&["run", "--proxy", "./mine.yaml"]));
+    refused(
+        &ended,
+        &["./mine.yaml:1:7: name: a name begins with a letter or a digit"],
+    );
 }
 
 #[test]
@@ -273,6 +311,18 @@ fn show_prints_what_a_case_expects() {
     assert!(ended.stdout.contains(expected), "{ended:?}");
 }
 
+/// The JSON that a URL answers.
+fn get(url: &str) -> serde_json::Value {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let answered = runtime.block_on(async {
+        // A proxy of the machine has no way to its loopback.
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        let answer = client.get(url).send().await?;
+        answer.error_for_status()?.json().await
+    });
+    answered.unwrap_or_else(|error| panic!("{url}: {error}"))
+}
+
 #[test]
 fn the_embedded_api_serves_until_interrupted() {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
@@ -286,14 +336,8 @@ fn the_embedded_api_serves_until_interrupted() {
             .and_then(|rest| rest.split(';').next());
         let address = address.expect("an address");
 
-        let mut stream = TcpStream::connect(address).expect("the API listens");
-        let request =
-            format!("GET /version HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("answered");
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        assert!(answer.contains("gitVersion"), "{answer}");
+        let version = get(&format!("http://{address}/version"));
+        assert!(version["gitVersion"].is_string(), "{version}");
         let kubeconfig = fs::read_to_string(home.path().join("kc")).expect("written");
         assert!(
             kubeconfig.contains(&format!("http://{address}")),

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use onehop_harness::case::Case;
+use onehop_harness::error::chain;
 use onehop_harness::lab::{ApiKind, Lab, LabOptions, ProxyUnderTest};
 use onehop_harness::profile::Profile;
 use onehop_harness::run::{CaseResult, CaseRun, Verdict, unsupported};
@@ -23,6 +24,7 @@ use tokio::runtime::Runtime;
 const SIDE_BY_SIDE: usize = 8;
 
 fn main() -> ExitCode {
+    prepare::complete_path();
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(SIDE_BY_SIDE);
     let missing = if arguments.list { None } else { enter().err() };
@@ -40,10 +42,8 @@ fn enter() -> Result<(), String> {
             eprintln!("{progress}");
         }
     };
-    prepare::programs().map_err(|error| error.to_string())?;
-    for name in Profile::built_in() {
-        prepare::proxy(name, None, show).map_err(|error| error.to_string())?;
-    }
+    let names: Vec<_> = Profile::built_in().map(str::to_owned).collect();
+    prepare::proxies(&names, None, show).map_err(|error| chain(&error))?;
     netns::enter(false)
         .map(drop)
         .map_err(|error| error.to_string())
@@ -156,9 +156,4 @@ fn report(result: &CaseResult) -> Result<(), Failed> {
 fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| Runtime::new().expect("a runtime can be made"))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

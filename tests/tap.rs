@@ -62,6 +62,7 @@ const TESTS: &[(&str, bool, Check)] = &[
 ];
 
 fn main() -> ExitCode {
+    onehop_harness::prepare::complete_path();
     let sandbox = netns::enter(false);
     let arguments = Arguments::from_args();
     let lab = match sandbox {

@@ -3,6 +3,7 @@
 pub mod balancer;
 pub mod case;
 pub mod control_plane;
+pub mod error;
 pub mod lab;
 pub mod netns;
 pub mod prepare;

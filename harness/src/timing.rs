@@ -36,6 +36,8 @@ pub struct Timing {
     pub health_check_patience: Duration,
     /// Pause before an exited proxy is started again, doubled each time.
     pub restart_backoff: Duration,
+    /// The longest such pause.
+    pub restart_backoff_limit: Duration,
     /// The chance that a correct proxy fails one distribution check.
     pub false_alarm: f64,
     /// The chance with which a distribution check must see one pod of double weight. The number
@@ -63,6 +65,7 @@ impl Default for Timing {
             health_check_threshold: 2,
             health_check_patience: Duration::from_secs(2),
             restart_backoff: Duration::from_millis(250),
+            restart_backoff_limit: Duration::from_secs(5),
             false_alarm: 1e-6,
             power: 0.999,
             miss: 1e-9,

@@ -37,6 +37,7 @@ const SAMPLES: usize = 600;
 const FALSE_ALARM: f64 = 1e-6;
 
 fn main() {
+    onehop_harness::prepare::complete_path();
     let inside = netns::enter(false);
     let arguments = Arguments::from_args();
     let missing = match &inside {

@@ -1,6 +1,7 @@
 //! The whole program from outside: what it leaves behind when it is killed, interrupted or given a
 //! proxy that does not start, and that an ordinary user can do all of it.
 
+mod crashes;
 mod entered;
 mod leftovers;
 mod runs;
@@ -12,8 +13,8 @@ use std::process::{Command, ExitCode};
 use entered::kubectl_path;
 use leftovers::{Which, killed, run_killed};
 use libtest_mimic::{Arguments, Failed, Trial};
-use onehop_harness::netns;
 use onehop_harness::tools::{Tool, ToolRef, Version, find_in_path, locate};
+use onehop_harness::{netns, prepare};
 use support::run;
 
 /// Set in the child of this test program that tries the sandbox: entering it moves the process.
@@ -30,6 +31,7 @@ struct Missing {
 }
 
 fn main() -> ExitCode {
+    prepare::complete_path();
     if std::env::var_os(TRY_SANDBOX).is_some() {
         return match netns::enter(false) {
             Ok(_) => ExitCode::SUCCESS,
@@ -82,6 +84,21 @@ fn main() -> ExitCode {
             entered::kubectl_outside,
         ),
         trial("a_proxy_that_exits_is_reported", &[lab], runs::proxy_exits),
+        trial(
+            "a_proxy_that_exits_later_is_no_success",
+            &[lab, kube_proxy],
+            || crashes::after_it_was_ready(false),
+        ),
+        trial(
+            "a_proxy_may_exit_later_if_its_profile_says_so",
+            &[lab, kube_proxy],
+            || crashes::after_it_was_ready(true),
+        ),
+        trial(
+            "only_directories_of_its_own_are_emptied",
+            &[lab],
+            runs::directories,
+        ),
         trial("a_proxy_that_hangs_is_reported", &[lab], runs::proxy_hangs),
         trial("phases_are_recorded", &[lab, kube_proxy], runs::phases),
         trial(

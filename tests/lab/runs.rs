@@ -1,6 +1,7 @@
 //! Runs that are interrupted, have a proxy that does not start, or may not have a sandbox: results
 //! are written, and say why.
 
+use std::fs;
 use std::process::Command;
 
 use libtest_mimic::Failed;
@@ -82,6 +83,54 @@ pub(crate) fn proxy_exits() -> Result<(), Failed> {
         results["summary"]["errors"],
         onehop_suites::catalogue().len()
     );
+    Ok(())
+}
+
+/// A lab empties what an earlier one left, and nothing of anybody else's.
+pub(crate) fn directories() -> Result<(), Failed> {
+    let home = Home::new();
+    let lab = home.path().join("out/lab");
+    fs::create_dir_all(&lab)?;
+    fs::write(lab.join("precious"), "data")?;
+    let arguments = ["lab", "up", "--no-proxy", "--out", "out"];
+    let ended = run(&mut home.onehop(&arguments));
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    let advice = "out/lab holds something, and has no file .onehop";
+    assert!(ended.stderr.contains(advice), "{ended:?}");
+    assert!(
+        ended.stderr.contains("name another with --out"),
+        "{ended:?}"
+    );
+    assert_eq!(fs::read_to_string(lab.join("precious"))?, "data");
+
+    // Evidence, and two proxies of one name in one run.
+    let profile = home.profile("exit 3");
+    for round in 0..2 {
+        let arguments = [
+            "run",
+            "internal/local",
+            "--proxy",
+            profile,
+            "--proxy",
+            profile,
+        ];
+        let ended = run(&mut home.onehop(&arguments));
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        let out = home.path().join("onehop-out");
+        for proxy in ["mine", "mine-2"] {
+            assert!(out.join(proxy).join("lab/vm1/proxy.log").exists());
+            let old = out.join(proxy).join("evidence/old");
+            assert!(!old.exists(), "round {round}");
+            fs::create_dir(old)?;
+        }
+    }
+    fs::remove_file(home.path().join("onehop-out/mine/evidence/.onehop"))?;
+    let ended = run(&mut home.onehop(&["run", "internal/local", "--proxy", profile]));
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    let results = home.results("onehop-out");
+    let error = results["results"][0]["error"].as_str().expect("a text");
+    assert!(error.contains("mine/evidence holds something"), "{error}");
+    assert!(home.path().join("onehop-out/mine/evidence/old").exists());
     Ok(())
 }
 

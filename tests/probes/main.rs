@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use lab::Bench;
 use libtest_mimic::{Arguments, Failed, Trial};
-use onehop_harness::netns;
+use onehop_harness::{netns, prepare};
 
 type Check = fn(&Bench) -> Result<(), Failed>;
 
@@ -41,6 +41,7 @@ const TESTS: &[(&str, Check)] = &[
 ];
 
 fn main() -> ExitCode {
+    prepare::complete_path();
     let sandbox = netns::enter(false);
     let arguments = Arguments::from_args();
     let no_sandbox = sandbox.err().map(|error| error.to_string());

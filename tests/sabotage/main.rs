@@ -23,6 +23,7 @@ use tokio::runtime::Runtime;
 const PROXY: &str = "kube-proxy-nftables";
 
 fn main() -> ExitCode {
+    prepare::complete_path();
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(4);
     let missing = if arguments.list { None } else { enter().err() };
@@ -36,8 +37,7 @@ fn main() -> ExitCode {
 }
 
 fn enter() -> Result<(), String> {
-    prepare::programs().map_err(|error| error.to_string())?;
-    prepare::proxy(PROXY, None, &mut |_| {}).map_err(|error| error.to_string())?;
+    prepare::proxies(&[PROXY.to_owned()], None, &mut |_| {}).map_err(|error| error.to_string())?;
     netns::enter(false)
         .map(drop)
         .map_err(|error| error.to_string())

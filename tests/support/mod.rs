@@ -53,13 +53,25 @@ impl Home {
 
     /// Writes a profile whose program is this shell script, and says how to name it.
     pub(crate) fn profile(&self, script: &str) -> &'static str {
+        self.profile_with(script, "mayRestart: false")
+    }
+
+    /// The same, with a line more below `netns`.
+    pub(crate) fn profile_with(&self, script: &str, line: &str) -> &'static str {
+        self.program(script);
+        let text = format!(
+            "name: mine\nnetns:\n  command: [./proxy.sh]\n  {line}\n  ready: {{ http: \
+             \"http://{{node_ip}}:10256/healthz\" }}\n"
+        );
+        fs::write(self.path().join("mine.yaml"), text).expect("written");
+        "./mine.yaml"
+    }
+
+    /// Writes this shell script to `proxy.sh`, beside a profile.
+    pub(crate) fn program(&self, script: &str) {
         let program = self.path().join("proxy.sh");
         fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("written");
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("executable");
-        let text = "name: mine\nnetns:\n  command: [./proxy.sh]\n  ready: \
-                    { http: \"http://{node_ip}:10256/healthz\" }\n";
-        fs::write(self.path().join("mine.yaml"), text).expect("written");
-        "./mine.yaml"
     }
 
     /// `results.json` in this directory below.

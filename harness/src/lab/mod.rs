@@ -3,12 +3,12 @@
 
 mod api;
 mod baseline;
+pub mod directory;
 mod objects;
 mod proxy;
 mod trip;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,8 +19,9 @@ use tokio::sync::Semaphore;
 
 pub use api::{ApiError, ApiKind, LabApi};
 pub use baseline::{BASELINE_PORT, BaselineError};
+pub use directory::DirectoryError;
 pub use objects::{Allocated, NAMESPACE, Objects, SERVICE_PORT, policy, service_spec};
-pub use proxy::{NodeProxy, ProxyError};
+pub use proxy::{NodeProxy, ProxyError, UnexpectedExit};
 
 use crate::balancer::{self, Balancer, BalancerError};
 use crate::case::{Place, Target};
@@ -41,7 +42,8 @@ pub struct LabOptions {
     pub api: ApiKind,
     /// The proxy under test; without one, no Service is served.
     pub proxy: Option<ProxyUnderTest>,
-    /// A directory of the lab's own, for configuration files and logs. It is emptied first.
+    /// A directory of the lab's own, for configuration files and logs. It is emptied first, see
+    /// [`directory::make_empty`].
     pub dir: PathBuf,
     /// Timings and tolerances.
     pub timing: Timing,
@@ -107,6 +109,17 @@ pub enum LabError {
         /// What it says of itself.
         problems: String,
     },
+    /// What became of connections to a Service kept changing.
+    #[error(
+        "what became of the connections did not settle within {seconds} s, the last was \
+         {last}; look at the proxy in a lab of its own: onehop lab up"
+    )]
+    Unsettled {
+        /// How long they were observed.
+        seconds: u64,
+        /// What became of the last one.
+        last: String,
+    },
     /// A node still serves a Service that is gone.
     #[error("{node} still serves the Service after its deletion")]
     Undeleted {
@@ -125,14 +138,8 @@ pub enum LabError {
         connection: Box<Connection>,
     },
     /// Its directory.
-    #[error("failed to make an empty directory of {path}")]
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
 }
 
 impl LabError {
@@ -225,14 +232,7 @@ impl Lab {
             timing,
         } = options;
         // What an earlier lab left here is not this one's: a database, or a log with other errors.
-        let cleared = match fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => fs::create_dir_all(&dir),
-        };
-        cleared.map_err(|source| LabError::Directory {
-            path: dir.clone(),
-            source,
-        })?;
+        directory::make_empty(&dir)?;
         let mut phases = BTreeMap::new();
         let mut clock = Instant::now();
         let mut phase = |name| {

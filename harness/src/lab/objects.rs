@@ -93,7 +93,7 @@ impl Objects {
             .services()
             .create(&PostParams::default(), &service)
             .await?;
-        Ok(allocated(&created))
+        allocated(&created)
     }
 
     /// Changes a Service by a merge patch of its spec.
@@ -103,7 +103,7 @@ impl Objects {
             .services()
             .patch(name, &PatchParams::default(), &patch)
             .await?;
-        Ok(allocated(&patched))
+        allocated(&patched)
     }
 
     /// Replaces the endpoints of a Service.
@@ -126,7 +126,7 @@ impl Objects {
 
     /// The Service as it is now.
     pub async fn get_service(&self, name: &str) -> kube::Result<Allocated> {
-        Ok(allocated(&self.services().get(name).await?))
+        allocated(&self.services().get(name).await?)
     }
 
     /// Deletes a Service and its EndpointSlices. What is already gone is fine.
@@ -318,23 +318,13 @@ fn object<K: serde::de::DeserializeOwned>(json: Value) -> K {
     serde_json::from_value(json).expect("the lab's own objects are valid")
 }
 
-fn allocated(service: &Service) -> Allocated {
+/// What the API has allocated to a Service.
+///
+/// # Errors
+/// When it answered with something else than a dual-stack Service, which is what was asked for.
+fn allocated(service: &Service) -> kube::Result<Allocated> {
     let spec = service.spec.clone().unwrap_or_default();
     let port = |number: Option<i32>| number.and_then(|n| u16::try_from(n).ok());
-    let dual = |addresses: &[String]| {
-        let mut found = (None, None);
-        for address in addresses {
-            match address.parse() {
-                Ok(std::net::IpAddr::V4(v4)) => found.0 = Some(v4),
-                Ok(std::net::IpAddr::V6(v6)) => found.1 = Some(v6),
-                Err(_) => {}
-            }
-        }
-        Some(Dual {
-            v4: found.0?,
-            v6: found.1?,
-        })
-    };
     let ingress: Vec<String> = service
         .status
         .as_ref()
@@ -347,11 +337,60 @@ fn allocated(service: &Service) -> Allocated {
         .as_ref()
         .and_then(|ports| ports.first())
         .and_then(|p| p.node_port);
-    Allocated {
-        cluster_ip: dual(&spec.cluster_ips.unwrap_or_default())
-            .expect("a dual-stack Service has a ClusterIP of each family"),
+    let cluster_ips = spec.cluster_ips.unwrap_or_default();
+    let cluster_ip = dual(&cluster_ips).ok_or_else(|| {
+        let given = if cluster_ips.is_empty() {
+            "none".to_owned()
+        } else {
+            cluster_ips.join(", ")
+        };
+        let problem = format!(
+            "the API gave a dual-stack Service no ClusterIP of each family, but {given}; the \
+             lab needs an API with service addresses of both families"
+        );
+        kube::Error::Service(problem.into())
+    })?;
+    Ok(Allocated {
+        cluster_ip,
         node_port: port(first_port).filter(|port| *port != 0),
         health_check_node_port: port(spec.health_check_node_port).filter(|port| *port != 0),
         vip: dual(&ingress),
+    })
+}
+
+/// The addresses of both families, if there is one of each.
+fn dual(addresses: &[String]) -> Option<Dual> {
+    let mut found = (None, None);
+    for address in addresses {
+        match address.parse() {
+            Ok(std::net::IpAddr::V4(v4)) => found.0 = Some(v4),
+            Ok(std::net::IpAddr::V6(v6)) => found.1 = Some(v6),
+            Err(_) => {}
+        }
+    }
+    Some(Dual {
+        v4: found.0?,
+        v6: found.1?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_without_addresses_of_both_families_is_an_error() {
+        let service = |addresses: Value| -> Service {
+            object(json!({"spec": {"clusterIPs": addresses, "ports": [{"port": 80}]}}))
+        };
+        let given = allocated(&service(json!(["10.96.0.9", "fd00:10:96::9"])));
+        let given = given.expect("one of each family");
+        assert_eq!(given.cluster_ip.v4.to_string(), "10.96.0.9");
+        assert_eq!((given.node_port, given.vip), (None, None));
+        for (addresses, text) in [(json!(["10.96.0.9"]), "10.96.0.9;"), (json!([]), "none;")] {
+            let error = allocated(&service(addresses)).expect_err("one is missing");
+            let error = crate::error::chain(&error);
+            assert!(error.contains(text), "{error}");
+        }
     }
 }

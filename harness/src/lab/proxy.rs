@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -100,28 +99,74 @@ pub struct NodeProxy {
     supervisor: JoinHandle<()>,
 }
 
+/// A proxy that exited after it was ready. In a lab nothing makes it: whatever it programmed is
+/// still there, so that cases pass which nobody serves any more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the proxy on {node} exited {exits} times after it was ready, last with {status}; its last \
+     lines:\n{said}"
+)]
+pub struct UnexpectedExit {
+    /// The node.
+    pub node: String,
+    /// How often.
+    pub exits: u32,
+    /// How it ended the last time.
+    pub status: String,
+    /// The end of its log at that time.
+    pub said: String,
+}
+
 /// What became of a proxy's processes so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Record {
-    restarts: AtomicU32,
+    node: String,
+    log: PathBuf,
     exits: Mutex<Exits>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Exits {
+    /// Whether it was ever ready.
+    ready: bool,
     count: u32,
     last: String,
+    restarts: u32,
+    /// The last exit after it was ready.
+    unexpected: Option<UnexpectedExit>,
 }
 
 impl Record {
     fn exits(&self) -> Exits {
-        self.exits.lock().expect("no holder panics").clone()
+        self.lock().clone()
+    }
+
+    fn ready(&self) {
+        self.lock().ready = true;
+    }
+
+    fn restarted(&self) {
+        self.lock().restarts += 1;
     }
 
     fn exited(&self, status: String) {
-        let mut exits = self.exits.lock().expect("no holder panics");
+        let mut exits = self.lock();
         exits.count += 1;
+        if exits.ready {
+            let before = exits.unexpected.as_ref().map_or(0, |exit| exit.exits);
+            exits.unexpected = Some(UnexpectedExit {
+                node: self.node.clone(),
+                exits: before + 1,
+                status: status.clone(),
+                // Read now: the next process writes to the same file.
+                said: last_lines(&self.log),
+            });
+        }
         exits.last = status;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Exits> {
+        self.exits.lock().expect("no holder panics")
     }
 }
 
@@ -154,8 +199,12 @@ impl NodeProxy {
             program: rendered.command[0].clone(),
             source,
         })?;
-        let record = Arc::new(Record::default());
-        let supervised = supervise(first, spawn, timing.restart_backoff, record.clone());
+        let record = Arc::new(Record {
+            node: node.clone(),
+            log: log.clone(),
+            exits: Mutex::default(),
+        });
+        let supervised = supervise(first, spawn, timing.clone(), record.clone());
         let supervisor = tokio::spawn(supervised);
         Ok(Self {
             node,
@@ -180,7 +229,10 @@ impl NodeProxy {
         loop {
             let answer = probe::get(&self.host, server, path, timing.answer).await;
             let answer = match answer {
-                Ok(HttpOutcome::Answered(answer)) if answer.status == 200 => return Ok(()),
+                Ok(HttpOutcome::Answered(answer)) if answer.status == 200 => {
+                    self.record.ready();
+                    return Ok(());
+                }
                 Ok(HttpOutcome::Answered(answer)) => {
                     format!("{} says {}", self.ready_url, answer.status)
                 }
@@ -225,7 +277,12 @@ impl NodeProxy {
 
     /// How often it has exited and was started again.
     pub fn restarts(&self) -> u32 {
-        self.record.restarts.load(Ordering::Relaxed)
+        self.record.exits().restarts
+    }
+
+    /// Its exits after it was ready, if there were any.
+    pub fn unexpected_exit(&self) -> Option<UnexpectedExit> {
+        self.record.exits().unexpected
     }
 }
 
@@ -241,9 +298,10 @@ impl Drop for NodeProxy {
 async fn supervise(
     mut child: Child,
     spawn: impl Fn() -> io::Result<Child>,
-    mut pause: Duration,
+    timing: Timing,
     record: Arc<Record>,
 ) {
+    let mut pause = timing.restart_backoff;
     loop {
         let status = child.wait().await;
         record.exited(match &status {
@@ -255,8 +313,8 @@ async fn supervise(
             "the proxy exited and is started again in {pause:?}"
         );
         tokio::time::sleep(pause).await;
-        pause *= 2;
-        record.restarts.fetch_add(1, Ordering::Relaxed);
+        pause = (pause * 2).min(timing.restart_backoff_limit);
+        record.restarted();
         match spawn() {
             Ok(next) => child = next,
             Err(error) => {

@@ -11,4 +11,5 @@ pub use link::{Host, NetworkError};
 pub use namespace::Namespace;
 pub use network::{API, FABRIC, Network, ROUTER};
 pub use process::start_in;
-pub use sandbox::{Sandbox, SandboxError, enter};
+pub(crate) use sandbox::threads;
+pub use sandbox::{Sandbox, SandboxError, check, enter};

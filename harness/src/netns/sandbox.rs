@@ -9,7 +9,7 @@
 //! The inner process leads a process group of its own. A terminal's interrupt would otherwise
 //! reach everything inside, the proxies under test included, while cases are still being judged.
 
-#![expect(unsafe_code, reason = "clone has no safe wrapper")]
+#![expect(unsafe_code, reason = "clone and fork have no safe wrapper")]
 
 use std::fs;
 use std::io::{self, PipeReader, Read, Write};
@@ -22,7 +22,9 @@ use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, Uid, setpgid};
+use nix::unistd::{ForkResult, Pid, Uid, setpgid};
+
+use crate::error::chain;
 
 /// Why the sandbox could not be entered. Every text says what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +52,9 @@ pub enum SandboxError {
         /// What to do.
         advice: String,
     },
+    /// What a trial came to, see [`check`].
+    #[error("{0}")]
+    Trial(String),
     /// Anything else, in words.
     #[error("failed to {what}")]
     System {
@@ -122,6 +127,51 @@ pub fn enter(door: bool) -> Result<Sandbox, SandboxError> {
                 .write_all(&inner.as_raw().to_le_bytes())
                 .map_err(|source| system("start the inner process", source))?;
             process::exit(watch_over(inner, &signals))
+        }
+    }
+}
+
+/// Checks that the sandbox can be entered, and leaves this process where it is: a copy of it tries.
+///
+/// # Errors
+/// What entering would have come to, as a text.
+///
+/// # Panics
+/// When other threads already run, because the copy would have only the calling one.
+pub fn check() -> Result<(), SandboxError> {
+    assert_eq!(
+        threads(),
+        1,
+        "the sandbox is tried before any thread starts"
+    );
+    let (mut said, mut say) = io::pipe().map_err(|source| system("make a pipe", source))?;
+    // SAFETY: the process has one thread, so the copy is whole.
+    let copy = unsafe { nix::unistd::fork() };
+    match copy.map_err(|e| system("try the sandbox", e.into()))? {
+        ForkResult::Child => {
+            drop(said);
+            let code = match enter(false) {
+                Ok(_) => 0,
+                Err(error) => {
+                    // Whoever reads it is there until this process has ended.
+                    let _ = say.write_all(chain(&error).as_bytes());
+                    2
+                }
+            };
+            process::exit(code)
+        }
+        ForkResult::Parent { child } => {
+            drop(say);
+            let mut text = String::new();
+            let read = said.read_to_string(&mut text);
+            read.map_err(|source| system("read what a trial of the sandbox said", source))?;
+            match waitpid(child, None) {
+                Ok(WaitStatus::Exited(_, 0)) => Ok(()),
+                ended if text.is_empty() => Err(SandboxError::Trial(format!(
+                    "a trial of the sandbox ended without a word: {ended:?}"
+                ))),
+                _ => Err(SandboxError::Trial(text)),
+            }
         }
     }
 }
@@ -293,7 +343,8 @@ fn handles(process: Pid, signal: Signal) -> bool {
     caught.is_some_and(|mask| mask >> (signal as i32 - 1) & 1 == 1)
 }
 
-fn threads() -> usize {
+/// How many threads this process has.
+pub(crate) fn threads() -> usize {
     fs::read_dir(Path::new("/proc/self/task")).map_or(1, Iterator::count)
 }
 

@@ -20,6 +20,7 @@ struct Document {
     #[serde(default)]
     version: Vec<Spanned<String>>,
     tool: Option<Spanned<String>>,
+    mode: Option<Spanned<String>>,
     netns: NetnsDocument,
     #[serde(default)]
     features: FeaturesDocument,
@@ -29,13 +30,17 @@ struct Document {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct NetnsDocument {
     command: Spanned<Vec<Spanned<String>>>,
     #[serde(default)]
     files: BTreeMap<String, Spanned<String>>,
     #[serde(default)]
     env: BTreeMap<String, Spanned<String>>,
+    #[serde(default)]
+    requires: Vec<Spanned<String>>,
+    #[serde(default)]
+    may_restart: bool,
     ready: ReadyDocument,
 }
 
@@ -107,9 +112,14 @@ impl Checker<'_> {
 
     fn profile(&self, document: Document) -> Result<Profile, ProfileError> {
         let name = &document.name;
-        if name.value.is_empty() || name.value.contains(|c: char| c.is_whitespace() || c == '/') {
-            let problem = "a name has neither spaces nor slashes, and is not empty";
+        if !is_word(&name.value) {
+            let problem = "a name begins with a letter or a digit and goes on with letters, \
+                           digits, `.`, `_` and `-`: it names a directory as well";
             return Err(self.invalid("name", name.referenced, problem));
+        }
+        if let Some(mode) = document.mode.as_ref().filter(|mode| !is_word(&mode.value)) {
+            let problem = "a mode is one word, of letters, digits, `.`, `_` and `-`";
+            return Err(self.invalid("mode", mode.referenced, problem));
         }
         let tool = document.tool.map(|tool| self.tool(&tool)).transpose()?;
         Ok(Profile {
@@ -121,6 +131,7 @@ impl Checker<'_> {
                 .map(|word| word.value)
                 .collect(),
             tool,
+            mode: document.mode.map(|mode| mode.value),
             netns: self.netns(document.netns)?,
             features: self.features(&document.features)?,
             variations: self.variations(document.variations)?,
@@ -167,10 +178,18 @@ impl Checker<'_> {
             }
             self.template(&field, text)?;
         }
+        for program in &netns.requires {
+            if program.value.is_empty() || program.value.contains('/') {
+                let problem = "that is no name of a program in PATH";
+                return Err(self.invalid("netns.requires", program.referenced, problem));
+            }
+        }
         Ok(NetnsProfile {
             command: command.value.into_iter().map(|word| word.value).collect(),
             files: values(netns.files),
             env: values(netns.env),
+            requires: netns.requires.into_iter().map(|word| word.value).collect(),
+            may_restart: netns.may_restart,
             ready: self.ready(netns.ready)?,
         })
     }
@@ -241,6 +260,14 @@ impl Checker<'_> {
             images: kind.images,
         })
     }
+}
+
+/// Whether a text is a word that may name a directory: `[A-Za-z0-9][A-Za-z0-9._-]*`.
+fn is_word(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
 }
 
 fn values(texts: BTreeMap<String, Spanned<String>>) -> BTreeMap<String, String> {

@@ -46,6 +46,8 @@ pub struct Profile {
     pub version: Vec<String>,
     /// The tool that provides the program, which onehop can install.
     pub tool: Option<ToolRef>,
+    /// The mode that the proxy runs in, where it has several: for results.
+    pub mode: Option<String>,
     /// How the proxy runs on a node of the lab.
     pub netns: NetnsProfile,
     /// What the proxy does not claim to do.
@@ -74,6 +76,10 @@ pub struct NetnsProfile {
     pub files: BTreeMap<String, String>,
     /// Environment variables, added to those of onehop itself.
     pub env: BTreeMap<String, String>,
+    /// Programs that the proxy runs itself, by the name under which they are in PATH.
+    pub requires: Vec<String>,
+    /// Whether the proxy may exit after it was ready. It is recorded, and no error.
+    pub may_restart: bool,
     /// When the proxy counts as started.
     pub ready: Ready,
 }

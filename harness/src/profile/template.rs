@@ -185,4 +185,21 @@ mod tests {
         let error = check("one\ntwo: {\nthree\n").unwrap_err();
         assert!(error.contains("in line 2 of the text"), "{error}");
     }
+
+    proptest::proptest! {
+        /// Whatever a file of a proxy holds, there is a way to write it in a profile.
+        #[test]
+        fn any_text_can_be_written(text in "\\PC*([{}]\\PC*)*") {
+            let written = text.replace('{', "{{").replace('}', "}}");
+            proptest::prop_assert_eq!(render(&written, &values()).unwrap(), text);
+        }
+
+        /// A text is rendered or refused, and never a reason to panic.
+        #[test]
+        fn any_text_is_rendered_or_refused(text in "([{}a]|node|\\PC)*") {
+            if let Err(problem) = check(&text) {
+                proptest::prop_assert!(problem.contains('`'), "{}", problem);
+            }
+        }
+    }
 }

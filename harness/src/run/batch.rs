@@ -1,12 +1,14 @@
 //! Many cases side by side in one lab.
 
+use std::any::Any;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 
-use super::results::{CaseResult, Summary, Verdict};
+use super::results::{CaseResult, Verdict};
 use super::runner::{CaseRun, skipped};
 use crate::case::{Case, Feature};
 use crate::lab::Lab;
@@ -32,7 +34,8 @@ pub struct BatchOptions {
 /// as it comes.
 ///
 /// Cases that need something that the profile declares unsupported are skipped, and so are those
-/// that have not begun when the run is interrupted; each with the reason.
+/// that have not begun when the run is interrupted; each with the reason. A case that panics is
+/// one that could not be judged, and the others go on.
 pub async fn run_batch(
     lab: &Arc<Lab>,
     profile: &Profile,
@@ -43,6 +46,7 @@ pub async fn run_batch(
     let mut results: Vec<Option<CaseResult>> = vec![None; cases.len()];
     let places = Arc::new(Semaphore::new(options.jobs));
     let mut running = JoinSet::new();
+    let mut indices = HashMap::new();
     for index in shuffled(cases.len(), options.seed) {
         let case = &cases[index];
         if let Some(reason) = unsupported(case, profile) {
@@ -59,17 +63,21 @@ pub async fn run_batch(
             sabotage: None,
         };
         let (places, interrupted) = (places.clone(), options.interrupted.clone());
-        running.spawn(async move {
+        let task = running.spawn(async move {
             let _place = places.acquire().await.expect("never closed");
             if *interrupted.borrow() {
-                return (index, skipped(&run.case, INTERRUPTED));
+                return skipped(&run.case, INTERRUPTED);
             }
-            (index, run.run().await)
+            run.run().await
         });
+        indices.insert(task.id(), index);
     }
-    while let Some(done) = running.join_next().await {
-        // A panic in a case is a defect of the harness: it must not pass for a result.
-        let (index, result) = done.expect("a case does not panic");
+    while let Some((task, done)) = next(&mut running).await {
+        let index = indices[&task];
+        let result = done.unwrap_or_else(|panic| {
+            let reason = format!("onehop panicked, which is a bug of its own: {panic}");
+            not_judged(&cases[index], &reason)
+        });
         finished(&result);
         results[index] = Some(result);
     }
@@ -85,9 +93,34 @@ pub fn unsupported(case: &Case, profile: &Profile) -> Option<String> {
     missing.map(|feature| format!("{} declares {feature} unsupported", profile.name))
 }
 
-/// Whether a run with these verdicts has judged everything and found nothing wrong.
-pub fn is_success(summary: Summary) -> bool {
-    summary.failed == 0 && summary.errors == 0 && summary.passed > 0
+/// The next task to end, with its result or the text of its panic.
+async fn next<T: 'static>(running: &mut JoinSet<T>) -> Option<(Id, Result<T, String>)> {
+    Some(match running.join_next_with_id().await? {
+        Ok((id, result)) => (id, Ok(result)),
+        Err(error) => {
+            let id = error.id();
+            let text = match error.try_into_panic() {
+                Ok(panic) => panic_text(&*panic),
+                Err(cancelled) => cancelled.to_string(),
+            };
+            (id, Err(text))
+        }
+    })
+}
+
+/// What a panic says: `panic!` makes a `String`, or a `&str` where there is nothing to format.
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("without a text").to_owned()
+}
+
+/// The result of a case that could not be judged, and why.
+pub fn not_judged(case: &Case, reason: &str) -> CaseResult {
+    CaseResult {
+        verdict: Verdict::Error,
+        ..skipped(case, reason)
+    }
 }
 
 impl CaseResult {
@@ -126,27 +159,19 @@ mod tests {
         assert_eq!(sorted, (0..50).collect::<Vec<_>>());
     }
 
-    #[test]
-    fn a_run_that_judged_nothing_is_no_success() {
-        assert!(!is_success(Summary::default()));
-        assert!(!is_success(Summary {
-            skipped: 3,
-            ..Summary::default()
-        }));
-        assert!(is_success(Summary {
-            passed: 1,
-            skipped: 3,
-            ..Summary::default()
-        }));
-        assert!(!is_success(Summary {
-            passed: 9,
-            failed: 1,
-            ..Summary::default()
-        }));
-        assert!(!is_success(Summary {
-            passed: 9,
-            errors: 1,
-            ..Summary::default()
-        }));
+    #[tokio::test]
+    async fn a_task_that_panics_is_told_from_the_others() {
+        let mut running = JoinSet::new();
+        let fine = running.spawn(async { 7 }).id();
+        let plain = running.spawn(async { panic!("plain") }).id();
+        let number = 3;
+        let formatted = running.spawn(async move { panic!("no {number}") }).id();
+        let mut ended = HashMap::new();
+        while let Some((id, result)) = next(&mut running).await {
+            ended.insert(id, result);
+        }
+        assert_eq!(ended[&fine], Ok(7));
+        assert_eq!(ended[&plain], Err("plain".to_owned()));
+        assert_eq!(ended[&formatted], Err("no 3".to_owned()));
     }
 }

@@ -6,8 +6,8 @@ mod evidence;
 mod results;
 mod runner;
 
-pub use batch::{BatchOptions, INTERRUPTED, is_success, run_batch, unsupported};
+pub use batch::{BatchOptions, INTERRUPTED, not_judged, run_batch, unsupported};
 pub use results::{
-    CaseResult, ProxyInfo, ProxyResults, Results, RunInfo, SCHEMA, Summary, Verdict,
+    CaseResult, Outcome, ProxyInfo, ProxyResults, Results, RunInfo, SCHEMA, Summary, Verdict,
 };
 pub use runner::{CaseRun, Sabotage, skipped};

@@ -64,16 +64,21 @@ pub struct CaseResult {
 }
 
 /// The proxy that was judged.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct ProxyInfo {
     /// The profile's name.
     pub name: String,
     /// The version that the proxy itself names.
     pub version: Option<String>,
+    /// The mode that it runs in, as its profile declares.
+    pub mode: Option<String>,
     /// Where it differs from others without being wrong, as its profile declares.
     pub variations: BTreeMap<String, String>,
     /// How often a node's proxy exited and was started again.
     pub restarts: u32,
+    /// How often a node's proxy exited after it was ready. Unless its profile allows it, that is
+    /// an error.
+    pub exits: u32,
 }
 
 /// How many cases ended in which way.
@@ -123,12 +128,42 @@ pub struct ProxyResults {
     pub proxy: ProxyInfo,
     /// Seconds that each phase took: the parts of the lab, then the cases.
     pub phases: BTreeMap<String, f64>,
-    /// Why nothing could be judged, if so.
+    /// Why nothing could be judged, or why what was judged is no success all the same.
     pub error: Option<String>,
     /// The cases, in the order of the catalogue.
     pub cases: Vec<CaseResult>,
     /// Their verdicts, counted.
     pub summary: Summary,
+}
+
+impl ProxyResults {
+    /// What the results come to.
+    pub fn outcome(&self) -> Outcome {
+        let Summary {
+            passed,
+            failed,
+            errors,
+            ..
+        } = self.summary;
+        if failed > 0 {
+            Outcome::Failed
+        } else if passed == 0 || errors > 0 || self.error.is_some() {
+            Outcome::NotJudged
+        } else {
+            Outcome::Passed
+        }
+    }
+}
+
+/// What results come to, from the best to the worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// Everything that was judged is as expected, and something was.
+    Passed,
+    /// Something could not be judged, or nothing was.
+    NotJudged,
+    /// A case failed.
+    Failed,
 }
 
 /// The run.
@@ -163,4 +198,81 @@ pub struct Results {
     pub results: Vec<ProxyResults>,
     /// The verdicts over all proxies, counted.
     pub summary: Summary,
+}
+
+impl Results {
+    /// What the results come to: what the worst of the proxies' come to. A proxy of which nothing
+    /// could be judged is not made good by another.
+    pub fn outcome(&self) -> Outcome {
+        let outcomes = self.results.iter().map(ProxyResults::outcome);
+        outcomes.max().unwrap_or(Outcome::NotJudged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn results(passed: usize, failed: usize, skipped: usize, errors: usize) -> ProxyResults {
+        ProxyResults {
+            proxy: ProxyInfo {
+                name: "mine".to_owned(),
+                ..ProxyInfo::default()
+            },
+            phases: BTreeMap::new(),
+            error: None,
+            cases: Vec::new(),
+            summary: Summary {
+                passed,
+                failed,
+                skipped,
+                errors,
+            },
+        }
+    }
+
+    #[test]
+    fn only_what_was_judged_in_full_has_passed() {
+        for ([passed, failed, skipped, errors], outcome) in [
+            ([0, 0, 0, 0], Outcome::NotJudged),
+            ([0, 0, 3, 0], Outcome::NotJudged),
+            ([1, 0, 3, 0], Outcome::Passed),
+            ([9, 1, 0, 0], Outcome::Failed),
+            ([9, 0, 0, 1], Outcome::NotJudged),
+            ([9, 1, 0, 1], Outcome::Failed),
+        ] {
+            let mut results = results(passed, failed, skipped, errors);
+            assert_eq!(results.outcome(), outcome, "{:?}", results.summary);
+            results.error = Some("it exited".to_owned());
+            assert_ne!(results.outcome(), Outcome::Passed, "{:?}", results.summary);
+        }
+    }
+
+    #[test]
+    fn the_worst_of_the_proxies_decides() {
+        let of = |proxies: &[&ProxyResults]| Results {
+            schema: SCHEMA.to_owned(),
+            run: RunInfo {
+                tool_version: String::new(),
+                provider: String::new(),
+                api: String::new(),
+                kernel: String::new(),
+                seed: 0,
+                started: String::new(),
+                seconds: 0.0,
+                timing: Timing::default(),
+            },
+            results: proxies.iter().map(|&proxy| proxy.clone()).collect(),
+            summary: Summary::default(),
+        };
+        let (good, none, bad) = (
+            &results(9, 0, 0, 0),
+            &results(0, 0, 9, 0),
+            &results(0, 1, 0, 0),
+        );
+        assert_eq!(of(&[]).outcome(), Outcome::NotJudged);
+        assert_eq!(of(&[good, good]).outcome(), Outcome::Passed);
+        assert_eq!(of(&[good, none]).outcome(), Outcome::NotJudged);
+        assert_eq!(of(&[none, bad, good]).outcome(), Outcome::Failed);
+    }
 }

@@ -35,7 +35,11 @@ fn a_minimal_profile_is_enough() {
     let profile = load(MINIMAL).unwrap();
     assert_eq!(profile.name, "mine");
     assert_eq!(profile.netns.command, ["./proxy", "--node={node}"]);
-    assert_eq!((profile.tool, profile.kind), (None, None));
+    assert_eq!(
+        (profile.tool, profile.mode, profile.kind),
+        (None, None, None)
+    );
+    assert!(profile.netns.requires.is_empty() && !profile.netns.may_restart);
     assert!(profile.version.is_empty() && profile.features.unsupported.is_empty());
 }
 
@@ -45,10 +49,12 @@ fn a_full_profile_is_kept_as_it_is_written() {
         "{}{}",
         MINIMAL.replace(
             "  ready:",
-            "  files: {a/b.conf: \"x {{y}}\"}\n  env: {NODE: \"{node}\"}\n  ready:"
+            "  files: {a/b.conf: \"x {{y}}\"}\n  env: {NODE: \"{node}\"}\n  \
+             requires: [ipset]\n  mayRestart: true\n  ready:"
         ),
         "\
 tool: kube-proxy@v1.34.4
+mode: ipvs
 version: [./proxy, version]
 features: {unsupported: [sctp, localhost-node-port]}
 variations: {hairpin-vip-source: node}
@@ -60,6 +66,9 @@ kind:
     ))
     .unwrap();
     assert_eq!(profile.tool.unwrap().to_string(), "kube-proxy@v1.34.4");
+    assert_eq!(profile.mode.as_deref(), Some("ipvs"));
+    assert_eq!(profile.netns.requires, ["ipset"]);
+    assert!(profile.netns.may_restart);
     assert_eq!(profile.netns.files["a/b.conf"], "x {{y}}");
     assert_eq!(profile.netns.env["NODE"], "{node}");
     assert!(profile.features.unsupported.contains(&Feature::Sctp));
@@ -79,7 +88,7 @@ kind:
 fn a_mistyped_field_is_located() {
     assert_eq!(
         error("command:", "comand:"),
-        "mine.yaml:3:3: netns.comand: unknown field `comand`, expected one of command, files, env, ready"
+        "mine.yaml:3:3: netns.comand: unknown field `comand`, expected one of command, files, env, requires, mayRestart, ready"
     );
 }
 
@@ -241,9 +250,33 @@ fn an_unknown_kind_mode_is_located() {
 }
 
 #[test]
-fn a_name_is_one_word() {
-    let error = error("name: mine", "name: my proxy");
-    assert!(error.starts_with("mine.yaml:1:7: name: "), "{error}");
+fn a_name_is_one_word_that_may_name_a_directory() {
+    for name in [
+        "my proxy", "..", ".", "a/b", "-x", "\"\"", "ünï", "\"a\\0\"",
+    ] {
+        let error = error("name: mine", &format!("name: {name}"));
+        assert!(
+            error.starts_with("mine.yaml:1:7: name: a name begins with"),
+            "{error}"
+        );
+    }
+    for name in ["a", "1..2", "My-proxy_1.2"] {
+        let profile = load(&MINIMAL.replace("name: mine", &format!("name: {name}")));
+        assert_eq!(profile.unwrap().name, name);
+    }
+}
+
+#[test]
+fn a_mode_is_one_word_and_a_required_program_has_no_folder() {
+    let mode = error_with("mode: two words\n");
+    assert!(
+        mode.starts_with("mine.yaml:6:7: mode: a mode is one word"),
+        "{mode}"
+    );
+    assert_eq!(
+        error("  ready:", "  requires: [nft, /sbin/nft]\n  ready:"),
+        "mine.yaml:4:19: netns.requires: that is no name of a program in PATH"
+    );
 }
 
 #[test]
