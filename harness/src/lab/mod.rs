@@ -509,8 +509,8 @@ impl Lab {
         calls.collect()
     }
 
-    /// Listeners that always answer, one in a pod of each node: the way to them is as long as any
-    /// way by which a Service can be reached.
+    /// Listeners that always answer, one in a pod of each node: every host by which a Service can be
+    /// reached is on the way to one of them.
     fn fences(&self, from: &Place, family: Family) -> Vec<SocketAddr> {
         let first_on = |node: &crate::world::Node| {
             let mut pods = self.world.pods.iter().filter(|pod| pod.node == node.name);

@@ -2,9 +2,11 @@
 //!
 //! A plain `connect` needs a second to notice a drop, because that is when the first SYN is sent
 //! again. Instead, every SYN of a wave is sent, and when some stay unanswered a *fence* is sent
-//! after them: a connection to a listener that is known to answer, on a path at least as long. The
+//! after them: connections to listeners that are known to answer, in a pod of every node. The
 //! handshakes of both are done by kernels alone, in the order in which packets come. When the
-//! fence has come back and a SYN still has no answer, it was dropped.
+//! fence has come back and, a moment later, a SYN still has no answer, it was dropped. The moment
+//! covers what the fence does not: a probe that is forwarded by one node to another crosses one
+//! router more.
 
 use std::io;
 use std::net::SocketAddr;
@@ -53,8 +55,7 @@ pub enum ProbeError {
 ///
 /// With a mark, the host's own rules may route the connections another way than others.
 ///
-/// `fences` are listeners that always answer, on paths that are at least as long as those of the
-/// probes. Results are in the order of `remotes`.
+/// `fences` are listeners that always answer, on the ways that the probes take. Results are in the order of `remotes`.
 ///
 /// # Errors
 /// When a socket cannot be made, or a fence does not answer within [`Timing::answer`].

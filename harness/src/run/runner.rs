@@ -12,6 +12,7 @@ use super::results::{CaseResult, Verdict};
 use crate::case::{
     Case, Change, Check, Expectation, Place, Question, Service, ServiceType, Step, Target,
 };
+use crate::error::chain;
 use crate::lab::{Allocated, Call, Lab, LabError, policy, service_spec};
 use crate::probe;
 use crate::verdict::{Asked, FlowResult};
@@ -381,15 +382,4 @@ fn distributions(case: &Case) -> usize {
         _ => false,
     });
     judged.count()
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
