@@ -210,7 +210,7 @@ pub(super) fn patch(store: &Store, request: &Request<'_>) -> Result<Response, St
         "application/json-patch+json" => {
             let operations = json_patch(request.body)?;
             patched(store, request, &[], |value| {
-                json_patch::patch(value, &operations).map_err(|_| {
+                patch::json_patch(value, &operations).map_err(|_| {
                     Status::unprocessable_patch(
                         "the server rejected our request due to an error in our request",
                     )
@@ -266,18 +266,19 @@ fn json_patch(body: &[u8]) -> Result<json_patch::Patch, Status> {
     Ok(operations)
 }
 
-/// Reads, changes and writes under one lock, so a patch without a resource version never conflicts.
+/// Changes an object outside of the store's lock and stores the result if the object is still the same, else starts
+/// again; so a patch without a resource version never conflicts, and an expensive one holds up nobody else.
 fn patched(
     store: &Store,
     request: &Request<'_>,
     duplicates: &[String],
-    change: impl FnOnce(&mut Value) -> Result<(), Status>,
+    change: impl Fn(&mut Value) -> Result<(), Status>,
 ) -> Result<Response, Status> {
     let (resource, served) = (request.resource(), request.target.served);
     let key = request.target.key();
-    let (object, warnings) = store.write(|state| {
-        let old = state
-            .get(resource, &key)
+    loop {
+        let old = store
+            .read(|state| state.get(resource, &key))
             .ok_or_else(|| Status::not_found(resource, &key.1))?;
         let mut value = codec::encode(resource, served, &old.value);
         change(&mut value)?;
@@ -285,11 +286,19 @@ fn patched(
         let accepted = codec::decode(resource, served, value)
             .and_then(|decoded| request.accept(decoded, duplicates))
             .map_err(|status| unreadable_result(&status, &result))?;
-        let object =
-            lifecycle::update(state, resource, &key, accepted.value, request.update(None))?;
-        Ok::<_, Status>((object, accepted.warnings))
-    })?;
-    Ok(request.respond(StatusCode::OK, &object, &warnings))
+        let stored = store.write(|state| {
+            let unchanged = state
+                .get(resource, &key)
+                .is_some_and(|now| Arc::ptr_eq(&now, &old));
+            unchanged.then(|| {
+                lifecycle::update(state, resource, &key, accepted.value, request.update(None))
+            })
+        });
+        if let Some(object) = stored {
+            let object = object?;
+            return Ok(request.respond(StatusCode::OK, &object, &accepted.warnings));
+        }
+    }
 }
 
 /// A patch whose result cannot be decoded is the patch's fault.
@@ -400,8 +409,8 @@ pub(super) fn delete_collection(store: &Store, request: &Request<'_>) -> Result<
     }
     let deletion = deletion(request)?;
     let resource = request.resource();
-    let (matching, _) = list::selected(store, request.target, request.options);
     let (deleted, revision) = store.write(|state| {
+        let matching = list::selected_of(state, request.target, request.options);
         let mut deleted = Vec::new();
         for object in matching {
             let part = |field: &str| {
@@ -417,12 +426,10 @@ pub(super) fn delete_collection(store: &Store, request: &Request<'_>) -> Result<
                 &deletion,
             ) {
                 Ok(Deleted::Gone(object) | Deleted::Marked(object)) => deleted.push(object),
-                // Someone else deleted it in between.
-                Err(status) if status.code == 404 => {}
                 Err(status) => return Err(status),
             }
         }
-        Ok((deleted, state.revision()))
+        Ok::<_, Status>((deleted, state.revision()))
     })?;
     let deleted: Vec<&Object> = deleted.iter().map(Arc::as_ref).collect();
     Ok(json_text(
