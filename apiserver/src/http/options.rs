@@ -1,5 +1,7 @@
 //! The query parameters of requests (`ListOptions`, `CreateOptions`, … in `k8s.io/apimachinery/pkg/apis/meta/v1`).
 
+use std::num::IntErrorKind;
+
 use axum::extract::Query;
 use axum::http::{Method, Uri};
 
@@ -24,7 +26,7 @@ pub(super) struct Options {
     pub(super) watch: bool,
     pub(super) bookmarks: bool,
     pub(super) initial_events: Option<bool>,
-    pub(super) timeout_seconds: Option<u64>,
+    pub(super) timeout_seconds: Option<i64>,
     pub(super) dry_run: bool,
     pub(super) field_validation: FieldValidation,
     pub(super) field_manager: String,
@@ -71,6 +73,11 @@ impl Options {
             get("fieldSelector").unwrap_or_default(),
         )
         .map_err(Status::bad_request)?;
+        let many = target.name.is_none() || flag("watch").unwrap_or(false);
+        let timeout_seconds = integer(get("timeoutSeconds").filter(|_| many))?;
+        integer(get("limit").filter(|_| many))?;
+        let grace_seconds =
+            integer(get("gracePeriodSeconds").filter(|_| *method == Method::DELETE))?;
         let options = Self {
             selector: Selector { labels, fields },
             resource_version: resource_version(
@@ -80,11 +87,11 @@ impl Options {
             watch: flag("watch").unwrap_or(false),
             bookmarks: flag("allowWatchBookmarks").unwrap_or(false),
             initial_events: flag("sendInitialEvents"),
-            timeout_seconds: get("timeoutSeconds").and_then(|value| value.parse().ok()),
+            timeout_seconds,
             dry_run: dry_run(&pairs, kind)?,
             field_validation: field_validation(get("fieldValidation").unwrap_or_default(), kind)?,
             field_manager: get("fieldManager").unwrap_or_default().to_string(),
-            grace_seconds: get("gracePeriodSeconds").and_then(|value| value.parse().ok()),
+            grace_seconds,
         };
         check_list_options(
             &options,
@@ -93,6 +100,20 @@ impl Options {
         )?;
         Ok(options)
     }
+}
+
+/// A number, in the words of Go's `strconv`.
+fn integer(text: Option<&str>) -> Result<Option<i64>, Status> {
+    let parse = |text: &str| {
+        text.parse().map_err(|error: std::num::ParseIntError| {
+            let why = match error.kind() {
+                IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+                _ => "invalid syntax",
+            };
+            Status::bad_request(format!("strconv.ParseInt: parsing \"{text}\": {why}"))
+        })
+    };
+    text.map(parse).transpose()
 }
 
 fn resource_version(text: &str, watch: bool) -> Result<Option<u64>, Status> {
