@@ -24,6 +24,11 @@ const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 /// How many operations a JSON patch may have.
 const JSON_PATCH_LIMIT: usize = 10_000;
 
+/// Characters of all warnings of an answer together, beyond which each is cut.
+const WARNINGS_LIMIT: usize = 4096;
+/// Characters of one warning among too many.
+const WARNING_LIMIT: usize = 256;
+
 /// A request that changes something.
 pub(super) struct Request<'a> {
     pub(super) target: &'a ResourceTarget,
@@ -90,6 +95,7 @@ impl Request<'_> {
                         .iter()
                         .map(|path| format!("duplicate field \"{path}\"")),
                 )
+                .take(codec::COMPLAINTS)
                 .collect(),
         };
         if self.options.field_validation == FieldValidation::Strict && !warnings.is_empty() {
@@ -109,14 +115,8 @@ impl Request<'_> {
 
     fn respond(&self, code: StatusCode, object: &Object, warnings: &[String]) -> Response {
         let mut response = json_text(code, self.shape.object(self.target, object));
-        for warning in warnings {
-            let text = format!(
-                "299 - \"{}\"",
-                warning.replace('\\', "\\\\").replace('"', "\\\"")
-            );
-            if let Ok(value) = HeaderValue::from_str(&text) {
-                response.headers_mut().append(header::WARNING, value);
-            }
+        for value in warning_headers(warnings) {
+            response.headers_mut().append(header::WARNING, value);
         }
         response
     }
@@ -128,6 +128,31 @@ impl Request<'_> {
             applied,
         }
     }
+}
+
+/// All in full if they fit, else each one cut and no more once the total is reached: upstream's `WithWarningRecorder`.
+fn warning_headers(warnings: &[String]) -> Vec<HeaderValue> {
+    let characters = |text: &str| text.chars().count();
+    let total: usize = warnings.iter().map(|warning| characters(warning)).sum();
+    let mut written = 0;
+    let mut headers = Vec::new();
+    for warning in warnings {
+        let text: String = if total <= WARNINGS_LIMIT {
+            warning.clone()
+        } else {
+            warning.chars().take(WARNING_LIMIT).collect()
+        };
+        if written >= WARNINGS_LIMIT {
+            break;
+        }
+        written += characters(&text);
+        let text = text.replace('\\', "\\\\").replace('"', "\\\"");
+        // A control character makes it no header, and upstream leaves it out, too.
+        headers.extend(HeaderValue::try_from(
+            format!("299 - \"{text}\"").into_bytes(),
+        ));
+    }
+    headers
 }
 
 /// POST to a collection.
