@@ -434,10 +434,11 @@ fn bump_generation(kind: Kind, value: &mut Value, old: &Value) {
     }
 }
 
-/// A marked object without finalizers or time to wait goes.
+/// A marked object without finalizers or time to wait goes; a namespace has finalizers in its specification, too.
 fn finished(value: &Value) -> bool {
     value["metadata"]["deletionTimestamp"].is_string()
         && !has_finalizers(value)
+        && value["spec"]["finalizers"].is_null()
         && value["metadata"]["deletionGracePeriodSeconds"]
             .as_i64()
             .unwrap_or_default()
