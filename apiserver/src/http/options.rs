@@ -78,7 +78,7 @@ impl Options {
         integer(get("limit").filter(|_| many))?;
         let grace_seconds =
             integer(get("gracePeriodSeconds").filter(|_| *method == Method::DELETE))?;
-        let options = Self {
+        let mut options = Self {
             selector: Selector { labels, fields },
             resource_version: resource_version(
                 get("resourceVersion").unwrap_or_default(),
@@ -98,6 +98,11 @@ impl Options {
             get("resourceVersion"),
             get("resourceVersionMatch"),
         )?;
+        // `SetListOptionsDefaults`: a watch that starts with what exists ends that with a bookmark, too.
+        let from_state = options.resource_version.is_none_or(|version| version == 0);
+        if options.watch && from_state && options.initial_events.is_none() {
+            options.initial_events = Some(true);
+        }
         Ok(options)
     }
 }
@@ -170,25 +175,24 @@ fn check_list_options(
     let version = version.unwrap_or_default();
     let mut forbid = |field: &str, why: &str| errors.push(FieldError::forbidden(field, why));
     if options.watch {
-        match options.initial_events {
-            Some(_) if matching.is_empty() => {
-                forbid(
-                    "resourceVersionMatch",
-                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-                );
-            }
-            Some(_) if matching != "NotOlderThan" => {
-                errors.push(FieldError::not_supported(
-                    "resourceVersionMatch",
-                    matching,
-                    &["NotOlderThan"],
-                ));
-            }
-            None if !matching.is_empty() => forbid(
+        if options.initial_events.is_some() && matching != "NotOlderThan" {
+            forbid(
+                "resourceVersionMatch",
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            );
+        }
+        if options.initial_events.is_none() && !matching.is_empty() {
+            forbid(
                 "resourceVersionMatch",
                 "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            ),
-            _ => {}
+            );
+        }
+        if !matches!(matching, "" | "NotOlderThan") {
+            errors.push(FieldError::not_supported(
+                "resourceVersionMatch",
+                matching,
+                &["NotOlderThan"],
+            ));
         }
     } else {
         if !matching.is_empty() && version.is_empty() {
@@ -197,6 +201,14 @@ fn check_list_options(
                 "resourceVersionMatch is forbidden unless resourceVersion is provided",
             );
         }
+        if !matches!(matching, "" | "Exact" | "NotOlderThan") {
+            errors.push(FieldError::not_supported(
+                "resourceVersionMatch",
+                matching,
+                &["Exact", "NotOlderThan", ""],
+            ));
+        }
+        let mut forbid = |field: &str, why: &str| errors.push(FieldError::forbidden(field, why));
         if matching == "Exact" && version == "0" {
             forbid(
                 "resourceVersionMatch",
@@ -208,13 +220,6 @@ fn check_list_options(
                 "sendInitialEvents",
                 "sendInitialEvents is forbidden for list",
             );
-        }
-        if !matches!(matching, "" | "Exact" | "NotOlderThan") {
-            errors.push(FieldError::not_supported(
-                "resourceVersionMatch",
-                matching,
-                &["Exact", "NotOlderThan", ""],
-            ));
         }
     }
     if errors.is_empty() {
