@@ -178,15 +178,7 @@ pub(super) fn replace(store: &Store, request: &Request<'_>) -> Result<Response, 
     let accepted = request.object()?;
     let key = request.target.key();
     let resource = request.resource();
-    if accepted.value["metadata"]["name"]
-        .as_str()
-        .is_none_or(str::is_empty)
-    {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({} based on URL) was undeterminable: name must be provided",
-            key.1
-        )));
-    }
+    same_name(&accepted.value, &key.1)?;
     let (object, code) = store.write(|state| {
         if resource.create_on_update
             && request.target.part == Part::Main
@@ -202,19 +194,26 @@ pub(super) fn replace(store: &Store, request: &Request<'_>) -> Result<Response, 
     Ok(request.respond(code, &object, &accepted.warnings))
 }
 
+/// An object that is sent to a URL has the name of the URL (`checkName`).
+fn same_name(value: &Value, expected: &str) -> Result<(), Status> {
+    match value["metadata"]["name"].as_str().unwrap_or_default() {
+        "" => Err(Status::bad_request(format!(
+            "the name of the object ({expected} based on URL) was undeterminable: name must be provided"
+        ))),
+        name if name != expected => Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({expected})"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 fn create_on_update(
     state: &mut State,
     request: &Request<'_>,
     key: &Key,
     mut value: Value,
 ) -> Result<Arc<Object>, Status> {
-    if value["metadata"]["name"] != key.1 {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({}) does not match the name on the URL ({})",
-            value["metadata"]["name"].as_str().unwrap_or_default(),
-            key.1
-        )));
-    }
+    same_name(&value, &key.1)?;
     if let Some(metadata) = value["metadata"].as_object_mut() {
         metadata.remove("resourceVersion");
     }
@@ -389,13 +388,13 @@ fn apply(store: &Store, request: &Request<'_>) -> Result<Response, Status> {
         managers.insert(manager, applied.clone());
         let managers = Arc::new(managers);
         let decoded = codec::decode(resource, served, value)?;
-        let mut accepted = request.accept(decoded, &body.duplicates)?;
+        let accepted = request.accept(decoded, &body.duplicates)?;
         if old.is_some() {
             let update = request.update(Some(managers));
             let object = lifecycle::update(state, resource, &key, accepted.value, update)?;
             return Ok((object, StatusCode::OK, accepted.warnings));
         }
-        accepted.value["metadata"]["name"] = key.1.clone().into();
+        same_name(&accepted.value, &key.1)?;
         let dry_run = request.options.dry_run;
         let object = lifecycle::create(state, resource, &key.0, accepted.value, managers, dry_run)?;
         Ok((object, StatusCode::CREATED, accepted.warnings))
