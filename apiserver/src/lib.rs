@@ -34,7 +34,9 @@
 //!   100 levels.
 //! - **Protobuf** bodies are read for services, events, leases, config maps, namespaces and the options of a deletion;
 //!   of the metadata without `managedFields`. For other kinds they are answered with 415.
-//! - **Duplicate fields** of YAML are refused as bad YAML, where upstream warns.
+//! - **Warnings**: an answer has at most 90, where upstream sends up to 100. Duplicate fields of YAML are refused as bad
+//!   YAML, where upstream warns.
+//! - **Owner references** that are equal are kept, where upstream merges them with a warning.
 //! - **Words**: messages about JSON that cannot be decoded are not those of Go's decoder, and the refusal of a Pod's
 //!   change has no diff. Codes, reasons and field paths are the same.
 //! - **`networking.k8s.io/v1beta1`** is served, because older releases of kube-proxy ask for it; 1.36 serves it only on

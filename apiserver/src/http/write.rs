@@ -26,6 +26,9 @@ const JSON_PATCH_LIMIT: usize = 10_000;
 
 /// Characters of all warnings of an answer together, beyond which each is cut.
 const WARNINGS_LIMIT: usize = 4096;
+/// How many warnings an answer has at most. Upstream sends all 100 that it notes, which clients of hyper, such as
+/// kube-rs, cannot read: they take 100 headers.
+const WARNINGS_COUNT: usize = 90;
 /// Characters of one warning among too many.
 const WARNING_LIMIT: usize = 256;
 
@@ -136,7 +139,7 @@ fn warning_headers(warnings: &[String]) -> Vec<HeaderValue> {
     let total: usize = warnings.iter().map(|warning| characters(warning)).sum();
     let mut written = 0;
     let mut headers = Vec::new();
-    for warning in warnings {
+    for warning in warnings.iter().take(WARNINGS_COUNT) {
         let text: String = if total <= WARNINGS_LIMIT {
             warning.clone()
         } else {
