@@ -10,7 +10,7 @@ use super::options::Options;
 use super::path::ResourceTarget;
 use super::render::Shape;
 use crate::status::Status;
-use crate::store::{Object, State, Store};
+use crate::store::{Key, Object, State, Store};
 
 /// One object.
 pub(super) fn get(
@@ -70,8 +70,16 @@ pub(super) fn selected_of(
 }
 
 fn in_namespace(state: &State, target: &ResourceTarget) -> Vec<Arc<Object>> {
-    state
+    let mut found: Vec<_> = state
         .list(target.resource, target.namespace.as_deref())
+        .collect();
+    if target.namespace.is_none() {
+        // Etcd's order, in which `a-b/x` comes before `a/x`.
+        let bytes = |key: &Key| key.0.clone() + "/" + &key.1;
+        found.sort_by_cached_key(|(key, _)| bytes(key));
+    }
+    found
+        .into_iter()
         .map(|(_, object)| object.clone())
         .collect()
 }

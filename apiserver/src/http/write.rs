@@ -92,11 +92,11 @@ impl Request<'_> {
             _ => decoded
                 .unknown
                 .iter()
-                .map(|path| format!("unknown field \"{path}\""))
+                .map(|path| format!("unknown field {path:?}"))
                 .chain(
                     duplicates
                         .iter()
-                        .map(|path| format!("duplicate field \"{path}\"")),
+                        .map(|path| format!("duplicate field {path:?}")),
                 )
                 .take(codec::COMPLAINTS)
                 .collect(),
@@ -122,6 +122,21 @@ impl Request<'_> {
             response.headers_mut().append(header::WARNING, value);
         }
         response
+    }
+
+    /// The answer to a create or an update, which also warns of what is deprecated, as upstream's strategies do.
+    fn written(&self, code: StatusCode, object: &Object, mut warnings: Vec<String>) -> Response {
+        let value = &object.value;
+        let external = value["spec"]["externalIPs"].is_array();
+        if self.resource().kind == Kind::Service && self.target.part == Part::Main && external {
+            let text =
+                "spec.externalIPs is deprecated and may no longer be implemented in some clusters";
+            warnings.push(text.into());
+        }
+        if code == StatusCode::CREATED && value["addressType"] == "FQDN" {
+            warnings.push("spec.addressType: FQDN endpoints are deprecated".into());
+        }
+        self.respond(code, object, &warnings)
     }
 
     fn update(&self, applied: Option<Applied>) -> Update {
@@ -173,7 +188,7 @@ pub(super) fn create(store: &Store, request: &Request<'_>) -> Result<Response, S
             dry_run,
         )
     })?;
-    Ok(request.respond(StatusCode::CREATED, &object, &accepted.warnings))
+    Ok(request.written(StatusCode::CREATED, &object, accepted.warnings))
 }
 
 /// PUT to an object.
@@ -194,7 +209,7 @@ pub(super) fn replace(store: &Store, request: &Request<'_>) -> Result<Response, 
         let object = lifecycle::update(state, resource, &key, accepted.value.clone(), update)?;
         Ok::<_, Status>((object, StatusCode::OK))
     })?;
-    Ok(request.respond(code, &object, &accepted.warnings))
+    Ok(request.written(code, &object, accepted.warnings))
 }
 
 /// An object that is sent to a URL has the name of the URL (`checkName`).
@@ -323,7 +338,7 @@ fn patched(
         });
         if let Some(object) = stored {
             let object = object?;
-            return Ok(request.respond(StatusCode::OK, &object, &accepted.warnings));
+            return Ok(request.written(StatusCode::OK, &object, accepted.warnings));
         }
     }
 }
@@ -402,7 +417,7 @@ fn apply(store: &Store, request: &Request<'_>) -> Result<Response, Status> {
         let object = lifecycle::create(state, resource, &key.0, accepted.value, managers, dry_run)?;
         Ok((object, StatusCode::CREATED, accepted.warnings))
     })?;
-    Ok(request.respond(code, &object, &warnings))
+    Ok(request.written(code, &object, warnings))
 }
 
 /// DELETE of an object.
@@ -429,7 +444,7 @@ pub(super) fn delete(store: &Store, request: &Request<'_>) -> Result<Response, S
     })
 }
 
-/// DELETE of all objects that the selectors match; answers with them.
+/// DELETE of all objects that the selectors match; answers with them as they were.
 pub(super) fn delete_collection(store: &Store, request: &Request<'_>) -> Result<Response, Status> {
     if request.resource().kind == Kind::Namespace {
         return Err(Status::method_not_allowed());
@@ -438,25 +453,17 @@ pub(super) fn delete_collection(store: &Store, request: &Request<'_>) -> Result<
     let resource = request.resource();
     let (deleted, revision) = store.write(|state| {
         let matching = list::selected_of(state, request.target, request.options);
-        let mut deleted = Vec::new();
-        for object in matching {
+        for object in &matching {
             let part = |field: &str| {
                 object.value["metadata"][field]
                     .as_str()
                     .unwrap_or_default()
                     .to_string()
             };
-            match lifecycle::delete(
-                state,
-                resource,
-                &(part("namespace"), part("name")),
-                &deletion,
-            ) {
-                Ok(Deleted::Gone(object) | Deleted::Marked(object)) => deleted.push(object),
-                Err(status) => return Err(status),
-            }
+            let key = (part("namespace"), part("name"));
+            lifecycle::delete(state, resource, &key, &deletion)?;
         }
-        Ok::<_, Status>((deleted, state.revision()))
+        Ok::<_, Status>((matching, state.revision()))
     })?;
     let deleted: Vec<&Object> = deleted.iter().map(Arc::as_ref).collect();
     Ok(json_text(

@@ -275,8 +275,10 @@ pub(crate) fn update(
         state.pools.commit(changes);
     }
     if finished(&value) {
-        return remove(state, resource, key, value)
-            .ok_or_else(|| Status::not_found(resource, &key.1));
+        // As upstream, the answer has the version from before; that of the deletion is in the event.
+        let answer = not_stored(value.clone());
+        remove(state, resource, key, value);
+        return Ok(answer);
     }
     let applied = change.applied.unwrap_or_else(|| old.applied.clone());
     Ok(state.put(resource, key.clone(), value, applied))

@@ -11,8 +11,6 @@ use super::{Family, SpecExt};
 use crate::field::FieldError;
 use crate::validate::{meta, names};
 
-/// What balancers must not open to the world (`ports.KubeletPort`).
-const KUBELET_PORT: i32 = 10250;
 const ONLY_LOAD_BALANCER: &str = "may only be used when `type` is 'LoadBalancer'";
 const SOURCE_RANGES_ANNOTATION: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
 
@@ -68,17 +66,6 @@ fn by_type(spec: &ServiceSpec) -> Vec<FieldError> {
     let mut errors = Vec::new();
     if spec.port_list().is_empty() && !spec.headless() && spec.type_name() != "ExternalName" {
         errors.push(FieldError::required("spec.ports", ""));
-    }
-    for (index, port) in spec.port_list().iter().enumerate() {
-        if spec.is_load_balancer() && port.port == KUBELET_PORT {
-            errors.push(FieldError::invalid(
-                format!("spec.ports[{index}]"),
-                port.port,
-                format!(
-                    "may not expose port {KUBELET_PORT} externally since it is used by kubelet"
-                ),
-            ));
-        }
     }
     if spec.takes_node_ports() && spec.headless() {
         errors.push(FieldError::invalid(

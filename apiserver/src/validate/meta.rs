@@ -104,13 +104,15 @@ pub(crate) fn validate_update(value: &Value, old: &Value) -> Vec<FieldError> {
     if added.is_empty() {
         return Vec::new();
     }
-    vec![FieldError::forbidden(
+    let error = FieldError::forbidden(
         "metadata.finalizers",
         format!(
             "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
             added.join(", ")
         ),
-    )]
+    );
+    // Upstream checks this for all kinds and again for each.
+    vec![error.clone(), error]
 }
 
 /// `ValidateOwnerReferences`.

@@ -122,7 +122,7 @@ pub(super) fn validate_config_map(value: &Value, old: Option<&Value>) -> Vec<Fie
         }
     }
     if config_map_size(value) > CONFIG_MAP_LIMIT {
-        errors.push(FieldError::too_long("", CONFIG_MAP_LIMIT));
+        errors.push(FieldError::too_long("[]", CONFIG_MAP_LIMIT));
     }
     if let Some(old) = old
         && old["immutable"] == true
