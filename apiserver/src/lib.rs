@@ -36,7 +36,7 @@
 //!   of the metadata without `managedFields`. For other kinds they are answered with 415.
 //! - **Discovery** has no `storageVersionHash`.
 //! - **Warnings** of deprecated fields are those of `externalIPs` and of slices of names. A watch of negative length ends
-//!   without an error. An answer has at most 90, where upstream sends up to 100. Duplicate fields of YAML are refused as bad
+//!   without the error that upstream sometimes sends. An answer has at most 90, where upstream sends up to 100. Duplicate fields of YAML are refused as bad
 //!   YAML, where upstream warns.
 //! - **Owner references** that are equal are kept, where upstream merges them with a warning.
 //! - **Words**: messages about JSON that cannot be decoded are not those of Go's decoder, and the refusal of a Pod's
