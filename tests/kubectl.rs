@@ -3,10 +3,11 @@
 //! kubectl is taken from the folder of the control plane's binaries, else from `PATH`; without it these tests are
 //! ignored, with the reason.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Output, Stdio};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitCode, Output, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use onehop_apiserver::{ApiServer, Config};
@@ -108,19 +109,22 @@ impl Lab {
         })
     }
 
-    fn output(&self, arguments: &str, input: &str) -> Result<Output, Failed> {
-        let home: &Path = self.home.path();
-        let mut child = Command::new(&self.kubectl)
+    /// A kubectl that knows this server alone, whatever the machine is set up for.
+    fn start_kubectl(&self, arguments: &str) -> Result<Child, Failed> {
+        Ok(Command::new(&self.kubectl)
             .arg("--server")
             .arg(&self.url)
-            .arg("--request-timeout=20s")
             .args(arguments.split_whitespace())
-            .env("HOME", home)
-            .env("KUBECONFIG", home.join("none"))
+            .env("HOME", self.home.path())
+            .env("KUBECONFIG", self.home.path().join("none"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .spawn()?;
+            .spawn()?)
+    }
+
+    fn output(&self, arguments: &str, input: &str) -> Result<Output, Failed> {
+        let mut child = self.start_kubectl(&format!("--request-timeout=20s {arguments}"))?;
         if let Some(mut stdin) = child.stdin.take() {
             stdin.write_all(input.as_bytes())?;
         }
@@ -138,6 +142,31 @@ impl Lab {
             String::from_utf8_lossy(&output.stderr)
         )
         .into())
+    }
+
+    /// What kubectl prints is exactly this.
+    fn prints(&self, arguments: &str, expected: &str) -> Result<(), Failed> {
+        let printed = self.run(arguments, "")?;
+        if printed.trim() == expected {
+            return Ok(());
+        }
+        Err(format!("kubectl {arguments}: {expected:?} expected, not {printed:?}").into())
+    }
+
+    /// Waits until something holds, starts `change` and expects that kubectl waited for it.
+    fn waits(&self, condition: &str, change: &str) -> Result<(), Failed> {
+        let mut waiting = self.start_kubectl(&format!("wait {condition} --timeout=15s"))?;
+        std::thread::sleep(Duration::from_secs(1));
+        if waiting.try_wait()?.is_some() {
+            let output = waiting.wait_with_output()?;
+            return Err(format!("kubectl wait {condition} did not wait: {output:?}").into());
+        }
+        self.run(change, "")?;
+        let output = waiting.wait_with_output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(format!("kubectl wait {condition} saw nothing: {output:?}").into())
     }
 
     fn expect(&self, arguments: &str, input: &str, parts: &[&str]) -> Result<(), Failed> {
@@ -172,7 +201,8 @@ fn applies_and_shows_a_service(lab: &Lab) -> Result<(), Failed> {
             "app=web",
         ],
     )?;
-    lab.expect("get svc -l app=web -o name", "", &["service/web"])?;
+    lab.prints("get svc -l app=web -o name", "service/web")?;
+    lab.prints("get svc -l app=other -o name", "")?;
     lab.expect("delete svc web", "", &["deleted"])
 }
 
@@ -199,7 +229,7 @@ fn applies_on_the_server(lab: &Lab) -> Result<(), Failed> {
         &SERVICE.replace("80,", "82,"),
         &["serverside-applied"],
     )?;
-    lab.expect("get svc web -o jsonpath={.spec.ports[*].port}", "", &["82"])
+    lab.prints("get svc web -o jsonpath={.spec.ports[*].port}", "82")
 }
 
 fn creates_by_flags(lab: &Lab) -> Result<(), Failed> {
@@ -214,13 +244,12 @@ fn creates_by_flags(lab: &Lab) -> Result<(), Failed> {
         "",
         &["service/np created"],
     )?;
-    lab.expect(
+    lab.prints(
         "get svc np -o jsonpath={.spec.type}:{.spec.ports[0].targetPort}",
-        "",
-        &["NodePort:8080"],
+        "NodePort:8080",
     )?;
     lab.expect("delete namespace shop", "", &["deleted"])?;
-    lab.expect("get configmaps -A -o name", "", &[])
+    lab.prints("get configmaps -A -o name", "")
 }
 
 fn patches_in_three_ways(lab: &Lab) -> Result<(), Failed> {
@@ -247,52 +276,40 @@ fn patches_in_three_ways(lab: &Lab) -> Result<(), Failed> {
             "",
             &["patched"],
         )?;
-        lab.expect(
-            "get svc web -o jsonpath={.spec.ports[*].targetPort}",
-            "",
-            &[port],
-        )?;
+        lab.prints("get svc web -o jsonpath={.spec.ports[*].targetPort}", port)?;
     }
     Ok(())
 }
 
 fn waits_for_a_field_and_for_deletion(lab: &Lab) -> Result<(), Failed> {
     lab.run("apply -f -", SERVICE)?;
-    lab.expect(
-        "wait --for=jsonpath={.spec.type}=LoadBalancer svc/web --timeout=10s",
-        "",
-        &["condition met"],
+    lab.waits(
+        "--for=jsonpath={.spec.externalTrafficPolicy}=Cluster svc/web",
+        r#"patch svc web -p {"spec":{"externalTrafficPolicy":"Cluster"}}"#,
     )?;
-    let waiting = Command::new(&lab.kubectl)
-        .args([
-            "--server",
-            &lab.url,
-            "wait",
-            "--for=delete",
-            "svc/web",
-            "--timeout=15s",
-        ])
-        .env("HOME", lab.home.path())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    lab.run("delete svc web --wait=false", "")?;
-    let output = waiting.wait_with_output()?;
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err("kubectl wait did not see the deletion".into())
-    }
+    lab.waits("--for=delete svc/web", "delete svc web --wait=false")
 }
 
 fn watches(lab: &Lab) -> Result<(), Failed> {
     lab.run("apply -f -", SERVICE)?;
-    let output = lab.output("get svc -w --output-watch-events --request-timeout=3s", "")?;
-    let printed = String::from_utf8_lossy(&output.stdout);
-    if printed.contains("ADDED") && printed.contains("web") {
-        Ok(())
-    } else {
-        Err(format!("nothing seen:\n{printed}").into())
-    }
+    let mut watching =
+        lab.start_kubectl("get svc -w --output-watch-events --no-headers --request-timeout=15s")?;
+    let printed = watching.stdout.take().ok_or("no output")?;
+    let mut lines = BufReader::new(printed).lines();
+    let mut expect = |kind: &str| match lines.next() {
+        Some(Ok(line)) if line.starts_with(kind) && line.contains("web") => Ok(()),
+        other => Err(format!("{kind} expected, not {other:?}")),
+    };
+    let seen = expect("ADDED").and_then(|()| {
+        let failed = |failed: Failed| format!("{failed:?}");
+        lab.run("label svc web a=b", "").map_err(failed)?;
+        expect("MODIFIED")?;
+        lab.run("delete svc web --wait=false", "").map_err(failed)?;
+        expect("DELETED")
+    });
+    watching.kill()?;
+    watching.wait()?;
+    Ok(seen?)
 }
 
 fn refuses_unknown_fields(lab: &Lab) -> Result<(), Failed> {

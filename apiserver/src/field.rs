@@ -65,6 +65,18 @@ impl FieldError {
         Self::new(FieldErrorKind::Invalid, path, value, detail)
     }
 
+    /// An invalid value that is JSON in an order of its own.
+    pub(crate) fn invalid_text(
+        path: impl Into<String>,
+        value: String,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            value,
+            ..Self::invalid(path, Value::Null, detail)
+        }
+    }
+
     pub(crate) fn duplicate(path: impl Into<String>, value: impl Into<Value>) -> Self {
         Self::new(FieldErrorKind::Duplicate, path, value, "")
     }

@@ -18,17 +18,27 @@
 //!   but one manager never conflicts with another, and an update does not take fields over.
 //! - **`limit` and `continue`** are ignored: a list is always whole. `resourceVersionMatch=Exact` is answered with the
 //!   newest state.
-//! - **History** is 32768 events for each resource, and starts with the server; the first resource version comes from the
-//!   clock.
+//! - **History** is 32768 events or 64 MiB of JSON for each resource, and starts with the server; the first resource
+//!   version comes from the clock.
 //! - **Allocation** is in order where upstream picks at random, so that a run repeats. The lower part of each range
 //!   is left to those who choose, as upstream does. Only the ranges of [`Config`] are allocated from: ServiceCIDR
 //!   objects that are added later change nothing. There is no Service `kubernetes` in `default`.
-//! - **Controllers** do not run, as they do not in a bare kube-apiserver, but for one: a deleted namespace goes at once,
-//!   with what is in it. EndpointSlices are not derived from Pods.
+//! - **Controllers** do not run, as they do not in a bare kube-apiserver, but for one: what is in a deleted namespace goes
+//!   at once, pods without their grace period, and the namespace as soon as it is empty. A terminating namespace has no
+//!   conditions. EndpointSlices are not derived from Pods.
 //! - **Admission** is that of namespaces, default tolerations and pod priority. There are no taints of new nodes, no
 //!   service accounts, no quotas, no webhooks; and no authentication or authorization at all.
 //! - **Validation** is whole for Services and EndpointSlices; of Pods and Nodes it is what a proxy's test depends on:
 //!   names, containers, ports, addresses, taints, CIDRs and immutable fields.
+//! - **Sizes**: objects are bounded by the request's 3 MiB alone, not by etcd's 1.5 MiB. Results of a JSON patch may nest
+//!   100 levels.
+//! - **Protobuf** bodies are read for services, events, leases, config maps, namespaces and the options of a deletion;
+//!   of the metadata without `managedFields`. For other kinds they are answered with 415.
+//! - **Discovery** has no `storageVersionHash`.
+//! - **Warnings** of deprecated fields are those of `externalIPs` and of slices of names. A watch of negative length ends
+//!   without the error that upstream sometimes sends. An answer has at most 90, where upstream sends up to 100. Duplicate fields of YAML are refused as bad
+//!   YAML, where upstream warns.
+//! - **Owner references** that are equal are kept, where upstream merges them with a warning.
 //! - **Words**: messages about JSON that cannot be decoded are not those of Go's decoder, and the refusal of a Pod's
 //!   change has no diff. Codes, reasons and field paths are the same.
 //! - **`networking.k8s.io/v1beta1`** is served, because older releases of kube-proxy ask for it; 1.36 serves it only on
@@ -37,7 +47,8 @@
 //! - **Tables** have upstream's columns, but no descriptions of them.
 //!
 //! # Invariants
-//! - Everything but `http` is free of I/O; `service`, `selector`, `patch` and `validate` are pure.
+//! - Network I/O is in `serve` and `http` alone. `identity` reads the clock and random numbers, and the store reads the
+//!   clock when it starts; `service`, `selector`, `patch` and `validate` are pure.
 //! - A write reads, checks and stores under one lock; allocations become real with the store and never before.
 //! - No input panics: what a client can send is answered with a `Status`.
 #![forbid(unsafe_code)]
@@ -62,7 +73,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde_json::json;
 
-use lifecycle::PERMANENT_NAMESPACES;
+use lifecycle::{DEFAULT_SERVICE_CIDR, PERMANENT_NAMESPACES};
 use resource::{Kind, by_kind};
 use service::{Family, Pools};
 use store::{Applied, Store};
@@ -154,7 +165,7 @@ impl ApiServer {
                 Kind::ServiceCidr,
                 json!({
                     "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
-                    "metadata": {"name": "kubernetes"}, "spec": {"cidrs": cidrs},
+                    "metadata": {"name": DEFAULT_SERVICE_CIDR}, "spec": {"cidrs": cidrs},
                 }),
             )));
         for (kind, value) in first {
@@ -169,17 +180,12 @@ impl ApiServer {
         })
     }
 
-    /// The routes, to be served by the caller's own HTTP server.
-    pub fn router(&self) -> axum::Router {
-        http::router(self.store.clone())
-    }
-
     /// Serves until the future is dropped, which also ends the connections. The listener may come from another
     /// network namespace.
     ///
     /// # Errors
     /// When the listener fails for good; errors of single connections are logged.
     pub async fn serve(self, listener: tokio::net::TcpListener) -> std::io::Result<()> {
-        serve::serve(self.router(), listener).await
+        serve::serve(http::router(self.store), listener).await
     }
 }

@@ -1,7 +1,7 @@
 //! The two servers, and a row's requests sent to one of them.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
@@ -10,7 +10,7 @@ use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use onehop_apiserver::{ApiServer, Config};
 use onehop_harness::control_plane::{ControlPlane, ControlPlaneConfig};
-use onehop_harness::tools::{Tool, ToolRef, Version, locate};
+use onehop_harness::tools::{Tool, ToolError, ToolRef, Version, locate};
 use serde_json::Value;
 
 use super::rows::{Row, Step};
@@ -24,6 +24,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) code: u16,
+    pub(crate) content_type: String,
+    pub(crate) warnings: Vec<String>,
     pub(crate) text: String,
 }
 
@@ -40,15 +42,26 @@ impl Reply {
         }
     }
 
-    /// `reason` of a Status, empty otherwise.
+    /// `reason` of a Status; code and reason of one that ends a watch; empty otherwise.
     pub(crate) fn reason(&self) -> String {
         let document = self.documents().into_iter().next().unwrap_or_default();
-        let is_status = document["kind"] == "Status";
-        document["reason"]
-            .as_str()
-            .filter(|_| is_status)
-            .unwrap_or_default()
-            .to_string()
+        let text = |value: &Value| value["reason"].as_str().unwrap_or_default().to_string();
+        if document["kind"] == "Status" {
+            text(&document)
+        } else if document["type"] == "ERROR" {
+            let status = &document["object"];
+            format!("ERROR {} {}", status["code"], text(status))
+        } else {
+            String::new()
+        }
+    }
+
+    /// The fields of a Status's causes.
+    pub(crate) fn causes(&self) -> Vec<String> {
+        let document = self.documents().into_iter().next().unwrap_or_default();
+        let causes = document["details"]["causes"].as_array().cloned();
+        let field = |cause: &Value| cause["field"].as_str().unwrap_or_default().to_string();
+        causes.iter().flatten().map(field).collect()
     }
 }
 
@@ -69,8 +82,8 @@ impl Backend {
         })
     }
 
-    /// Runs a row in a namespace of its own and returns the last answer.
-    pub(crate) async fn run(&self, row: &Row, namespace: &str) -> Result<Reply, Error> {
+    /// Runs a row in a namespace of its own and returns the answers of all its steps.
+    pub(crate) async fn run(&self, row: &Row, namespace: &str) -> Result<Vec<Reply>, Error> {
         let create = format!(r#"{{"metadata":{{"name":"{namespace}"}}}}"#);
         let made = self
             .exchange(&Step::new(
@@ -88,25 +101,30 @@ impl Backend {
             .into());
         }
         let (mut version, mut uid) = (String::new(), String::new());
-        let mut last = made;
+        let mut kept: Vec<(&str, String)> = Vec::new();
+        let mut replies = Vec::new();
         for step in &row.steps {
             let fill = |text: &str| {
-                text.replace("$NS", namespace)
-                    .replace("$RV", &version)
-                    .replace("$UID", &uid)
+                let mut text = text.replace("$NS", namespace);
+                for (name, version) in &kept {
+                    text = text.replace(&format!("$RV:{name}"), version);
+                }
+                text.replace("$RV", &version).replace("$UID", &uid)
             };
             let step = Step {
                 path: fill(&step.path),
                 body: fill(&step.body),
                 ..step.clone()
             };
-            last = self.exchange(&step).await?;
-            let document = last.documents().into_iter().next().unwrap_or_default();
+            let reply = self.exchange(&step).await?;
+            let document = reply.documents().into_iter().next().unwrap_or_default();
             let field = |name: &str| document["metadata"][name].as_str().map(ToString::to_string);
             version = field("resourceVersion").unwrap_or(version);
             uid = field("uid").unwrap_or(uid);
+            kept.extend(step.keep.map(|name| (name, version.clone())));
+            replies.push(reply);
         }
-        Ok(last)
+        Ok(replies)
     }
 
     async fn exchange(&self, step: &Step) -> Result<Reply, Error> {
@@ -121,9 +139,17 @@ impl Backend {
         let reply = async {
             let response = self.client.send(request).await?;
             let code = response.status().as_u16();
+            let header = |name| {
+                let values = response.headers().get_all(name).iter();
+                values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+            };
+            let content_type = header("content-type").collect();
+            let warnings = header("warning").collect();
             let bytes = response.into_body().collect().await?.to_bytes();
             Ok::<_, Error>(Reply {
                 code,
+                content_type,
+                warnings,
                 text: String::from_utf8_lossy(&bytes).into_owned(),
             })
         };
@@ -133,6 +159,15 @@ impl Backend {
     }
 }
 
+/// Where the real binaries are.
+pub(crate) fn installed() -> Result<PathBuf, ToolError> {
+    let tool = ToolRef {
+        tool: Tool::ControlPlane,
+        version: Version::DEFAULT,
+    };
+    Ok(locate(tool, None)?.path)
+}
+
 /// A real control plane and how to reach it.
 pub(crate) struct Real {
     control_plane: ControlPlane,
@@ -140,13 +175,8 @@ pub(crate) struct Real {
 }
 
 impl Real {
-    /// Starts it, or says why it cannot be.
-    pub(crate) async fn start(dir: &Path) -> Result<Self, Error> {
-        let tool = ToolRef {
-            tool: Tool::ControlPlane,
-            version: Version::DEFAULT,
-        };
-        let assets = locate(tool, None)?.path;
+    /// Starts it from its binaries.
+    pub(crate) async fn start(assets: PathBuf, dir: &Path) -> Result<Self, Error> {
         // All are held until all are known, so that they differ.
         let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0"));
         let mut addresses: Vec<SocketAddr> = Vec::new();

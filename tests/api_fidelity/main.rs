@@ -1,9 +1,10 @@
 //! One table of requests, answered by the embedded API and by a real etcd and kube-apiserver.
 //!
-//! `embedded::ROW` runs a row against the embedded API and checks the code and the reason that the row pins.
-//! `real::ROW` runs it against both and compares the whole last answer, with what must differ masked: identities,
-//! times, resource versions, and the addresses and ports that were allocated. Where the real binaries are missing
-//! these are ignored, with the reason. A row with a known difference fails when the difference is gone.
+//! `embedded::ROW` runs a row against the embedded API and checks the code, the reason and the fields of causes that are pinned.
+//! `real::ROW` runs it against both and compares the whole answer to every step. What must differ is masked: times, and
+//! by the order of their appearance in the row identities, resource versions, and the addresses and ports that were
+//! allocated, so that it shows whether they stay the same. Where the real binaries are missing these are ignored, with
+//! the reason. A row with a known difference fails when the difference is gone.
 
 mod backend;
 mod normal;
@@ -16,6 +17,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::{Builder, Runtime};
 
 use backend::{Backend, Reply};
+use onehop_harness::tools::ToolError;
 use rows::{Known, Row};
 
 fn main() -> ExitCode {
@@ -40,13 +42,12 @@ fn run(arguments: &Arguments) -> Result<ExitCode, backend::Error> {
     // One for each kind of trial, so that ports that a row asks for are free in both.
     let alone = runtime.block_on(Backend::embedded())?;
     let embedded = runtime.block_on(Backend::embedded())?;
-    // Listing the tests must not start a control plane.
-    let real = if arguments.list {
-        Err("only listed".to_string())
-    } else {
-        runtime
-            .block_on(backend::Real::start(dir.path()))
-            .map_err(|error| error.to_string())
+    // Listing the tests must not start a control plane. Only its absence is ignored: one that does not start has failed.
+    let real = match backend::installed() {
+        _ if arguments.list => Err("only listed".to_string()),
+        Err(error @ ToolError::NotInstalled { .. }) => Err(error.to_string()),
+        Err(error) => return Err(error.into()),
+        Ok(assets) => Ok(runtime.block_on(backend::Real::start(assets, dir.path()))?),
     };
     let mut trials = Vec::new();
     for (number, row) in rows::all().into_iter().enumerate() {
@@ -79,14 +80,14 @@ fn pinned(runtime: &Arc<Runtime>, embedded: &Backend, row: &Arc<Row>, namespace:
     let (runtime, embedded, row) = (runtime.clone(), embedded.clone(), row.clone());
     let namespace = format!("{namespace}-pinned");
     Trial::test(format!("embedded::{}", row.name), move || {
-        let reply = runtime.block_on(embedded.run(&row, &namespace))?;
-        let found = (reply.code, reply.reason());
-        if found != (row.code, row.reason.to_string()) {
-            return Err(format!(
-                "expected {} {:?}, got {found:?}\n{}",
-                row.code, row.reason, reply.text
-            )
-            .into());
+        let replies = runtime.block_on(embedded.run(&row, &namespace))?;
+        let reply = replies.last().ok_or("the row has no steps")?;
+        let found = (reply.code, reply.reason(), reply.causes());
+        let causes = rows::causes(&row).unwrap_or_default();
+        let causes: Vec<String> = causes.iter().map(ToString::to_string).collect();
+        let expected = (row.code, row.reason.to_string(), causes);
+        if found != expected {
+            return Err(format!("expected {expected:?}, got {found:?}\n{}", reply.text).into());
         }
         Ok(())
     })
@@ -103,29 +104,46 @@ fn compared(
         (runtime.clone(), embedded.clone(), real.clone(), row.clone());
     let namespace = namespace.to_string();
     Trial::test(format!("real::{}", row.name), move || {
-        let (ours, theirs): (Reply, Reply) = runtime.block_on(async {
+        let (ours, theirs): (Vec<Reply>, Vec<Reply>) = runtime.block_on(async {
             Ok::<_, Failed>((
                 embedded.run(&row, &namespace).await?,
                 real.run(&row, &namespace).await?,
             ))
         })?;
-        let same = |with_messages| {
-            normal::form(&ours, with_messages) == normal::form(&theirs, with_messages)
-        };
-        let (expected, gone) = match row.known_difference {
-            None => (same(true), None),
-            Some(Known::InWords(why)) => (same(false), Some(why).filter(|_| same(true))),
-            Some(Known::Answer(why)) => (true, Some(why).filter(|_| same(true))),
-        };
-        match (expected, gone) {
-            (_, Some(why)) => Err(format!("the known difference is gone: {why}").into()),
-            (true, None) => Ok(()),
-            (false, None) => Err(format!(
-                "embedded:\n{}\nreal:\n{}",
-                normal::form(&ours, true),
-                normal::form(&theirs, true)
-            )
-            .into()),
-        }
+        compare(&row, &ours, &theirs)
     })
+}
+
+/// Every step must be answered alike; only the last one may have a known difference.
+fn compare(row: &Row, ours: &[Reply], theirs: &[Reply]) -> Result<(), Failed> {
+    let forms = |replies, with_messages| normal::forms(row, replies, with_messages);
+    let (our_forms, their_forms) = (forms(ours, true), forms(theirs, true));
+    let last = row.steps.len().saturating_sub(1);
+    for step in 0..row.steps.len() {
+        if our_forms[step] == their_forms[step] {
+            continue;
+        }
+        let accepted = step == last
+            && match row.known_difference {
+                None => false,
+                Some(Known::InWords(_)) => forms(ours, false)[step] == forms(theirs, false)[step],
+                Some(Known::Answer { code, reason, .. }) => {
+                    (theirs[step].code, theirs[step].reason()) == (code, reason.to_string())
+                }
+            };
+        if accepted {
+            return Ok(());
+        }
+        return Err(format!(
+            "step {step}, {} {}\nembedded:\n{}\nreal:\n{}",
+            row.steps[step].method, row.steps[step].path, our_forms[step], their_forms[step]
+        )
+        .into());
+    }
+    match row.known_difference {
+        Some(Known::InWords(why) | Known::Answer { why, .. }) => {
+            Err(format!("the known difference is gone: {why}").into())
+        }
+        None => Ok(()),
+    }
 }

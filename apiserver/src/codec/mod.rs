@@ -2,6 +2,7 @@
 
 pub(crate) mod protobuf;
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::Deserialize;
@@ -26,7 +27,7 @@ pub(crate) fn parse_json(text: &[u8]) -> Result<Body, serde_json::Error> {
     let mut duplicates = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = Strict {
-        path: String::new(),
+        path: &mut Path::default(),
         duplicates: &mut duplicates,
     }
     .deserialize(&mut deserializer)?;
@@ -50,8 +51,47 @@ pub(crate) fn parse_yaml(text: &[u8]) -> Result<Body, String> {
     })
 }
 
+/// How many duplicate or unknown fields are noted: as many strict errors as upstream's decoder keeps.
+pub(crate) const COMPLAINTS: usize = 100;
+/// How much of a path is kept. It is part of a sentence for people, and keys may be as long as a body.
+const PATH_LIMIT: usize = 4096;
+
+/// The path of the field that is being read, in one buffer: a text of its own for each field would make long keys costly.
+#[derive(Debug, Default)]
+struct Path(String);
+
+impl Path {
+    /// Enters a field; the returned length is for [`Path::leave`].
+    fn enter(&mut self, key: &str) -> usize {
+        let length = self.0.len();
+        if length > 0 {
+            self.0.push('.');
+        }
+        self.0.push_str(key);
+        length
+    }
+
+    fn enter_element(&mut self, index: usize) -> usize {
+        let length = self.0.len();
+        self.0.push_str(&format!("[{index}]"));
+        length
+    }
+
+    fn leave(&mut self, length: usize) {
+        self.0.truncate(length);
+    }
+
+    /// Adds the path to the complaints, if there is room for one more.
+    fn note(&self, complaints: &mut Vec<String>) {
+        if complaints.len() < COMPLAINTS {
+            let end = self.0.floor_char_boundary(PATH_LIMIT);
+            complaints.push(self.0[..end].to_string());
+        }
+    }
+}
+
 struct Strict<'a> {
-    path: String,
+    path: &'a mut Path,
     duplicates: &'a mut Vec<String>,
 }
 
@@ -97,11 +137,13 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
         loop {
-            let path = format!("{}[{}]", self.path, list.len());
-            match elements.next_element_seed(Strict {
-                path,
+            let outer = self.path.enter_element(list.len());
+            let element = elements.next_element_seed(Strict {
+                path: &mut *self.path,
                 duplicates: &mut *self.duplicates,
-            })? {
+            })?;
+            self.path.leave(outer);
+            match element {
                 Some(element) => list.push(element),
                 None => return Ok(Value::Array(list)),
             }
@@ -110,26 +152,20 @@ impl<'de> Visitor<'de> for Strict<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
+        let mut repeated = HashSet::new();
         while let Some(key) = entries.next_key::<String>()? {
-            let path = join(&self.path, &key);
-            if map.contains_key(&key) && !self.duplicates.contains(&path) {
-                self.duplicates.push(path.clone());
+            let outer = self.path.enter(&key);
+            if map.contains_key(&key) && repeated.insert(key.clone()) {
+                self.path.note(self.duplicates);
             }
             let value = entries.next_value_seed(Strict {
-                path,
+                path: &mut *self.path,
                 duplicates: &mut *self.duplicates,
             })?;
+            self.path.leave(outer);
             map.insert(key, value);
         }
         Ok(Value::Object(map))
-    }
-}
-
-fn join(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        key.to_string()
-    } else {
-        format!("{path}.{key}")
     }
 }
 
@@ -195,7 +231,7 @@ pub(crate) fn decode(
         ))
     })?;
     let mut unknown = Vec::new();
-    collect_unknown(&value, &typed, "", &mut unknown);
+    collect_unknown(&value, &typed, &mut Path::default(), &mut unknown);
     drop_empty(resource.kind, &mut typed);
     Ok(Decoded {
         value: typed,
@@ -261,21 +297,24 @@ pub(crate) fn encode(resource: &Resource, served: &Served, stored: &Value) -> Va
     value
 }
 
-fn collect_unknown(source: &Value, typed: &Value, path: &str, unknown: &mut Vec<String>) {
+fn collect_unknown(source: &Value, typed: &Value, path: &mut Path, unknown: &mut Vec<String>) {
     match (source, typed) {
         (Value::Object(source), Value::Object(typed)) => {
             for (key, value) in source {
-                let path = join(path, key);
+                let outer = path.enter(key);
                 match typed.get(key) {
-                    Some(typed) => collect_unknown(value, typed, &path, unknown),
+                    Some(typed) => collect_unknown(value, typed, path, unknown),
                     None if value.is_null() => {}
-                    None => unknown.push(path),
+                    None => path.note(unknown),
                 }
+                path.leave(outer);
             }
         }
         (Value::Array(source), Value::Array(typed)) => {
             for (index, (source, typed)) in source.iter().zip(typed).enumerate() {
-                collect_unknown(source, typed, &format!("{path}[{index}]"), unknown);
+                let outer = path.enter_element(index);
+                collect_unknown(source, typed, path, unknown);
+                path.leave(outer);
             }
         }
         _ => {}
@@ -405,6 +444,27 @@ mod tests {
         let body = parse_json(br#"{"a":{"b":1,"b":2},"c":[{"d":1,"d":1}]}"#).expect("JSON");
         assert_eq!(body.duplicates, ["a.b", "c[0].d"]);
         assert_eq!(body.value["a"]["b"], 2);
+        let many = format!("{{{}\"k\":0}}", "\"k\":0,".repeat(100_000));
+        assert_eq!(parse_json(many.as_bytes()).expect("JSON").duplicates, ["k"]);
+    }
+
+    #[test]
+    fn complaints_are_bounded() {
+        let pairs: Vec<String> = (0..100_000)
+            .map(|n| format!("\"k{n}\":0,\"k{n}\":0"))
+            .collect();
+        let body = parse_json(format!("{{{}}}", pairs.join(",")).as_bytes()).expect("JSON");
+        assert_eq!(body.duplicates.len(), COMPLAINTS);
+        let long = "é".repeat(1 << 20);
+        let text = format!(
+            "{{\"{long}\":[{}{{\"a\":1,\"a\":1}}]}}",
+            "0,".repeat(100_000)
+        );
+        let body = parse_json(text.as_bytes()).expect("JSON");
+        assert_eq!(
+            body.duplicates.iter().map(String::len).collect::<Vec<_>>(),
+            [PATH_LIMIT]
+        );
     }
 
     #[test]

@@ -107,7 +107,23 @@ const CONFIG_MAP: Message = &[
     (3, "binaryData", Type::BytesMap),
     (4, "immutable", Type::Flag),
 ];
-const NAMESPACE: Message = &[(1, "metadata", Type::Message(METADATA))];
+const NAMESPACE_SPEC: Message = &[(1, "finalizers", Type::Texts)];
+const NAMESPACE_CONDITION: Message = &[
+    (1, "type", Type::Text),
+    (2, "status", Type::Text),
+    (4, "lastTransitionTime", Type::Time),
+    (5, "reason", Type::Text),
+    (6, "message", Type::Text),
+];
+const NAMESPACE_STATUS: Message = &[
+    (1, "phase", Type::Text),
+    (2, "conditions", Type::Messages(NAMESPACE_CONDITION)),
+];
+const NAMESPACE: Message = &[
+    (1, "metadata", Type::Message(METADATA)),
+    (2, "spec", Type::Message(NAMESPACE_SPEC)),
+    (3, "status", Type::Message(NAMESPACE_STATUS)),
+];
 const LEASE_SPEC: Message = &[
     (1, "holderIdentity", Type::Text),
     (2, "leaseDurationSeconds", Type::Number),
@@ -153,9 +169,34 @@ const SERVICE_SPEC: Message = &[
     (22, "internalTrafficPolicy", Type::Text),
     (23, "trafficDistribution", Type::Text),
 ];
+const PORT_STATUS: Message = &[
+    (1, "port", Type::Number),
+    (2, "protocol", Type::Text),
+    (3, "error", Type::Text),
+];
+const INGRESS: Message = &[
+    (1, "ip", Type::Text),
+    (2, "hostname", Type::Text),
+    (3, "ipMode", Type::Text),
+    (4, "ports", Type::Messages(PORT_STATUS)),
+];
+const BALANCER: Message = &[(1, "ingress", Type::Messages(INGRESS))];
+const CONDITION: Message = &[
+    (1, "type", Type::Text),
+    (2, "status", Type::Text),
+    (3, "observedGeneration", Type::Number),
+    (4, "lastTransitionTime", Type::Time),
+    (5, "reason", Type::Text),
+    (6, "message", Type::Text),
+];
+const SERVICE_STATUS: Message = &[
+    (1, "loadBalancer", Type::Message(BALANCER)),
+    (2, "conditions", Type::Messages(CONDITION)),
+];
 const SERVICE: Message = &[
     (1, "metadata", Type::Message(METADATA)),
     (2, "spec", Type::Message(SERVICE_SPEC)),
+    (3, "status", Type::Message(SERVICE_STATUS)),
 ];
 const PRECONDITIONS: Message = &[(1, "uid", Type::Text), (2, "resourceVersion", Type::Text)];
 const DELETE_OPTIONS: Message = &[
@@ -399,16 +440,19 @@ mod tests {
             bytes_field(2, &selector),
         ]
         .concat();
+        let ingress = [bytes_field(1, b"192.0.2.1"), bytes_field(3, b"VIP")].concat();
+        let status = bytes_field(1, &bytes_field(1, &ingress));
         let raw = [
             bytes_field(1, &bytes_field(1, b"web")),
             bytes_field(2, &spec),
-            bytes_field(3, b""),
+            bytes_field(3, &status),
         ]
         .concat();
         let meta = [bytes_field(1, b"v1"), bytes_field(2, b"Service")].concat();
         let body = [MAGIC, &bytes_field(1, &meta), &bytes_field(2, &raw)].concat();
         let expected = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec":
-            {"ports": [{"port": 80, "targetPort": "h"}, {"port": 81}], "selector": {"app": "web"}}});
+            {"ports": [{"port": 80, "targetPort": "h"}, {"port": 81}], "selector": {"app": "web"}},
+            "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1", "ipMode": "VIP"}]}}});
         let service = by_kind(Kind::Service);
         assert_eq!(
             object(Kind::Service, service.stored(), &body),

@@ -10,7 +10,7 @@ use super::options::Options;
 use super::path::ResourceTarget;
 use super::render::Shape;
 use crate::status::Status;
-use crate::store::{Object, Store};
+use crate::store::{Key, Object, State, Store};
 
 /// One object.
 pub(super) fn get(
@@ -51,18 +51,41 @@ pub(super) fn selected(
     target: &ResourceTarget,
     options: &Options,
 ) -> (Vec<Arc<Object>>, u64) {
-    let (objects, revision) = store.read(|state| {
-        let objects: Vec<Arc<Object>> = state
-            .list(target.resource, target.namespace.as_deref())
-            .map(|(_, object)| object.clone())
-            .collect();
-        (objects, state.revision())
-    });
-    let matching = objects
-        .into_iter()
-        .filter(|object| options.selector.matches(&object.value) && named(target, object))
+    // Selecting happens outside of the lock.
+    let (mut objects, revision) =
+        store.read(|state| (in_namespace(state, target), state.revision()));
+    objects.retain(|object| matches(object, target, options));
+    (objects, revision)
+}
+
+/// The selected objects, for a request that holds the lock already.
+pub(super) fn selected_of(
+    state: &State,
+    target: &ResourceTarget,
+    options: &Options,
+) -> Vec<Arc<Object>> {
+    let mut objects = in_namespace(state, target);
+    objects.retain(|object| matches(object, target, options));
+    objects
+}
+
+fn in_namespace(state: &State, target: &ResourceTarget) -> Vec<Arc<Object>> {
+    let mut found: Vec<_> = state
+        .list(target.resource, target.namespace.as_deref())
         .collect();
-    (matching, revision)
+    if target.namespace.is_none() {
+        // Etcd's order, in which `a-b/x` comes before `a/x`.
+        let bytes = |key: &Key| key.0.clone() + "/" + &key.1;
+        found.sort_by_cached_key(|(key, _)| bytes(key));
+    }
+    found
+        .into_iter()
+        .map(|(_, object)| object.clone())
+        .collect()
+}
+
+fn matches(object: &Object, target: &ResourceTarget, options: &Options) -> bool {
+    options.selector.matches(&object.value) && named(target, object)
 }
 
 /// A watch may be on one name.

@@ -1,5 +1,7 @@
 //! The query parameters of requests (`ListOptions`, `CreateOptions`, … in `k8s.io/apimachinery/pkg/apis/meta/v1`).
 
+use std::num::IntErrorKind;
+
 use axum::extract::Query;
 use axum::http::{Method, Uri};
 
@@ -24,7 +26,7 @@ pub(super) struct Options {
     pub(super) watch: bool,
     pub(super) bookmarks: bool,
     pub(super) initial_events: Option<bool>,
-    pub(super) timeout_seconds: Option<u64>,
+    pub(super) timeout_seconds: Option<i64>,
     pub(super) dry_run: bool,
     pub(super) field_validation: FieldValidation,
     pub(super) field_manager: String,
@@ -71,7 +73,12 @@ impl Options {
             get("fieldSelector").unwrap_or_default(),
         )
         .map_err(Status::bad_request)?;
-        let options = Self {
+        let many = target.name.is_none() || flag("watch").unwrap_or(false);
+        let timeout_seconds = integer(get("timeoutSeconds").filter(|_| many))?;
+        integer(get("limit").filter(|_| many))?;
+        let grace_seconds =
+            integer(get("gracePeriodSeconds").filter(|_| *method == Method::DELETE))?;
+        let mut options = Self {
             selector: Selector { labels, fields },
             resource_version: resource_version(
                 get("resourceVersion").unwrap_or_default(),
@@ -80,19 +87,38 @@ impl Options {
             watch: flag("watch").unwrap_or(false),
             bookmarks: flag("allowWatchBookmarks").unwrap_or(false),
             initial_events: flag("sendInitialEvents"),
-            timeout_seconds: get("timeoutSeconds").and_then(|value| value.parse().ok()),
+            timeout_seconds,
             dry_run: dry_run(&pairs, kind)?,
             field_validation: field_validation(get("fieldValidation").unwrap_or_default(), kind)?,
             field_manager: get("fieldManager").unwrap_or_default().to_string(),
-            grace_seconds: get("gracePeriodSeconds").and_then(|value| value.parse().ok()),
+            grace_seconds,
         };
         check_list_options(
             &options,
             get("resourceVersion"),
             get("resourceVersionMatch"),
         )?;
+        // `SetListOptionsDefaults`: a watch that starts with what exists ends that with a bookmark, too.
+        let from_state = options.resource_version.is_none_or(|version| version == 0);
+        if options.watch && from_state && options.initial_events.is_none() {
+            options.initial_events = Some(true);
+        }
         Ok(options)
     }
+}
+
+/// A number, in the words of Go's `strconv`.
+fn integer(text: Option<&str>) -> Result<Option<i64>, Status> {
+    let parse = |text: &str| {
+        text.parse().map_err(|error: std::num::ParseIntError| {
+            let why = match error.kind() {
+                IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+                _ => "invalid syntax",
+            };
+            Status::bad_request(format!("strconv.ParseInt: parsing \"{text}\": {why}"))
+        })
+    };
+    text.map(parse).transpose()
 }
 
 fn resource_version(text: &str, watch: bool) -> Result<Option<u64>, Status> {
@@ -149,25 +175,24 @@ fn check_list_options(
     let version = version.unwrap_or_default();
     let mut forbid = |field: &str, why: &str| errors.push(FieldError::forbidden(field, why));
     if options.watch {
-        match options.initial_events {
-            Some(_) if matching.is_empty() => {
-                forbid(
-                    "resourceVersionMatch",
-                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-                );
-            }
-            Some(_) if matching != "NotOlderThan" => {
-                errors.push(FieldError::not_supported(
-                    "resourceVersionMatch",
-                    matching,
-                    &["NotOlderThan"],
-                ));
-            }
-            None if !matching.is_empty() => forbid(
+        if options.initial_events.is_some() && matching != "NotOlderThan" {
+            forbid(
+                "resourceVersionMatch",
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            );
+        }
+        if options.initial_events.is_none() && !matching.is_empty() {
+            forbid(
                 "resourceVersionMatch",
                 "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            ),
-            _ => {}
+            );
+        }
+        if !matches!(matching, "" | "NotOlderThan") {
+            errors.push(FieldError::not_supported(
+                "resourceVersionMatch",
+                matching,
+                &["NotOlderThan"],
+            ));
         }
     } else {
         if !matching.is_empty() && version.is_empty() {
@@ -176,6 +201,14 @@ fn check_list_options(
                 "resourceVersionMatch is forbidden unless resourceVersion is provided",
             );
         }
+        if !matches!(matching, "" | "Exact" | "NotOlderThan") {
+            errors.push(FieldError::not_supported(
+                "resourceVersionMatch",
+                matching,
+                &["Exact", "NotOlderThan", ""],
+            ));
+        }
+        let mut forbid = |field: &str, why: &str| errors.push(FieldError::forbidden(field, why));
         if matching == "Exact" && version == "0" {
             forbid(
                 "resourceVersionMatch",
@@ -187,13 +220,6 @@ fn check_list_options(
                 "sendInitialEvents",
                 "sendInitialEvents is forbidden for list",
             );
-        }
-        if !matches!(matching, "" | "Exact" | "NotOlderThan") {
-            errors.push(FieldError::not_supported(
-                "resourceVersionMatch",
-                matching,
-                &["Exact", "NotOlderThan", ""],
-            ));
         }
     }
     if errors.is_empty() {

@@ -22,6 +22,8 @@ use crate::store::{Change, Event, Object, Store};
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a watch lasts that names no limit; upstream picks 30 to 60 minutes.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(45 * 60);
+/// More than this is as good as forever, and can still be added to a point in time.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 struct Watcher {
     store: Arc<Store>,
@@ -50,7 +52,8 @@ pub(super) fn watch(
     let now = Instant::now();
     let timeout = match options.timeout_seconds {
         None | Some(0) => DEFAULT_TIMEOUT,
-        Some(seconds) => Duration::from_secs(seconds),
+        // As upstream, a watch of negative length ends at once.
+        Some(seconds) => Duration::from_secs(seconds.try_into().unwrap_or(0)).min(LONGEST_TIMEOUT),
     };
     let mut watcher = Watcher {
         store: store.clone(),

@@ -24,6 +24,14 @@ const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 /// How many operations a JSON patch may have.
 const JSON_PATCH_LIMIT: usize = 10_000;
 
+/// Characters of all warnings of an answer together, beyond which each is cut.
+const WARNINGS_LIMIT: usize = 4096;
+/// How many warnings an answer has at most. Upstream sends all 100 that it notes, which clients of hyper, such as
+/// kube-rs, cannot read: they take 100 headers.
+const WARNINGS_COUNT: usize = 90;
+/// Characters of one warning among too many.
+const WARNING_LIMIT: usize = 256;
+
 /// A request that changes something.
 pub(super) struct Request<'a> {
     pub(super) target: &'a ResourceTarget,
@@ -84,12 +92,13 @@ impl Request<'_> {
             _ => decoded
                 .unknown
                 .iter()
-                .map(|path| format!("unknown field \"{path}\""))
+                .map(|path| format!("unknown field {path:?}"))
                 .chain(
                     duplicates
                         .iter()
-                        .map(|path| format!("duplicate field \"{path}\"")),
+                        .map(|path| format!("duplicate field {path:?}")),
                 )
+                .take(codec::COMPLAINTS)
                 .collect(),
         };
         if self.options.field_validation == FieldValidation::Strict && !warnings.is_empty() {
@@ -109,16 +118,25 @@ impl Request<'_> {
 
     fn respond(&self, code: StatusCode, object: &Object, warnings: &[String]) -> Response {
         let mut response = json_text(code, self.shape.object(self.target, object));
-        for warning in warnings {
-            let text = format!(
-                "299 - \"{}\"",
-                warning.replace('\\', "\\\\").replace('"', "\\\"")
-            );
-            if let Ok(value) = HeaderValue::from_str(&text) {
-                response.headers_mut().append(header::WARNING, value);
-            }
+        for value in warning_headers(warnings) {
+            response.headers_mut().append(header::WARNING, value);
         }
         response
+    }
+
+    /// The answer to a create or an update, which also warns of what is deprecated, as upstream's strategies do.
+    fn written(&self, code: StatusCode, object: &Object, mut warnings: Vec<String>) -> Response {
+        let value = &object.value;
+        let external = value["spec"]["externalIPs"].is_array();
+        if self.resource().kind == Kind::Service && self.target.part == Part::Main && external {
+            let text =
+                "spec.externalIPs is deprecated and may no longer be implemented in some clusters";
+            warnings.push(text.into());
+        }
+        if code == StatusCode::CREATED && value["addressType"] == "FQDN" {
+            warnings.push("spec.addressType: FQDN endpoints are deprecated".into());
+        }
+        self.respond(code, object, &warnings)
     }
 
     fn update(&self, applied: Option<Applied>) -> Update {
@@ -128,6 +146,31 @@ impl Request<'_> {
             applied,
         }
     }
+}
+
+/// All in full if they fit, else each one cut and no more once the total is reached: upstream's `WithWarningRecorder`.
+fn warning_headers(warnings: &[String]) -> Vec<HeaderValue> {
+    let characters = |text: &str| text.chars().count();
+    let total: usize = warnings.iter().map(|warning| characters(warning)).sum();
+    let mut written = 0;
+    let mut headers = Vec::new();
+    for warning in warnings.iter().take(WARNINGS_COUNT) {
+        let text: String = if total <= WARNINGS_LIMIT {
+            warning.clone()
+        } else {
+            warning.chars().take(WARNING_LIMIT).collect()
+        };
+        if written >= WARNINGS_LIMIT {
+            break;
+        }
+        written += characters(&text);
+        let text = text.replace('\\', "\\\\").replace('"', "\\\"");
+        // A control character makes it no header, and upstream leaves it out, too.
+        headers.extend(HeaderValue::try_from(
+            format!("299 - \"{text}\"").into_bytes(),
+        ));
+    }
+    headers
 }
 
 /// POST to a collection.
@@ -145,7 +188,7 @@ pub(super) fn create(store: &Store, request: &Request<'_>) -> Result<Response, S
             dry_run,
         )
     })?;
-    Ok(request.respond(StatusCode::CREATED, &object, &accepted.warnings))
+    Ok(request.written(StatusCode::CREATED, &object, accepted.warnings))
 }
 
 /// PUT to an object.
@@ -153,15 +196,7 @@ pub(super) fn replace(store: &Store, request: &Request<'_>) -> Result<Response, 
     let accepted = request.object()?;
     let key = request.target.key();
     let resource = request.resource();
-    if accepted.value["metadata"]["name"]
-        .as_str()
-        .is_none_or(str::is_empty)
-    {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({} based on URL) was undeterminable: name must be provided",
-            key.1
-        )));
-    }
+    same_name(&accepted.value, &key.1)?;
     let (object, code) = store.write(|state| {
         if resource.create_on_update
             && request.target.part == Part::Main
@@ -174,7 +209,20 @@ pub(super) fn replace(store: &Store, request: &Request<'_>) -> Result<Response, 
         let object = lifecycle::update(state, resource, &key, accepted.value.clone(), update)?;
         Ok::<_, Status>((object, StatusCode::OK))
     })?;
-    Ok(request.respond(code, &object, &accepted.warnings))
+    Ok(request.written(code, &object, accepted.warnings))
+}
+
+/// An object that is sent to a URL has the name of the URL (`checkName`).
+fn same_name(value: &Value, expected: &str) -> Result<(), Status> {
+    match value["metadata"]["name"].as_str().unwrap_or_default() {
+        "" => Err(Status::bad_request(format!(
+            "the name of the object ({expected} based on URL) was undeterminable: name must be provided"
+        ))),
+        name if name != expected => Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({expected})"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn create_on_update(
@@ -183,13 +231,7 @@ fn create_on_update(
     key: &Key,
     mut value: Value,
 ) -> Result<Arc<Object>, Status> {
-    if value["metadata"]["name"] != key.1 {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({}) does not match the name on the URL ({})",
-            value["metadata"]["name"].as_str().unwrap_or_default(),
-            key.1
-        )));
-    }
+    same_name(&value, &key.1)?;
     if let Some(metadata) = value["metadata"].as_object_mut() {
         metadata.remove("resourceVersion");
     }
@@ -210,7 +252,7 @@ pub(super) fn patch(store: &Store, request: &Request<'_>) -> Result<Response, St
         "application/json-patch+json" => {
             let operations = json_patch(request.body)?;
             patched(store, request, &[], |value| {
-                json_patch::patch(value, &operations).map_err(|_| {
+                patch::json_patch(value, &operations).map_err(|_| {
                     Status::unprocessable_patch(
                         "the server rejected our request due to an error in our request",
                     )
@@ -266,18 +308,19 @@ fn json_patch(body: &[u8]) -> Result<json_patch::Patch, Status> {
     Ok(operations)
 }
 
-/// Reads, changes and writes under one lock, so a patch without a resource version never conflicts.
+/// Changes an object outside of the store's lock and stores the result if the object is still the same, else starts
+/// again; so a patch without a resource version never conflicts, and an expensive one holds up nobody else.
 fn patched(
     store: &Store,
     request: &Request<'_>,
     duplicates: &[String],
-    change: impl FnOnce(&mut Value) -> Result<(), Status>,
+    change: impl Fn(&mut Value) -> Result<(), Status>,
 ) -> Result<Response, Status> {
     let (resource, served) = (request.resource(), request.target.served);
     let key = request.target.key();
-    let (object, warnings) = store.write(|state| {
-        let old = state
-            .get(resource, &key)
+    loop {
+        let old = store
+            .read(|state| state.get(resource, &key))
             .ok_or_else(|| Status::not_found(resource, &key.1))?;
         let mut value = codec::encode(resource, served, &old.value);
         change(&mut value)?;
@@ -285,11 +328,19 @@ fn patched(
         let accepted = codec::decode(resource, served, value)
             .and_then(|decoded| request.accept(decoded, duplicates))
             .map_err(|status| unreadable_result(&status, &result))?;
-        let object =
-            lifecycle::update(state, resource, &key, accepted.value, request.update(None))?;
-        Ok::<_, Status>((object, accepted.warnings))
-    })?;
-    Ok(request.respond(StatusCode::OK, &object, &warnings))
+        let stored = store.write(|state| {
+            let unchanged = state
+                .get(resource, &key)
+                .is_some_and(|now| Arc::ptr_eq(&now, &old));
+            unchanged.then(|| {
+                lifecycle::update(state, resource, &key, accepted.value, request.update(None))
+            })
+        });
+        if let Some(object) = stored {
+            let object = object?;
+            return Ok(request.written(StatusCode::OK, &object, accepted.warnings));
+        }
+    }
 }
 
 /// A patch whose result cannot be decoded is the patch's fault.
@@ -355,18 +406,18 @@ fn apply(store: &Store, request: &Request<'_>) -> Result<Response, Status> {
         managers.insert(manager, applied.clone());
         let managers = Arc::new(managers);
         let decoded = codec::decode(resource, served, value)?;
-        let mut accepted = request.accept(decoded, &body.duplicates)?;
+        let accepted = request.accept(decoded, &body.duplicates)?;
         if old.is_some() {
             let update = request.update(Some(managers));
             let object = lifecycle::update(state, resource, &key, accepted.value, update)?;
             return Ok((object, StatusCode::OK, accepted.warnings));
         }
-        accepted.value["metadata"]["name"] = key.1.clone().into();
+        same_name(&accepted.value, &key.1)?;
         let dry_run = request.options.dry_run;
         let object = lifecycle::create(state, resource, &key.0, accepted.value, managers, dry_run)?;
         Ok((object, StatusCode::CREATED, accepted.warnings))
     })?;
-    Ok(request.respond(code, &object, &warnings))
+    Ok(request.written(code, &object, warnings))
 }
 
 /// DELETE of an object.
@@ -393,36 +444,26 @@ pub(super) fn delete(store: &Store, request: &Request<'_>) -> Result<Response, S
     })
 }
 
-/// DELETE of all objects that the selectors match; answers with them.
+/// DELETE of all objects that the selectors match; answers with them as they were.
 pub(super) fn delete_collection(store: &Store, request: &Request<'_>) -> Result<Response, Status> {
     if request.resource().kind == Kind::Namespace {
         return Err(Status::method_not_allowed());
     }
     let deletion = deletion(request)?;
     let resource = request.resource();
-    let (matching, _) = list::selected(store, request.target, request.options);
     let (deleted, revision) = store.write(|state| {
-        let mut deleted = Vec::new();
-        for object in matching {
+        let matching = list::selected_of(state, request.target, request.options);
+        for object in &matching {
             let part = |field: &str| {
                 object.value["metadata"][field]
                     .as_str()
                     .unwrap_or_default()
                     .to_string()
             };
-            match lifecycle::delete(
-                state,
-                resource,
-                &(part("namespace"), part("name")),
-                &deletion,
-            ) {
-                Ok(Deleted::Gone(object) | Deleted::Marked(object)) => deleted.push(object),
-                // Someone else deleted it in between.
-                Err(status) if status.code == 404 => {}
-                Err(status) => return Err(status),
-            }
+            let key = (part("namespace"), part("name"));
+            lifecycle::delete(state, resource, &key, &deletion)?;
         }
-        Ok((deleted, state.revision()))
+        Ok::<_, Status>((matching, state.revision()))
     })?;
     let deleted: Vec<&Object> = deleted.iter().map(Arc::as_ref).collect();
     Ok(json_text(

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Service;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{PERMANENT_NAMESPACES, metadata, not_stored, text};
 use crate::codec;
 use crate::identity;
-use crate::resource::{Kind, RESOURCES, Resource};
+use crate::resource::{Kind, RESOURCES, Resource, by_kind};
 use crate::service;
 use crate::status::Status;
 use crate::store::{Key, Object, State};
@@ -55,7 +55,35 @@ pub(super) fn remove(
         let changes = service::release(&state.pools, &service);
         state.pools.commit(changes);
     }
-    state.remove(resource, key, last)
+    let removed = state.remove(resource, key, last);
+    if resource.namespaced {
+        end_namespace(state, &key.0);
+    }
+    removed
+}
+
+/// Once a namespace that is being deleted is empty, it loses the finalizer `kubernetes`, as upstream's controller sees to,
+/// and goes unless others have put finalizers of their own on it.
+fn end_namespace(state: &mut State, name: &str) {
+    let namespaces = by_kind(Kind::Namespace);
+    let key = (String::new(), name.to_string());
+    let Some(found) = state
+        .get(namespaces, &key)
+        .filter(|found| found.value["metadata"]["deletionTimestamp"].is_string())
+    else {
+        return;
+    };
+    let mut contained = RESOURCES.iter().filter(|resource| resource.namespaced);
+    if contained.any(|resource| state.list(resource, Some(name)).next().is_some()) {
+        return;
+    }
+    let mut last = found.value.clone();
+    last["spec"] = json!({});
+    if !has_finalizers(&last) {
+        state.remove(namespaces, &key, last);
+    } else if last != found.value {
+        state.put(namespaces, key, last, found.applied.clone());
+    }
 }
 
 /// Deletes an object, or marks it where finalizers or a grace period hold it.
@@ -212,26 +240,24 @@ fn delete_namespace(
     if dry_run {
         return not_stored(marked);
     }
+    if marked == old.value {
+        return old.clone();
+    }
     let marked = state.put(resource, key.clone(), marked, old.applied.clone());
     let deletion = Deletion {
         grace_seconds: Some(0),
         ..Deletion::default()
     };
-    let mut held = false;
     for contained in RESOURCES.iter().filter(|resource| resource.namespaced) {
         let keys: Vec<Key> = state
             .list(contained, Some(&key.1))
             .map(|(key, _)| key.clone())
             .collect();
         for key in keys {
-            held |= !matches!(
-                delete(state, contained, &key, &deletion),
-                Ok(Deleted::Gone(_))
-            );
+            // What has finalizers is marked, and ends the namespace when it goes.
+            let _marked_or_gone = delete(state, contained, &key, &deletion);
         }
     }
-    if !held {
-        state.remove(resource, key, marked.value.clone());
-    }
+    end_namespace(state, &key.1);
     marked
 }

@@ -24,6 +24,9 @@ use delete::{has_finalizers, remove};
 pub(crate) const PERMANENT_NAMESPACES: &[&str] =
     &["default", "kube-node-lease", "kube-public", "kube-system"];
 
+/// The ServiceCIDR that every cluster has.
+pub(crate) const DEFAULT_SERVICE_CIDR: &str = "kubernetes";
+
 /// Which part of an object a write may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -67,6 +70,9 @@ pub(crate) fn create(
         admit_to_namespace(state, resource, namespace, text(&value, "name"))?;
     }
     reset_status(resource.kind, &mut value);
+    if resource.kind == Kind::ServiceCidr && text(&value, "name") == DEFAULT_SERVICE_CIDR {
+        value["status"] = ready_service_cidr();
+    }
     if matches!(resource.kind, Kind::EndpointSlice | Kind::Pod) {
         metadata(&mut value).insert("generation".into(), 1.into());
     }
@@ -156,16 +162,20 @@ fn reset_status(kind: Kind, value: &mut Value) {
             value["spec"] = json!({"finalizers": ["kubernetes"]});
             Some(json!({"phase": "Active"}))
         }
-        // Upstream's controller says so a moment later.
-        Kind::ServiceCidr => Some(json!({"conditions": [{
-            "type": "Ready", "status": "True", "reason": "", "message": "Kubernetes default Service CIDR is ready",
-            "lastTransitionTime": identity::now(),
-        }]})),
+        Kind::ServiceCidr => Some(json!({})),
         _ => None,
     };
     if let Some(status) = status {
         value["status"] = status;
     }
+}
+
+/// What upstream's API server itself says about its own range a moment later; of others only a controller would.
+fn ready_service_cidr() -> Value {
+    json!({"conditions": [{
+        "type": "Ready", "status": "True", "reason": "", "message": "Kubernetes default Service CIDR is ready",
+        "lastTransitionTime": identity::now(),
+    }]})
 }
 
 /// Defaults and allocates. The claims are returned, not yet made.
@@ -188,7 +198,8 @@ fn prepare(
 }
 
 fn check(resource: &Resource, value: &Value, old: Option<&Value>) -> Result<(), Status> {
-    let mut errors = validate::meta::validate(resource, value);
+    let mut errors = old.map_or_else(Vec::new, |old| validate::meta::validate_update(value, old));
+    errors.extend(validate::meta::validate(resource, value));
     if resource.kind == Kind::Service {
         let new: Service = codec::typed(value)?;
         let old: Option<Service> = old.map(codec::typed).transpose()?;
@@ -264,8 +275,10 @@ pub(crate) fn update(
         state.pools.commit(changes);
     }
     if finished(&value) {
-        return remove(state, resource, key, value)
-            .ok_or_else(|| Status::not_found(resource, &key.1));
+        // As upstream, the answer has the version from before; that of the deletion is in the event.
+        let answer = not_stored(value.clone());
+        remove(state, resource, key, value);
+        return Ok(answer);
     }
     let applied = change.applied.unwrap_or_else(|| old.applied.clone());
     Ok(state.put(resource, key.clone(), value, applied))
@@ -402,7 +415,8 @@ fn default_incoming(resource: &Resource, value: &mut Value, old: &Value) -> Resu
 }
 
 fn check_status(resource: &Resource, value: &mut Value, old: &Value) -> Result<(), Status> {
-    let mut errors = validate::meta::validate(resource, value);
+    let mut errors = validate::meta::validate_update(value, old);
+    errors.extend(validate::meta::validate(resource, value));
     if resource.kind == Kind::Service {
         if value["status"]["loadBalancer"].is_null() {
             value["status"]["loadBalancer"] = json!({});
@@ -434,10 +448,11 @@ fn bump_generation(kind: Kind, value: &mut Value, old: &Value) {
     }
 }
 
-/// A marked object without finalizers or time to wait goes.
+/// A marked object without finalizers or time to wait goes; a namespace has finalizers in its specification, too.
 fn finished(value: &Value) -> bool {
     value["metadata"]["deletionTimestamp"].is_string()
         && !has_finalizers(value)
+        && value["spec"]["finalizers"].is_null()
         && value["metadata"]["deletionGracePeriodSeconds"]
             .as_i64()
             .unwrap_or_default()

@@ -59,7 +59,7 @@ impl FieldSelector {
         Ok(Self(requirements))
     }
 
-    /// The name, where the selector asks for exactly one.
+    /// Whether all requirements hold.
     pub(crate) fn matches(&self, object: &Value) -> bool {
         self.0.iter().all(|requirement| {
             (text_at(object, &requirement.path) == requirement.value) == requirement.equal

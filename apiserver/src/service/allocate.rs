@@ -30,7 +30,7 @@ pub(super) fn update(
 ) -> Result<(), Refusal> {
     update_addresses(claim, new, old)?;
     if old.takes_node_ports() && !new.takes_node_ports() {
-        for port in node_ports(old) {
+        for port in old.node_ports() {
             claim.release_port(port);
         }
     }
@@ -54,7 +54,7 @@ pub(super) fn release_all(claim: &mut Claim<'_>, spec: &ServiceSpec) {
     {
         claim.release_address(address);
     }
-    for port in node_ports(spec) {
+    for port in spec.node_ports() {
         claim.release_port(port);
     }
     release_health_check_port(claim, spec);
@@ -64,13 +64,6 @@ fn release_health_check_port(claim: &mut Claim<'_>, spec: &ServiceSpec) {
     if let Some(port) = spec.health_check_node_port {
         claim.release_port(port);
     }
-}
-
-fn node_ports(spec: &ServiceSpec) -> BTreeSet<i32> {
-    spec.port_list()
-        .iter()
-        .filter_map(|port| port.node_port)
-        .collect()
 }
 
 /// Claims an address for each family from position `first` on: the given one, or the next free one.
@@ -204,7 +197,7 @@ fn update_node_ports(
     old: &ServiceSpec,
 ) -> Result<(), Refusal> {
     let before = if old.takes_node_ports() {
-        node_ports(old)
+        old.node_ports()
     } else {
         BTreeSet::new()
     };
@@ -223,7 +216,7 @@ fn update_node_ports(
             }
         }
     }
-    for port in before.difference(&node_ports(new)) {
+    for port in before.difference(&new.node_ports()) {
         claim.release_port(*port);
     }
     Ok(())

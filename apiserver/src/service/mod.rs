@@ -14,6 +14,8 @@ mod tests;
 mod update;
 mod validate;
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 
 pub(crate) use pools::{Changes, Family, Pools};
@@ -118,6 +120,7 @@ pub(crate) trait SpecExt {
     fn externally_accessible(&self) -> bool;
     fn headless(&self) -> bool;
     fn port_list(&self) -> &[ServicePort];
+    fn node_ports(&self) -> BTreeSet<i32>;
     fn cluster_ip_list(&self) -> &[String];
     fn family_list(&self) -> &[String];
 }
@@ -163,6 +166,13 @@ impl SpecExt for ServiceSpec {
 
     fn port_list(&self) -> &[ServicePort] {
         self.ports.as_deref().unwrap_or_default()
+    }
+
+    fn node_ports(&self) -> BTreeSet<i32> {
+        self.port_list()
+            .iter()
+            .filter_map(|port| port.node_port)
+            .collect()
     }
 
     fn cluster_ip_list(&self) -> &[String] {

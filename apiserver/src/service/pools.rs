@@ -65,6 +65,9 @@ pub(crate) struct Changes {
     ports: Vec<u16>,
     released_addresses: Vec<IpAddr>,
     released_ports: Vec<u16>,
+    /// Those that were picked here; what a client asks for leaves the next search where it was.
+    picked_addresses: Vec<IpAddr>,
+    picked_port: Option<u16>,
 }
 
 /// Allocates for one request without changing the pools.
@@ -172,13 +175,12 @@ impl Pools {
         for port in &changes.released_ports {
             self.ports.remove(port);
         }
-        self.next_port = changes
-            .ports
-            .last()
-            .map_or(self.next_port, |port| port.saturating_add(1));
+        if let Some(port) = changes.picked_port {
+            self.next_port = port.saturating_add(1);
+        }
         self.ports.extend(changes.ports);
-        for address in changes.addresses {
-            self.addresses.insert(address);
+        self.addresses.extend(changes.addresses);
+        for address in changes.picked_addresses {
             for range in &mut self.ranges {
                 if range.network.contains(&address) {
                     range.next = index_of(range.network.network(), address) + 1;
@@ -271,6 +273,7 @@ impl Claim<'_> {
             .find(|address| self.address_free(*address))
             .ok_or("range is full")?;
         self.changes.addresses.push(found);
+        self.changes.picked_addresses.push(found);
         Ok(found)
     }
 
@@ -316,6 +319,7 @@ impl Claim<'_> {
             .find(|port| self.port_free(*port))
             .ok_or("range is full")?;
         self.changes.ports.push(found);
+        self.changes.picked_port = Some(found);
         Ok(found.into())
     }
 

@@ -7,13 +7,6 @@ use k8s_openapi::api::core::v1::ServiceSpec;
 
 use super::SpecExt;
 
-fn node_ports(spec: &ServiceSpec) -> BTreeSet<i32> {
-    spec.port_list()
-        .iter()
-        .filter_map(|port| port.node_port)
-        .collect()
-}
-
 /// A client may send a Service without the values that the server allocated: they stay.
 pub(super) fn carry_over_allocated(new: &mut ServiceSpec, old: &ServiceSpec) {
     if old.needs_cluster_ip() && new.needs_cluster_ip() {
@@ -25,8 +18,9 @@ pub(super) fn carry_over_allocated(new: &mut ServiceSpec, old: &ServiceSpec) {
         }
     }
     if old.allocates_node_ports() && new.allocates_node_ports() {
-        let mut used: BTreeSet<i32> = node_ports(old)
-            .intersection(&node_ports(new))
+        let mut used: BTreeSet<i32> = old
+            .node_ports()
+            .intersection(&new.node_ports())
             .copied()
             .collect();
         let by_name: BTreeMap<_, _> = old
@@ -99,7 +93,7 @@ pub(super) fn drop_type_dependent(new: &mut ServiceSpec, old: &ServiceSpec) {
             new.ip_family_policy = None;
         }
     }
-    if old.takes_node_ports() && !new.takes_node_ports() && node_ports(new) == node_ports(old) {
+    if old.takes_node_ports() && !new.takes_node_ports() && new.node_ports() == old.node_ports() {
         for port in new.ports.iter_mut().flatten() {
             port.node_port = None;
         }

@@ -17,6 +17,8 @@ use crate::status::Status;
 
 /// Events kept for each resource. Ten thousand Services created and deleted fit.
 const HISTORY: usize = 32_768;
+/// Bytes of JSON that these events may hold, for each resource; the newest event stays in any case.
+const HISTORY_BYTES: usize = 64 << 20;
 
 /// What each field manager last applied to an object, so that a field that it drops is removed.
 pub(crate) type Applied = Arc<BTreeMap<String, Value>>;
@@ -106,10 +108,20 @@ pub(crate) struct Event {
     pub(crate) previous: Option<Arc<Object>>,
 }
 
+impl Event {
+    /// Bytes of JSON that it may keep alive alone.
+    fn size(&self) -> usize {
+        let previous = self.previous.as_ref().map_or(0, |object| object.json.len());
+        self.object.json.len() + previous
+    }
+}
+
 #[derive(Debug)]
 struct Collection {
     objects: BTreeMap<Key, Arc<Object>>,
     history: VecDeque<Event>,
+    /// The sum over `history`.
+    history_bytes: usize,
     /// Events after this revision are all in `history`.
     complete_since: u64,
 }
@@ -142,6 +154,7 @@ impl Store {
             .map(|_| Collection {
                 objects: BTreeMap::new(),
                 history: VecDeque::new(),
+                history_bytes: 0,
                 complete_since: revision,
             })
             .collect();
@@ -159,7 +172,8 @@ impl Store {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic in a write can leave nothing half done: the state changes in `State::commit` alone, after all checks.
+        // A panic would be a bug of this crate, and others can still be served: each of the changes that a write makes
+        // through `State` and `Pools` leaves them whole, though several may be cut off between two of them.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -308,11 +322,44 @@ impl State {
 
 impl Collection {
     fn record(&mut self, event: Event) {
+        self.history_bytes += event.size();
         self.history.push_back(event);
-        if self.history.len() > HISTORY
+        while (self.history.len() > HISTORY || self.history_bytes > HISTORY_BYTES)
+            && self.history.len() > 1
             && let Some(dropped) = self.history.pop_front()
         {
+            self.history_bytes -= dropped.size();
             self.complete_since = dropped.revision;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::resource::{Kind, by_kind};
+
+    #[test]
+    fn large_objects_push_old_events_out() {
+        let store = Store::new(Pools::new(&[], 1..=2));
+        let maps = by_kind(Kind::ConfigMap);
+        let key = || (String::new(), "a".to_string());
+        let first = store.read(State::revision);
+        store.write(|state| {
+            for number in 0..40 {
+                let value = json!({"metadata": {}, "n": number, "data": "x".repeat(2 << 20)});
+                state.put(maps, key(), value, Applied::default());
+            }
+        });
+        store.read(|state| {
+            let expired = state.events_after(maps, first).expect_err("gone");
+            assert_eq!((expired.code, expired.reason), (410, "Expired"));
+            let since = state.collections[maps.index()].complete_since;
+            let kept = state.events_after(maps, since).expect("all of it");
+            assert!((10..20).contains(&kept.len()), "{}", kept.len());
+            assert_eq!(kept[0].revision, since + 1);
+        });
     }
 }

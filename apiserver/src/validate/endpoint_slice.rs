@@ -1,5 +1,7 @@
 //! EndpointSlices (`pkg/apis/discovery/validation/validation.go`, `pkg/apis/discovery/v1/defaults.go`).
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::{immutable, names};
@@ -207,7 +209,7 @@ fn validate_ports(ports: &[Value]) -> Vec<FieldError> {
         return vec![FieldError::too_many("ports", ports.len(), MAX_PORTS)];
     }
     let mut errors = Vec::new();
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, port) in ports.iter().enumerate() {
         let path = format!("ports[{index}]");
         let name = port["name"].as_str().unwrap_or_default();
@@ -218,10 +220,9 @@ fn validate_ports(ports: &[Value]) -> Vec<FieldError> {
                 names::dns_1123_label(name),
             ));
         }
-        if seen.contains(&name) {
+        if !seen.insert(name) {
             errors.push(FieldError::duplicate(format!("{path}.name"), name));
         }
-        seen.push(name);
         match port["protocol"].as_str().unwrap_or_default() {
             "" => errors.push(FieldError::required(format!("{path}.protocol"), "")),
             "TCP" | "UDP" | "SCTP" => {}

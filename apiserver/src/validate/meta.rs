@@ -1,5 +1,7 @@
 //! `metadata`: what every object shares (`k8s.io/apimachinery/pkg/api/validation/objectmeta.go`).
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::names::{self, Problems};
@@ -62,6 +64,7 @@ pub(crate) fn validate(resource: &Resource, value: &Value) -> Vec<FieldError> {
             ));
         }
     }
+    errors.extend(validate_owners(&value["metadata"]["ownerReferences"]));
     let finalizers = metadata.get("finalizers").and_then(Value::as_array);
     for (index, finalizer) in finalizers.into_iter().flatten().enumerate() {
         let finalizer = finalizer.as_str().unwrap_or_default();
@@ -81,6 +84,94 @@ pub(crate) fn validate(resource: &Resource, value: &Value) -> Vec<FieldError> {
         }
     }
     errors
+}
+
+/// What an update may not do to metadata.
+pub(crate) fn validate_update(value: &Value, old: &Value) -> Vec<FieldError> {
+    if !old["metadata"]["deletionTimestamp"].is_string() {
+        return Vec::new();
+    }
+    let list = |value: &Value| -> BTreeSet<String> {
+        let finalizers = value["metadata"]["finalizers"].as_array();
+        let texts = finalizers.into_iter().flatten().filter_map(Value::as_str);
+        texts.map(ToString::to_string).collect()
+    };
+    let (new, old) = (list(value), list(old));
+    let added: Vec<String> = new
+        .difference(&old)
+        .map(|name| format!("\"{name}\""))
+        .collect();
+    if added.is_empty() {
+        return Vec::new();
+    }
+    let error = FieldError::forbidden(
+        "metadata.finalizers",
+        format!(
+            "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+            added.join(", ")
+        ),
+    );
+    // Upstream checks this for all kinds and again for each.
+    vec![error.clone(), error]
+}
+
+/// `ValidateOwnerReferences`.
+fn validate_owners(owners: &Value) -> Vec<FieldError> {
+    const PATH: &str = "metadata.ownerReferences";
+    let list = owners.as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut errors = Vec::new();
+    let mut controller: Option<String> = None;
+    for owner in list {
+        let text = |field: &str| owner[field].as_str().unwrap_or_default();
+        let version = text("apiVersion");
+        if version.is_empty() || version.ends_with('/') || version.matches('/').count() > 1 {
+            let path = format!("{PATH}.apiVersion");
+            errors.push(FieldError::invalid(
+                path,
+                version,
+                "version must not be empty",
+            ));
+        }
+        for field in ["kind", "name", "uid"] {
+            if text(field).is_empty() {
+                let path = format!("{PATH}.{field}");
+                errors.push(FieldError::invalid(path, "", "must not be empty"));
+            }
+        }
+        if version == "v1" && text("kind") == "Event" {
+            let why = "/v1, Kind=Event is disallowed from being an owner";
+            errors.push(FieldError::invalid_text(PATH, owner_text(owner), why));
+        }
+        if owner["controller"] != true {
+            continue;
+        }
+        let name = format!("{}/{}", text("kind"), text("name"));
+        match &controller {
+            None => controller = Some(name),
+            Some(first) => {
+                let all: Vec<String> = list.iter().map(owner_text).collect();
+                errors.push(FieldError::invalid_text(PATH, format!("[{}]", all.join(",")), format!(
+                    "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {name}"
+                )));
+            }
+        }
+    }
+    errors
+}
+
+/// An owner reference with its fields in upstream's order.
+fn owner_text(owner: &Value) -> String {
+    let mut fields = Vec::new();
+    for field in ["apiVersion", "kind", "name", "uid"] {
+        let value = Value::from(owner[field].as_str().unwrap_or_default());
+        fields.push(format!("\"{field}\":{value}"));
+    }
+    for field in ["controller", "blockOwnerDeletion"] {
+        if let Some(value) = owner.get(field) {
+            fields.push(format!("\"{field}\":{value}"));
+        }
+    }
+    format!("{{{}}}", fields.join(","))
 }
 
 /// Keys and values of labels, or of a selector.

@@ -75,6 +75,20 @@ pub(super) fn validate_lease(value: &Value) -> Vec<FieldError> {
     errors
 }
 
+/// Bytes of all values of a config map (`MaxSecretSize`).
+const CONFIG_MAP_LIMIT: usize = 1 << 20;
+
+/// What the values add up to; binary ones count as what their base64 stands for.
+fn config_map_size(value: &Value) -> usize {
+    let texts = |list: &str| {
+        let values = value[list].as_object().into_iter().flat_map(Map::values);
+        values.filter_map(Value::as_str)
+    };
+    let binary = |text: &str| text.trim_end_matches('=').len() * 3 / 4;
+    let data: usize = texts("data").map(str::len).sum();
+    data + texts("binaryData").map(binary).sum::<usize>()
+}
+
 /// `ValidateConfigMap`, `ValidateConfigMapUpdate`.
 pub(super) fn validate_config_map(value: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
@@ -106,6 +120,9 @@ pub(super) fn validate_config_map(value: &Value, old: Option<&Value>) -> Vec<Fie
                 ));
             }
         }
+    }
+    if config_map_size(value) > CONFIG_MAP_LIMIT {
+        errors.push(FieldError::too_long("[]", CONFIG_MAP_LIMIT));
     }
     if let Some(old) = old
         && old["immutable"] == true

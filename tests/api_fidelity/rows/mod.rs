@@ -1,9 +1,11 @@
 //! The rows, as data.
 
+mod causes;
 mod objects;
 mod patches;
 mod protocol;
 mod services;
+mod watches;
 
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const MERGE: &str = "application/merge-patch+json";
@@ -18,7 +20,8 @@ pub(crate) const CONFIG_MAPS: &str = "/api/v1/namespaces/$NS/configmaps";
 pub(crate) const PODS: &str = "/api/v1/namespaces/$NS/pods";
 pub(crate) const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/$NS/leases";
 
-/// One request. `$NS` is the row's namespace; `$RV` and `$UID` are those of the last object that was answered.
+/// One request. `$NS` is the row's namespace; `$RV` and `$UID` are those of the last object that was answered, and
+/// `$RV:name` the version of the answer that [`Row::keep`] named.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
     pub(crate) method: &'static str,
@@ -26,6 +29,8 @@ pub(crate) struct Step {
     pub(crate) content_type: &'static str,
     pub(crate) accept: &'static str,
     pub(crate) body: String,
+    /// Under which name the version of the answer is kept.
+    pub(crate) keep: Option<&'static str>,
 }
 
 impl Step {
@@ -41,6 +46,7 @@ impl Step {
             content_type,
             accept: JSON,
             body: body.into(),
+            keep: None,
         }
     }
 }
@@ -50,8 +56,12 @@ impl Step {
 pub(crate) enum Known {
     /// Only messages differ: code, reason, and the fields and reasons of causes are still compared.
     InWords(&'static str),
-    /// The answer differs.
-    Answer(&'static str),
+    /// The last answer differs; the real server's has this code and reason, the embedded server's that of the row.
+    Answer {
+        why: &'static str,
+        code: u16,
+        reason: &'static str,
+    },
 }
 
 /// Requests, and what the last one is answered with.
@@ -140,8 +150,17 @@ impl Row {
         self
     }
 
-    pub(crate) fn differs(mut self, why: &'static str) -> Self {
-        self.known_difference = Some(Known::Answer(why));
+    /// The real server's last answer is another one.
+    pub(crate) fn differs(mut self, code: u16, reason: &'static str, why: &'static str) -> Self {
+        self.known_difference = Some(Known::Answer { why, code, reason });
+        self
+    }
+
+    /// Keeps the version of the last step's answer as `$RV:name`.
+    pub(crate) fn keep(mut self, name: &'static str) -> Self {
+        if let Some(step) = self.steps.last_mut() {
+            step.keep = Some(name);
+        }
         self
     }
 
@@ -156,6 +175,26 @@ pub(crate) fn web(spec: &str) -> String {
     format!(r#"{{"apiVersion":"v1","kind":"Service","metadata":{{"name":"web"}},"spec":{spec}}}"#)
 }
 
+/// A ConfigMap with a label `app`.
+pub(crate) fn map(name: &str, label: &str) -> String {
+    format!(r#"{{"metadata":{{"name":"{name}","labels":{{"app":"{label}"}}}}}}"#)
+}
+
+/// Two of them, of which the first is `app=x` and the second `app=y`.
+pub(crate) fn two_maps(name: &'static str) -> Row {
+    Row::new(name)
+        .post(CONFIG_MAPS, &map("a", "x"))
+        .post(CONFIG_MAPS, &map("b", "y"))
+}
+
+/// The fields that the answer to a row names, where it is a refusal that names any.
+pub(crate) fn causes(row: &Row) -> Option<&'static [&'static str]> {
+    causes::CAUSES
+        .iter()
+        .find(|(name, _)| *name == row.name)
+        .map(|(_, fields)| *fields)
+}
+
 /// Every row.
 pub(crate) fn all() -> Vec<Row> {
     [
@@ -163,6 +202,7 @@ pub(crate) fn all() -> Vec<Row> {
         patches::rows(),
         objects::rows(),
         protocol::rows(),
+        watches::rows(),
     ]
     .concat()
 }

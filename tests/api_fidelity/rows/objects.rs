@@ -94,6 +94,21 @@ fn pods() -> Vec<Row> {
     ]
 }
 
+/// A ConfigMap whose values have this many bytes.
+fn sized(bytes: usize) -> String {
+    format!(
+        r#"{{"metadata":{{"name":"c"}},"data":{{"k":"{}"}},"binaryData":{{"b":"eHg="}}}}"#,
+        "x".repeat(bytes - 2)
+    )
+}
+
+fn owned(name: &'static str, owners: &str) -> Row {
+    Row::new(name).post(
+        CONFIG_MAPS,
+        &format!(r#"{{"metadata":{{"name":"c","ownerReferences":[{owners}]}}}}"#),
+    )
+}
+
 fn others() -> Vec<Row> {
     let event = r#"{"metadata":{"name":"e"},"involvedObject":{"kind":"Node","name":"n","namespace":"$NS"},"reason":"Started","message":"hi","type":"Normal"}"#;
     let new_event = r#"{"metadata":{"name":"e"},"regarding":{"kind":"Node","name":"n","namespace":"$NS"},"reason":"Started","note":"hi","type":"Normal","action":"Start","eventTime":"2026-01-01T00:00:00.000000Z","reportingController":"kube-proxy","reportingInstance":"n"}"#;
@@ -122,6 +137,17 @@ fn others() -> Vec<Row> {
         Row::new("config_map/refuse/version_on_create").post(CONFIG_MAPS, r#"{"metadata":{"name":"c","resourceVersion":"7"}}"#).answers(500, ""),
         Row::new("config_map/finalizer_holds").post(CONFIG_MAPS, r#"{"metadata":{"name":"c","finalizers":["a.example/b"]}}"#).delete(&map, "").get(&map),
         Row::new("config_map/finalizer_removed").post(CONFIG_MAPS, r#"{"metadata":{"name":"c","finalizers":["a.example/b"]}}"#).delete(&map, "").put(&map, r#"{"metadata":{"name":"c"}}"#).get(&map).answers(404, "NotFound"),
+        Row::new("config_map/size").post(CONFIG_MAPS, &sized(1 << 20)).answers(201, ""),
+        Row::new("config_map/refuse/size").post(CONFIG_MAPS, &sized((1 << 20) + 1)).answers(422, "Invalid"),
+        Row::new("config_map/refuse/new_finalizer").post(CONFIG_MAPS, r#"{"metadata":{"name":"c","finalizers":["a.example/b"]}}"#).delete(&map, "")
+            .put(&map, r#"{"metadata":{"name":"c","finalizers":["a.example/b","a.example/d","a.example/c"]}}"#).answers(422, "Invalid"),
+        owned("owner/good", r#"{"apiVersion":"v1","kind":"Pod","name":"p","uid":"u","controller":true}"#).answers(201, ""),
+        owned("owner/refuse/empty", r#"{"apiVersion":"","kind":"","name":"","uid":""}"#).answers(422, "Invalid"),
+        owned("owner/refuse/version", r#"{"apiVersion":"a/b/c","kind":"Pod","name":"p","uid":"u"}"#).answers(422, "Invalid"),
+        owned("owner/refuse/event", r#"{"apiVersion":"v1","kind":"Event","name":"e","uid":"u"}"#).answers(422, "Invalid"),
+        owned("owner/refuse/two_controllers", r#"{"apiVersion":"v1","kind":"Pod","name":"p","uid":"u","controller":true},{"apiVersion":"v1","kind":"Pod","name":"q","uid":"v","controller":true,"blockOwnerDeletion":false}"#).answers(422, "Invalid"),
+        Row::new("service_cidr/other_is_not_ready").post("/apis/networking.k8s.io/v1/servicecidrs?dryRun=All", r#"{"metadata":{"name":"$NS"},"spec":{"cidrs":["172.30.0.0/24"]}}"#)
+            .answers(201, ""),
         Row::new("event/create").post(events, event).answers(201, ""),
         Row::new("event/read_in_the_new_group").post(events, event).get(&format!("{new_events}/e")),
         Row::new("event/create_in_the_new_group").post(new_events, new_event).answers(201, ""),

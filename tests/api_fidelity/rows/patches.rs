@@ -54,13 +54,23 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new("patch/apply/tcp_and_udp")
             .patch(&apply, APPLY, r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"web"},"spec":{"ports":[{"name":"a","port":53},{"name":"b","port":53,"protocol":"UDP"}]}}"#)
             .answers(201, ""),
+        Row::new("patch/apply/refuse/other_name")
+            .patch(&apply, APPLY, r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"other"},"spec":{"ports":[{"port":80}]}}"#)
+            .answers(400, "BadRequest"),
+        Row::new("patch/apply/refuse/other_name_than_before")
+            .web(TWO_PORTS)
+            .patch(&apply, APPLY, r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"other"},"spec":{"type":"NodePort"}}"#)
+            .answers(400, "BadRequest"),
+        Row::new("patch/apply/refuse/no_name")
+            .patch(&apply, APPLY, r#"{"apiVersion":"v1","kind":"Service","metadata":{},"spec":{"ports":[{"port":80}]}}"#)
+            .answers(400, "BadRequest"),
         Row::new("patch/apply/no_manager")
             .patch(WEB, APPLY, r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"web"},"spec":{"ports":[{"port":80}]}}"#)
             .answers(422, "Invalid"),
         Row::new("patch/apply/other_manager")
             .web(TWO_PORTS)
             .patch(&apply, APPLY, r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"web"},"spec":{"type":"LoadBalancer"}}"#)
-            .differs("without managed fields there is no conflict between managers"),
+            .differs(409, "Conflict", "without managed fields there is no conflict between managers"),
     ];
     rows.extend(others());
     rows

@@ -1,22 +1,12 @@
-//! Lists, watches, selectors, dry runs, preconditions, strict validation and bad bodies.
+//! Lists, selectors, dry runs, preconditions, strict validation and bad bodies.
 
-use super::{CONFIG_MAPS, JSON, Row, SERVICES, STRATEGIC, WEB, web};
+use super::{CONFIG_MAPS, JSON, JSON_PATCH, Row, SERVICES, WEB, map, two_maps, web};
 
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 const BARE: &str = r#"{"ports":[{"port":80}]}"#;
 
 pub(super) fn rows() -> Vec<Row> {
-    [reads(), tables(), watches(), deletions(), bodies(), paths()].concat()
-}
-
-fn map(name: &str, label: &str) -> String {
-    format!(r#"{{"metadata":{{"name":"{name}","labels":{{"app":"{label}"}}}}}}"#)
-}
-
-fn two_maps(name: &'static str) -> Row {
-    Row::new(name)
-        .post(CONFIG_MAPS, &map("a", "x"))
-        .post(CONFIG_MAPS, &map("b", "y"))
+    [reads(), tables(), deletions(), bodies(), headers(), paths()].concat()
 }
 
 fn reads() -> Vec<Row> {
@@ -85,42 +75,6 @@ fn tables() -> Vec<Row> {
         two_maps("table/watch").get_as(
             &format!("{CONFIG_MAPS}?watch=true&timeoutSeconds=1&fieldSelector=metadata.name%3Da"),
             TABLE,
-        ),
-    ]
-}
-
-fn watches() -> Vec<Row> {
-    let watch = |query: &str| format!("{CONFIG_MAPS}?watch=true&timeoutSeconds=1&{query}");
-    vec![
-        two_maps("watch/from_nothing").get(&watch("")),
-        two_maps("watch/from_version").get(&watch("resourceVersion=$RV")),
-        Row::new("watch/replays_after_version")
-            .post(CONFIG_MAPS, &map("a", "x"))
-            .get(&format!("{CONFIG_MAPS}/a"))
-            .get(&watch("resourceVersion=$RV&labelSelector=app%3Dz"))
-            .post(CONFIG_MAPS, &map("b", "y"))
-            .get(&watch("resourceVersion=$RV")),
-        Row::new("watch/modified_and_deleted")
-            .post(CONFIG_MAPS, &map("a", "x"))
-            // The version of this one is what the watch starts from.
-            .get(&format!("{CONFIG_MAPS}/a"))
-            .patch(&format!("{CONFIG_MAPS}/a"), STRATEGIC, r#"{"data":{"k":"v"}}"#)
-            .get(&watch("sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true")),
-        two_maps("watch/list_with_bookmark")
-            .get(&watch("sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&labelSelector=app%3Dx")),
-        two_maps("watch/one_name").get(&watch("fieldSelector=metadata.name%3Da")),
-        two_maps("watch/initial_events_without_match").get(&watch("sendInitialEvents=true")).answers(422, "Invalid"),
-        two_maps("watch/match_without_initial_events").get(&watch("resourceVersion=0&resourceVersionMatch=NotOlderThan")).answers(422, "Invalid"),
-        two_maps("watch/initial_events_of_the_future").get(&watch(
-            "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=9000000000000000000",
-        )),
-        two_maps("watch/expired").get(&watch("resourceVersion=1")).differs(
-            "a young real server still has its first version, the embedded one starts at a later one",
-        ),
-        two_maps("watch/version_text").get(&watch("resourceVersion=abc")).answers(500, ""),
-        two_maps("watch/partial_metadata").get_as(
-            &watch("fieldSelector=metadata.name%3Da"),
-            "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
         ),
     ]
 }
@@ -204,6 +158,123 @@ fn bodies() -> Vec<Row> {
             .answers(413, "RequestEntityTooLarge"),
         Row::new("body/huge_number").post(SERVICES, r#"{"metadata":{"name":"web"},"spec":{"ports":[{"port":99999999999}]}}"#).answers(400, "BadRequest").differs_in_words("the words are those of Go's decoder"),
     ]
+}
+
+/// Warnings and content types, which are compared for every step of every row.
+fn headers() -> Vec<Row> {
+    let many: Vec<String> = (0..150)
+        .map(|n| format!("\"{}{n}\":1", "f".repeat(300)))
+        .collect();
+    let many = format!(r#"{{"metadata":{{"name":"c"}},{}}}"#, many.join(","));
+    let beta = "/apis/networking.k8s.io/v1beta1/servicecidrs/kubernetes";
+    vec![
+        Row::new("warning/unknown_and_duplicate")
+            .post(
+                CONFIG_MAPS,
+                r#"{"metadata":{"name":"c"},"colour":1,"data":{"a":"b","a":"c"}}"#,
+            )
+            .answers(201, ""),
+        Row::new("warning/ignored")
+            .post(
+                &format!("{CONFIG_MAPS}?fieldValidation=Ignore"),
+                r#"{"metadata":{"name":"c"},"colour":1}"#,
+            )
+            .answers(201, ""),
+        Row::new("warning/too_many")
+            .post(CONFIG_MAPS, &many)
+            .answers(201, ""),
+        Row::new("warning/not_ascii")
+            .post(CONFIG_MAPS, r#"{"metadata":{"name":"c"},"größe\"":1}"#)
+            .answers(201, ""),
+        Row::new("accept/protobuf")
+            .get_as(
+                "/api/v1/namespaces/$NS",
+                "application/vnd.kubernetes.protobuf",
+            )
+            .differs(
+                200,
+                "",
+                "answers are always JSON, which clients recognise by the Content-Type",
+            ),
+        Row::new("accept/protobuf_or_json")
+            .get_as(
+                "/api/v1/namespaces/$NS",
+                "application/vnd.kubernetes.protobuf,application/json",
+            )
+            .differs(
+                200,
+                "",
+                "answers are always JSON, which clients recognise by the Content-Type",
+            ),
+        Row::new("service_cidr/beta").get(beta).differs(
+            404,
+            "NotFound",
+            "1.36 serves v1beta1 only on demand",
+        ),
+        Row::new("version")
+            .get("/version")
+            .differs(200, "", "the build is another one"),
+        Row::new("discovery/core")
+            .get("/api/v1")
+            .differs(200, "", "fewer resources are served"),
+        Row::new("discovery/slices").get("/apis/discovery.k8s.io/v1"),
+        Row::new("discovery/leases").get("/apis/coordination.k8s.io/v1"),
+        Row::new("discovery/events").get("/apis/events.k8s.io/v1"),
+        Row::new("discovery/groups")
+            .get("/apis")
+            .differs(200, "", "fewer groups are served"),
+        Row::new("openapi").get("/openapi/v3").differs(
+            200,
+            "",
+            "only what kubectl needs is served",
+        ),
+        Row::new("health").get("/readyz"),
+        Row::new("option/limit")
+            .get(&format!("{CONFIG_MAPS}?limit=x"))
+            .answers(400, "BadRequest"),
+        Row::new("option/timeout")
+            .get(&format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=abc"))
+            .answers(400, "BadRequest"),
+        Row::new("option/timeout_empty")
+            .get(&format!("{CONFIG_MAPS}?timeoutSeconds="))
+            .answers(400, "BadRequest"),
+        Row::new("option/timeout_too_large")
+            .get(&format!(
+                "{CONFIG_MAPS}?timeoutSeconds=99999999999999999999"
+            ))
+            .answers(400, "BadRequest"),
+        Row::new("option/grace")
+            .post(CONFIG_MAPS, &map("c", "x"))
+            .delete(&format!("{CONFIG_MAPS}/c?gracePeriodSeconds=x"), "")
+            .answers(400, "BadRequest"),
+        Row::new("service/kubelet_port_of_a_load_balancer")
+            .web(r#"{"type":"LoadBalancer","ports":[{"port":10250}]}"#)
+            .answers(201, ""),
+        Row::new("patch/copies")
+            .post(CONFIG_MAPS, &map("c", "x"))
+            .patch(&format!("{CONFIG_MAPS}/c"), JSON_PATCH, &copies())
+            .answers(422, "Invalid"),
+        Row::new("patch/move_into_itself")
+            .post(CONFIG_MAPS, &map("c", "x"))
+            .patch(
+                &format!("{CONFIG_MAPS}/c"),
+                JSON_PATCH,
+                r#"[{"op":"add","path":"/a","value":{}},{"op":"move","from":"/a","path":"/b/c"}]"#,
+            )
+            .answers(422, "Invalid"),
+    ]
+}
+
+/// A JSON patch whose result would have a hundred million fields.
+fn copies() -> String {
+    let copies: Vec<String> = (0..20)
+        .map(|n| format!(r#"{{"op":"copy","from":"/data","path":"/data/c{n}"}}"#))
+        .collect();
+    format!(
+        r#"[{{"op":"add","path":"/data","value":{{"a":"{}"}}}},{}]"#,
+        "x".repeat(100),
+        copies.join(",")
+    )
 }
 
 fn paths() -> Vec<Row> {

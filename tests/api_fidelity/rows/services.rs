@@ -168,7 +168,19 @@ fn updated() -> Vec<Row> {
         ),
     ]
     .into_iter()
-    .map(|(name, before, after)| Row::new(leak("update", name)).web(before).put_web(after))
+    .map(|(name, before, after)| {
+        let row = Row::new(leak("update", name)).web(before).put_web(after);
+        if name == "dual_kept" {
+            // The body names fewer fields than before, and all that it leaves out is carried over.
+            row.differs(
+                200,
+                "",
+                "that others manage fields is a change upstream, with a new version",
+            )
+        } else {
+            row
+        }
+    })
     .collect()
 }
 
