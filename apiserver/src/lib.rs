@@ -15,7 +15,8 @@
 //!
 //! # Known differences from a real API server
 //! - **Managed fields** are not kept. Server-side apply removes what the same manager applied before and now leaves out,
-//!   but one manager never conflicts with another, and an update does not take fields over.
+//!   but one manager never conflicts with another, and an update does not take fields over; one that changes nothing
+//!   but who manages a field makes no new version.
 //! - **`limit` and `continue`** are ignored: a list is always whole. `resourceVersionMatch=Exact` is answered with the
 //!   newest state.
 //! - **History** is 32768 events or 64 MiB of JSON for each resource, and starts with the server; the first resource
