@@ -1,6 +1,8 @@
 //! Real calls through a proxy of three rules, which is right, or wrong in one way. The judge must
 //! pass the right one, and say of each wrong one just what is wrong with it.
 
+use std::net::SocketAddr;
+
 use libtest_mimic::Failed;
 use onehop_harness::case::{
     Entry, Expectation, FlowCheck, Hops, Place, Reach, Source, Target, external, pod,
@@ -8,6 +10,7 @@ use onehop_harness::case::{
 use onehop_harness::probe::Outcome;
 use onehop_harness::verdict::{Asked, FlowResult, Observed, judge};
 use onehop_harness::world::{CLIENT_PUBLIC, Family};
+use socket2::{Domain, Socket, Type};
 
 use crate::lab::{Bench, ip};
 
@@ -239,35 +242,54 @@ fn assert_wrong(result: &FlowResult, texts: &[&str]) {
     assert_eq!(result.wrong.len(), texts.len(), "{texts:?}, {result:?}");
 }
 
-/// A client calls the same backend by two ports of a node, from so few ports of its own that some
-/// must serve both. Connection tracking then changes the client's port; its address is kept.
+/// A client calls the same backend by two ports of a node, from the same ports of its own.
+/// Connection tracking then changes the client's port; its address is kept.
 pub(crate) fn clashing_ports(bench: &Bench) -> Result<(), Failed> {
     const PORT: u16 = 7640;
     const CLIENT: &str = "web-6";
-    let range = [("net/ipv4/ip_local_port_range", "40000 40015")];
-    bench.lab.namespace(CLIENT).sysctl(&range)?;
+    const NODE_PORTS: [u16; 2] = [31_640, 31_641];
     let _backends = bench.listen(&["web-3"], PORT)?;
-    let expected = reach(&["web-3"], Source::Preserved, Hops::Direct).into();
-    let mut changed = 0;
-    for node_port in [31_640, 31_641] {
+    for node_port in NODE_PORTS {
         Rule::new(node_port, ("web-3", PORT)).apply(bench)?;
-        for family in Family::ALL {
-            let called = ("vm2", node_port);
-            let from = pod(CLIENT);
-            let (result, observed) =
-                judged_from(bench, from, called, family, &expected, PORT, TIMES)?;
-            assert_eq!(result.wrong, [""; 0], "{family} {}", result.got);
-            for one in observed {
-                let Outcome::Reached { identity, .. } = &one.connection.outcome else {
-                    return Err(one.kind().into());
-                };
-                changed += usize::from(identity.peer.port() != one.connection.local.port());
-            }
+    }
+    let expected = reach(&["web-3"], Source::Preserved, Hops::Direct).into();
+    for family in Family::ALL {
+        let [first, second] = NODE_PORTS.map(|port| bench.at("vm2", family, port));
+        // One probe tells from which ports the next ones will come: these are taken before.
+        let probe = bench
+            .runtime
+            .block_on(bench.lab.call(&pod(CLIENT), second, 1))?;
+        let last = probe[0].observed.connection.local.port();
+        for port in (1..).map(|n| last + n).take(TIMES) {
+            call_from(bench, CLIENT, port, first)?;
+        }
+        let called = ("vm2", NODE_PORTS[1]);
+        let from = pod(CLIENT);
+        let (result, observed) = judged_from(bench, from, called, family, &expected, PORT, TIMES)?;
+        assert_eq!(result.wrong, [""; 0], "{family} {}", result.got);
+        for one in observed {
+            let Outcome::Reached { identity, .. } = &one.connection.outcome else {
+                return Err(one.kind().into());
+            };
+            let (seen, own) = (identity.peer.port(), one.connection.local.port());
+            assert_ne!(seen, own, "{family}: the port was not changed");
         }
     }
-    // Twelve and twelve connections from sixteen ports: eight at least, in each family.
-    assert!(changed >= 16, "only {changed} ports were changed");
     Ok(())
+}
+
+/// One connection from this port of a host, by a plain socket.
+fn call_from(bench: &Bench, host: &str, port: u16, to: SocketAddr) -> Result<(), Failed> {
+    let call = || -> std::io::Result<()> {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let mut own: SocketAddr = any.parse().expect("an address");
+        own.set_port(port);
+        socket.bind(&own.into())?;
+        socket.connect(&to.into())
+    };
+    Ok(bench.lab.namespace(host).within(call)??)
 }
 
 /// Every outcome against every expectation: only the same agree.

@@ -435,7 +435,7 @@ fn names(hosts: &BTreeSet<String>) -> String {
         .join(" and ")
 }
 
-/// Every pod that may answer has, and every node that may be entered was.
+/// Every pod that may answer has, and the load balancer has chosen every node that it may.
 fn coverage(reach: &Reach, tally: &Tally) -> Vec<String> {
     let pods = reach
         .pods
@@ -444,7 +444,7 @@ fn coverage(reach: &Reach, tally: &Tally) -> Vec<String> {
     let nodes = reach
         .entries()
         .iter()
-        .filter(|node| !tally.entries.contains_key(*node));
+        .filter(|node| reach.entries().len() > 1 && !tally.entries.contains_key(*node));
     pods.map(|pod| format!("never reached {pod}"))
         .chain(nodes.map(|node| format!("never entered by {node}")))
         .collect()
