@@ -214,10 +214,11 @@ impl Lab {
     }
 }
 
-/// A sequence number that no other call of these tests has.
+/// A sequence number that no other call of these tests has, nor reaches: a reset that ends one
+/// call acknowledges what it sent, and must not look like the answer to the next.
 fn next_sequence() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(1 << 20);
-    NEXT.fetch_add(1, Ordering::Relaxed)
+    NEXT.fetch_add(4099, Ordering::Relaxed)
 }
 
 /// The word of the nftables language for a family's addresses.
