@@ -1,0 +1,1 @@
+//! A thin nfnetlink encoder: tables, sets, maps, chains, rules, and one atomic transaction.
