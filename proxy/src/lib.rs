@@ -7,5 +7,7 @@
 //!
 //! Nothing here is shared with what judges proxies: one checks the other.
 
+pub mod conntrack;
 pub mod model;
 pub mod plan;
+pub mod watch;
