@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 use nix::sched::{CloneFlags, unshare};
 use onehop_proxy::conntrack::{Removed, Serving, Table};
 use onehop_proxy::model::{Family, ObjectName, Protocol};
@@ -53,8 +53,8 @@ fn in_namespace(test: impl FnOnce() + Send + 'static) -> Result<(), String> {
     let thread = std::thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| format!("no namespaces: {errno}"))?;
         run("ip", "link set lo up");
-        run("ip", "route add local 10.96.0.0/16 dev lo");
-        run("ip", "-6 route add local fd00:96::/64 dev lo");
+        run("ip", "addr add 10.96.0.10/32 dev lo");
+        run("ip", "-6 addr add fd00:96::a/128 dev lo nodad");
         for number in 1..=2 {
             run("ip", &format!("addr add 192.0.2.{number}/32 dev lo"));
             run(
@@ -94,7 +94,7 @@ fn translate(family: Family, service: SocketAddr, endpoint: SocketAddr) {
         "nft",
         &format!(
             "table {word} t; delete table {word} t; table {word} t {{ chain c {{ type nat hook output \
-             priority -100; {word} daddr {} udp dport {} dnat to {endpoint}; }} }}",
+             priority -100; {word} daddr {} udp dport {} dnat to {endpoint}; }}; }}",
             service.ip(),
             service.port(),
         ),
@@ -246,7 +246,7 @@ fn zoned(family: Family) {
     let (called, old, new) = (service(family), Pod::new(family, 1), Pod::new(family, 2));
     run(
         "nft",
-        "table inet z { chain c { type filter hook output priority raw; ct zone set 7; } }",
+        "table inet z { chain c { type filter hook output priority raw; ct zone set 7; }; }",
     );
     let client = client(called);
     translate(family, called, old.address());

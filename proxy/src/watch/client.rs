@@ -48,7 +48,9 @@ pub enum ClientError {
     #[error("no kubeconfig was given, and this is no pod of a cluster")]
     InCluster(#[source] kube::config::InClusterError),
     /// The address makes no sense.
-    #[error("`{address}` is no address of an API server, expected for example https://10.0.0.1:6443")]
+    #[error(
+        "`{address}` is no address of an API server, expected for example https://10.0.0.1:6443"
+    )]
     Master {
         /// What was given.
         address: String,
@@ -72,10 +74,12 @@ pub async fn connect(connection: &Connection) -> Result<Client, ClientError> {
 
 async fn config(connection: &Connection) -> Result<Config, ClientError> {
     let master = connection.master.as_deref().map(|address| {
-        address.parse::<Uri>().map_err(|source| ClientError::Master {
-            address: address.to_owned(),
-            source,
-        })
+        address
+            .parse::<Uri>()
+            .map_err(|source| ClientError::Master {
+                address: address.to_owned(),
+                source,
+            })
     });
     let master = master.transpose()?;
     let mut config = match (&connection.kubeconfig, master.clone()) {
@@ -86,7 +90,9 @@ async fn config(connection: &Connection) -> Result<Config, ClientError> {
             };
             let kubeconfig = Kubeconfig::read_from(path).map_err(wrong)?;
             let options = KubeConfigOptions::default();
-            Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(wrong)?
+            Config::from_custom_kubeconfig(kubeconfig, &options)
+                .await
+                .map_err(wrong)?
         }
         (None, Some(master)) => Config::new(master),
         (None, None) => Config::incluster().map_err(ClientError::InCluster)?,

@@ -144,12 +144,12 @@ fn change<K: Resource<DynamicType = ()>>(event: Event<Read<K>>) -> Change<K> {
         Event::Init => Change::Listing,
         Event::InitDone => Change::Listed,
         Event::Delete(object) => Change::Deleted(object.name()),
-        Event::Apply(object) | Event::InitApply(object) => match object {
-            Read::Object(object) => Change::Applied(object),
-            Read::Unreadable { error, .. } => Change::Unreadable {
-                name: object.name(),
-                error,
-            },
-        },
+        Event::Apply(object) | Event::InitApply(object) => {
+            let name = object.name();
+            match object {
+                Read::Object(object) => Change::Applied(object),
+                Read::Unreadable { error, .. } => Change::Unreadable { name, error },
+            }
+        }
     }
 }

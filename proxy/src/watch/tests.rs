@@ -21,9 +21,16 @@ fn an_unreadable_object_keeps_its_name_and_its_list() {
     ]});
     let list: kube::api::ObjectList<Read<Service>> =
         serde_json::from_str(&list.to_string()).expect("the list itself is fine");
-    let changes: Vec<_> = list.items.into_iter().map(|item| change(Event::Apply(item))).collect();
-    let [Change::Applied(_), Change::Unreadable { name: bad, error }, Change::Applied(_)] =
-        &changes[..]
+    let changes: Vec<_> = list
+        .items
+        .into_iter()
+        .map(|item| change(Event::Apply(item)))
+        .collect();
+    let [
+        Change::Applied(_),
+        Change::Unreadable { name: bad, error },
+        Change::Applied(_),
+    ] = &changes[..]
     else {
         panic!("{changes:?}");
     };
@@ -37,8 +44,10 @@ fn an_unreadable_object_keeps_the_version_that_a_watch_goes_on_from() {
         json!({"namespace": "n", "name": "x", "resourceVersion": "7", "labels": 3}),
         json!({"namespace": "n", "name": "x", "resourceVersion": "7", "creationTimestamp": "never"}),
     ] {
-        let line = json!({"type": "ADDED", "object": {"metadata": metadata}}).to_string();
-        let event: kube::api::WatchEvent<Read<Service>> = serde_json::from_str(&line).expect("read");
+        // The type comes first, as in every API server, which are all Go's.
+        let line = format!(r#"{{"type":"ADDED","object":{{"metadata":{metadata}}}}}"#);
+        let event: kube::api::WatchEvent<Read<Service>> =
+            serde_json::from_str(&line).expect("read");
         let kube::api::WatchEvent::Added(object) = event else {
             panic!("{event:?}");
         };
