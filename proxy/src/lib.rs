@@ -7,5 +7,6 @@
 //!
 //! Nothing here is shared with what judges proxies: one checks the other.
 
+pub mod dataplane;
 pub mod model;
 pub mod plan;
