@@ -256,7 +256,6 @@ impl Rule {
 
     /// `drop`.
     #[must_use]
-    #[expect(clippy::should_implement_trait, reason = "nft's own word")]
     pub fn drop(self) -> Self {
         self.verdict(Verdict::Drop)
     }

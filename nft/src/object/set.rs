@@ -28,10 +28,17 @@ pub enum Type {
     CtState,
     /// `ct_dir`.
     CtDirection,
+    /// Any other, read from the kernel.
+    Other {
+        /// nft's number of it.
+        id: u32,
+        /// In bytes; 0 if it is not known, in a concatenation.
+        length: u32,
+    },
 }
 
 impl Type {
-    /// Every type.
+    /// Every type that has a name here.
     pub const ALL: [Self; 11] = [
         Self::Ipv4Addr,
         Self::Ipv6Addr,
@@ -61,6 +68,7 @@ impl Type {
             Self::CtDirection => 27,
             Self::FibAddrType => 38,
             Self::IfName => 41,
+            Self::Other { id, .. } => id,
         }
     }
 
@@ -72,6 +80,7 @@ impl Type {
             Self::InetService => 2,
             Self::Integer | Self::Ipv4Addr | Self::Mark | Self::FibAddrType | Self::CtState => 4,
             Self::Ipv6Addr | Self::IfName => 16,
+            Self::Other { length, .. } => length,
         }
     }
 
