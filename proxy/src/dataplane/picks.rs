@@ -19,6 +19,9 @@ use crate::plan::Handling;
 /// `RTN_LOCAL`: the type of the node's own addresses.
 const LOCAL: u32 = 2;
 
+/// `NF_NAT_RANGE_MAP_IPS | NF_NAT_RANGE_PROTO_SPECIFIED`: the kernel adds them, and they are what is read back.
+const ADDRESS_AND_PORT: u32 = 3;
+
 /// The rules of a class: which list of endpoints, and whether the client's address is kept
 /// (`behaviour.md`, 2; upstream's order of things in `pkg/proxy/nftables/proxier.go`).
 pub(super) fn class_rules(class: &Class, family: Family, options: &Options) -> Vec<Rule> {
@@ -183,13 +186,13 @@ impl PickChain<'_> {
         ))
     }
 
-    fn affinity(&self, op: DynsetOp, timeout: Option<Duration>) -> Expression {
+    fn affinity(&self, op: DynsetOp, timeout: Duration) -> Expression {
         Expression::Dynset {
             set: AFFINITY.into(),
             op,
             key: self.registers().id,
             data: Some(self.registers().endpoint),
-            timeout,
+            timeout: Some(timeout),
         }
     }
 
@@ -202,7 +205,7 @@ impl PickChain<'_> {
                 self.registers().endpoint,
                 LookupTo::Match,
             ))
-            .push(self.affinity(DynsetOp::Update, Some(timeout)));
+            .push(self.affinity(DynsetOp::Update, timeout));
         self.translate(rule)
     }
 
@@ -214,14 +217,14 @@ impl PickChain<'_> {
                 self.registers().endpoint,
                 LookupTo::NoMatch,
             ))
-            .push(self.affinity(DynsetOp::Delete, None))
+            .push(self.affinity(DynsetOp::Delete, Duration::ZERO))
     }
 
     /// Ends before it translates if the map is full; then the choice is not remembered.
     fn pick_and_remember(&self, timeout: Duration) -> Rule {
         let rule = self
             .load_client(self.choose(self.pick.count))
-            .push(self.affinity(DynsetOp::Add, Some(timeout)));
+            .push(self.affinity(DynsetOp::Add, timeout));
         self.translate(rule)
     }
 
@@ -231,7 +234,7 @@ impl PickChain<'_> {
             family: table_family(self.family),
             address: Some(self.registers().endpoint),
             port: Some(self.registers().port),
-            flags: 0,
+            flags: ADDRESS_AND_PORT,
         })
     }
 }
