@@ -8,6 +8,7 @@
 //! Nothing here is shared with what judges proxies: one checks the other.
 
 pub mod conntrack;
+pub mod dataplane;
 pub mod model;
 pub mod plan;
 pub mod watch;
