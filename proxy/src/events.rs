@@ -174,7 +174,10 @@ impl Publisher {
             Ok(Err(error)) => {
                 tracing::warn!(%error, reason = event.reason, "the API did not take an event");
             }
-            Err(_) => tracing::warn!(reason = event.reason, "the API did not take an event in time"),
+            Err(_) => tracing::warn!(
+                reason = event.reason,
+                "the API did not take an event in time"
+            ),
         }
         EventFate::Failed
     }

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod events;
 pub mod health;
+pub mod host;
 pub mod metrics;
 pub mod model;
 pub mod plan;

@@ -162,7 +162,9 @@ pub(crate) fn respond(status: StatusCode, content_type: &str, body: String) -> R
         .status(status)
         .header(CONTENT_TYPE, content_type)
         .header(X_CONTENT_TYPE_OPTIONS, "nosniff");
-    response.body(body).expect("the header values are constants")
+    response
+        .body(body)
+        .expect("the header values are constants")
 }
 
 /// The answer to a path that is not served, as Go's mux gives it.

@@ -17,15 +17,37 @@ const KIND: &str = "KubeProxyConfiguration";
 const OTHER_MODES: [(&str, &[&str]); 3] = [
     (
         "iptables",
-        &["localhostNodePorts", "masqueradeAll", "masqueradeBit", "minSyncPeriod", "snatNodeInternalIP", "syncPeriod"],
+        &[
+            "localhostNodePorts",
+            "masqueradeAll",
+            "masqueradeBit",
+            "minSyncPeriod",
+            "snatNodeInternalIP",
+            "syncPeriod",
+        ],
     ),
     (
         "ipvs",
-        &["excludeCIDRs", "minSyncPeriod", "scheduler", "strictARP", "syncPeriod", "tcpFinTimeout", "tcpTimeout", "udpTimeout"],
+        &[
+            "excludeCIDRs",
+            "minSyncPeriod",
+            "scheduler",
+            "strictARP",
+            "syncPeriod",
+            "tcpFinTimeout",
+            "tcpTimeout",
+            "udpTimeout",
+        ],
     ),
     (
         "winkernel",
-        &["enableDSR", "forwardHealthCheckVip", "networkName", "rootHnsEndpointName", "sourceVip"],
+        &[
+            "enableDSR",
+            "forwardHealthCheckVip",
+            "networkName",
+            "rootHnsEndpointName",
+            "sourceVip",
+        ],
     ),
 ];
 
@@ -33,7 +55,10 @@ const OTHER_MODES: [(&str, &[&str]); 3] = [
 pub(super) fn read(document: Node) -> Result<Config, ConfigError> {
     let mut problems = Vec::new();
     let section = Section::document(document, &mut problems);
-    let mut reader = Reader { problems, config: Config::default() };
+    let mut reader = Reader {
+        problems,
+        config: Config::default(),
+    };
     reader.document(section);
     if reader.problems.is_empty() {
         reader.config.notices.sort_by_key(|notice| notice.place);
@@ -61,10 +86,22 @@ impl Reader {
         self.detector(&mut top);
         self.node_ports(&mut top);
         self.conntrack(&mut top);
-        self.no_effect(&mut top, "configSyncPeriod", "since this proxy does not list again what it watches");
+        self.no_effect(
+            &mut top,
+            "configSyncPeriod",
+            "since this proxy does not list again what it watches",
+        );
         self.no_effect(&mut top, "portRange", "as in kube-proxy");
-        self.refused(&mut top, "enableProfiling", "there is no Go in it to profile");
-        self.refused(&mut top, "showHiddenMetricsForVersion", "none of its metrics is hidden");
+        self.refused(
+            &mut top,
+            "enableProfiling",
+            "there is no Go in it to profile",
+        );
+        self.refused(
+            &mut top,
+            "showHiddenMetricsForVersion",
+            "none of its metrics is hidden",
+        );
         self.refused(&mut top, "windowsRunAsService", "it runs on Linux");
         top.finish(&mut self.problems);
     }
@@ -98,10 +135,14 @@ impl Reader {
                     "cannot be {wanted}: this proxy always behaves as if it were {is}; remove it"
                 ))),
                 Some(Gate::Nothing) => {
-                    let notice = found.problem("has no effect: it is about something that this proxy does not have");
+                    let notice = found.problem(
+                        "has no effect: it is about something that this proxy does not have",
+                    );
                     self.config.notices.push(notice);
                 }
-                None => self.problems.push(found.problem("is not a feature gate that this proxy knows; remove it")),
+                None => self
+                    .problems
+                    .push(found.problem("is not a feature gate that this proxy knows; remove it")),
             }
         }
     }
@@ -124,11 +165,19 @@ impl Reader {
         if let Some(format) = logging.text("format", &mut self.problems)
             && format.value != "text"
         {
-            self.problems.push(format.problem("is not supported by this proxy, which logs text; write text, or remove it"));
+            self.problems.push(format.problem(
+                "is not supported by this proxy, which logs text; write text, or remove it",
+            ));
         }
-        self.no_effect(&mut logging, "flushFrequency", "since this proxy does not hold its log back");
+        self.no_effect(
+            &mut logging,
+            "flushFrequency",
+            "since this proxy does not hold its log back",
+        );
         let verbosity = logging.integer("verbosity", &mut self.problems);
-        self.config.verbosity = self.in_range(verbosity, 0, i128::from(u32::MAX)).unwrap_or(0);
+        self.config.verbosity = self
+            .in_range(verbosity, 0, i128::from(u32::MAX))
+            .unwrap_or(0);
         self.refused(&mut logging, "vmodule", "it has none of kube-proxy's files");
         self.refused(&mut logging, "options", "it writes its log to one place");
         logging.finish(&mut self.problems);
@@ -144,17 +193,25 @@ impl Reader {
     fn servers(&mut self, top: &mut Section) {
         let bind = top.text("bindAddress", &mut self.problems);
         let bind: Option<IpAddr> = self.parsed(bind, |text| {
-            text.parse().map_err(|_| format!("must be an address, and is {text:?}"))
+            text.parse()
+                .map_err(|_| format!("must be an address, and is {text:?}"))
         });
         if bind.is_some_and(|address| address.is_ipv6()) {
             self.config.healthz = Some((Ipv6Addr::UNSPECIFIED, HEALTHZ_PORT).into());
             self.config.metrics = Some((Ipv6Addr::LOCALHOST, METRICS_PORT).into());
         }
         self.config.bind_address = bind.filter(|address| !address.is_unspecified());
-        for (field, port) in [("healthzBindAddress", HEALTHZ_PORT), ("metricsBindAddress", METRICS_PORT)] {
+        for (field, port) in [
+            ("healthzBindAddress", HEALTHZ_PORT),
+            ("metricsBindAddress", METRICS_PORT),
+        ] {
             let found = top.text(field, &mut self.problems);
             let address: Option<SocketAddr> = self.parsed(found, |text| bind_address(text, port));
-            let server = if port == HEALTHZ_PORT { &mut self.config.healthz } else { &mut self.config.metrics };
+            let server = if port == HEALTHZ_PORT {
+                &mut self.config.healthz
+            } else {
+                &mut self.config.metrics
+            };
             *server = address.or(*server);
         }
         let hard_fail = top.boolean("bindAddressHardFail", &mut self.problems);
@@ -164,7 +221,10 @@ impl Reader {
     fn modes(&mut self, top: &mut Section) {
         let mode = top.text("mode", &mut self.problems);
         if let Some(mode) = mode.as_ref().filter(|mode| mode.value != "nftables") {
-            let what = format!("cannot be {}: this proxy has nftables alone; write nftables, or remove it", mode.value);
+            let what = format!(
+                "cannot be {}: this proxy has nftables alone; write nftables, or remove it",
+                mode.value
+            );
             self.problems.push(mode.problem(what));
         }
         for (name, fields) in OTHER_MODES {
@@ -175,9 +235,13 @@ impl Reader {
                 };
                 // Without a mode kube-proxy would be in iptables mode, where this decides about packets.
                 if mode.is_none() && found.field == "iptables.masqueradeAll" {
-                    self.problems.push(found.problem("is for the mode iptables; write nftables.masqueradeAll"));
+                    self.problems.push(
+                        found.problem("is for the mode iptables; write nftables.masqueradeAll"),
+                    );
                 } else {
-                    self.config.notices.push(found.problem("has no effect in the mode nftables, as in kube-proxy"));
+                    self.config.notices.push(
+                        found.problem("has no effect in the mode nftables, as in kube-proxy"),
+                    );
                 }
             }
             section.finish(&mut self.problems);
@@ -196,8 +260,12 @@ impl Reader {
         self.config.sync_period = period.unwrap_or(self.config.sync_period);
         let (least, found) = self.duration(&mut nftables, "minSyncPeriod");
         self.config.min_sync_period = least.unwrap_or(self.config.min_sync_period);
-        if let Some(found) = found.filter(|_| self.config.min_sync_period > self.config.sync_period) {
-            let what = format!("must not be longer than nftables.syncPeriod, which is {:?}", self.config.sync_period);
+        if let Some(found) = found.filter(|_| self.config.min_sync_period > self.config.sync_period)
+        {
+            let what = format!(
+                "must not be longer than nftables.syncPeriod, which is {:?}",
+                self.config.sync_period
+            );
             self.problems.push(found.problem(what));
         }
         nftables.finish(&mut self.problems);
@@ -211,23 +279,21 @@ impl Reader {
         let prefix = local.text("interfaceNamePrefix", &mut self.problems);
         local.finish(&mut self.problems);
 
-        let by_interface = |reader: &mut Self, mode: Found<String>, found, field: &str| {
-            if found.is_none() {
-                let what = format!("is {}, so that detectLocal.{field} must be set", mode.value);
-                reader.problems.push(mode.problem(what));
-            }
-            reader.parsed(found, interface_name).unwrap_or_default()
-        };
         let (unused, detector) = match mode {
             Some(mode) if mode.value == "BridgeInterface" => {
-                let name = by_interface(self, mode, bridge, "bridgeInterface");
+                let name = self.interface(&mode, bridge, "bridgeInterface");
                 ([cidr, prefix, None], LocalDetector::BridgeInterface(name))
             }
             Some(mode) if mode.value == "InterfaceNamePrefix" => {
-                let name = by_interface(self, mode, prefix, "interfaceNamePrefix");
-                ([cidr, bridge, None], LocalDetector::InterfaceNamePrefix(name))
+                let name = self.interface(&mode, prefix, "interfaceNamePrefix");
+                (
+                    [cidr, bridge, None],
+                    LocalDetector::InterfaceNamePrefix(name),
+                )
             }
-            Some(mode) if mode.value == "NodeCIDR" => ([cidr, bridge, prefix], LocalDetector::NodeCidr),
+            Some(mode) if mode.value == "NodeCIDR" => {
+                ([cidr, bridge, prefix], LocalDetector::NodeCidr)
+            }
             mode => {
                 if let Some(mode) = mode.filter(|mode| mode.value != "ClusterCIDR") {
                     let what = format!(
@@ -242,9 +308,24 @@ impl Reader {
         };
         self.config.local_detector = detector;
         for found in unused.into_iter().flatten() {
-            let notice = found.problem("has no effect under this detectLocalMode, as in kube-proxy");
+            let notice =
+                found.problem("has no effect under this detectLocalMode, as in kube-proxy");
             self.config.notices.push(notice);
         }
+    }
+
+    /// The interface that a detector needs, which is in a field of `detectLocal`.
+    fn interface(
+        &mut self,
+        mode: &Found<String>,
+        found: Option<Found<String>>,
+        field: &str,
+    ) -> String {
+        if found.is_none() {
+            let what = format!("is {}, so that detectLocal.{field} must be set", mode.value);
+            self.problems.push(mode.problem(what));
+        }
+        self.parsed(found, interface_name).unwrap_or_default()
     }
 
     fn node_ports(&mut self, top: &mut Section) {
@@ -252,7 +333,10 @@ impl Reader {
         if entries.is_empty() {
             return;
         }
-        let mut addresses = NodePortAddresses { primary: false, networks: Vec::new() };
+        let mut addresses = NodePortAddresses {
+            primary: false,
+            networks: Vec::new(),
+        };
         for entry in entries {
             let before = addresses.networks.len();
             if let Err(what) = addresses.add(&entry.value) {
@@ -271,12 +355,22 @@ impl Reader {
         let mut section = top.section("conntrack", &mut self.problems);
         let [max_per_core, min] = ["maxPerCore", "min"].map(|name| {
             let found = section.integer(name, &mut self.problems);
-            self.in_range::<u32>(found, 0, i128::from(i32::MAX)).filter(|number| *number > 0)
+            self.in_range::<u32>(found, 0, i128::from(i32::MAX))
+                .filter(|number| *number > 0)
         });
         let be_liberal = section.boolean("tcpBeLiberal", &mut self.problems);
-        let [tcp_established_timeout, tcp_close_wait_timeout, udp_timeout, udp_stream_timeout] =
-            ["tcpEstablishedTimeout", "tcpCloseWaitTimeout", "udpTimeout", "udpStreamTimeout"]
-                .map(|name| self.whole_seconds(&mut section, name));
+        let [
+            tcp_established_timeout,
+            tcp_close_wait_timeout,
+            udp_timeout,
+            udp_stream_timeout,
+        ] = [
+            "tcpEstablishedTimeout",
+            "tcpCloseWaitTimeout",
+            "udpTimeout",
+            "udpStreamTimeout",
+        ]
+        .map(|name| self.whole_seconds(&mut section, name));
         section.finish(&mut self.problems);
         self.config.conntrack = Conntrack {
             max_per_core,
@@ -292,25 +386,40 @@ impl Reader {
     /// A duration for a setting of the kernel's, which counts in seconds.
     fn whole_seconds(&mut self, section: &mut Section, name: &'static str) -> Option<Duration> {
         let (duration, found) = self.duration(section, name);
-        if let Some(found) = found.filter(|_| duration.is_some_and(|d| d.subsec_nanos() != 0 || d.as_secs() > i32::MAX as u64)) {
-            self.problems.push(found.problem(format!("must be whole seconds, {} at most", i32::MAX)));
+        if let Some(found) = found.filter(|_| {
+            duration.is_some_and(|d| d.subsec_nanos() != 0 || d.as_secs() > i32::MAX as u64)
+        }) {
+            self.problems
+                .push(found.problem(format!("must be whole seconds, {} at most", i32::MAX)));
             return None;
         }
         duration
     }
 
     /// A duration, with where it was found. Zero is not set.
-    fn duration(&mut self, section: &mut Section, name: &'static str) -> (Option<Duration>, Option<Found<()>>) {
+    fn duration(
+        &mut self,
+        section: &mut Section,
+        name: &'static str,
+    ) -> (Option<Duration>, Option<Found<()>>) {
         let Some(text) = section.text(name, &mut self.problems) else {
             return (None, None);
         };
-        let at = Found { value: (), field: text.field.clone(), place: text.place };
+        let at = Found {
+            value: (),
+            field: text.field.clone(),
+            place: text.place,
+        };
         let value = self.parsed(Some(text), duration);
         (value.filter(|value| !value.is_zero()), Some(at))
     }
 
     /// Parses text, and reports what is wrong with it.
-    fn parsed<T>(&mut self, found: Option<Found<String>>, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+    fn parsed<T>(
+        &mut self,
+        found: Option<Found<String>>,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
         let found = found?;
         match parse(&found.value) {
             Ok(value) => Some(value),
@@ -322,12 +431,20 @@ impl Reader {
     }
 
     /// A number within bounds, both included.
-    fn in_range<T: TryFrom<i128>>(&mut self, found: Option<Found<i128>>, from: i128, to: i128) -> Option<T> {
+    fn in_range<T: TryFrom<i128>>(
+        &mut self,
+        found: Option<Found<i128>>,
+        from: i128,
+        to: i128,
+    ) -> Option<T> {
         let found = found?;
         let value = Some(found.value).filter(|value| (from..=to).contains(value));
         let value = value.and_then(|value| T::try_from(value).ok());
         if value.is_none() {
-            self.problems.push(found.problem(format!("must be from {from} to {to}, and is {}", found.value)));
+            self.problems.push(found.problem(format!(
+                "must be from {from} to {to}, and is {}",
+                found.value
+            )));
         }
         value
     }
@@ -335,14 +452,17 @@ impl Reader {
     /// A field of kube-proxy's that changes nothing here: accepted, and noted where it is set.
     fn no_effect(&mut self, section: &mut Section, name: &'static str, why: &str) {
         if let Some(found) = section.take(name).filter(|found| !found.value.is_zero()) {
-            self.config.notices.push(found.problem(format!("has no effect, {why}")));
+            self.config
+                .notices
+                .push(found.problem(format!("has no effect, {why}")));
         }
     }
 
     /// A field of kube-proxy's that this proxy cannot fulfil: accepted only where it is not set.
     fn refused(&mut self, section: &mut Section, name: &'static str, why: &str) {
         if let Some(found) = section.take(name).filter(|found| !found.value.is_zero()) {
-            self.problems.push(found.problem(format!("is not supported by this proxy: {why}; remove it")));
+            self.problems
+                .push(found.problem(format!("is not supported by this proxy: {why}; remove it")));
         }
     }
 }

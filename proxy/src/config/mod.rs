@@ -158,7 +158,9 @@ impl NodePortAddresses {
     #[must_use]
     pub fn of_node(&self, primary: &[IpAddr]) -> Vec<IpNet> {
         let hosts = primary.iter().filter(|address| !address.is_loopback());
-        let hosts = hosts.filter(|_| self.primary).map(|address| IpNet::from(*address));
+        let hosts = hosts
+            .filter(|_| self.primary)
+            .map(|address| IpNet::from(*address));
         self.networks.iter().copied().chain(hosts).collect()
     }
 

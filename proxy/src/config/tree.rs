@@ -151,7 +151,11 @@ impl Section {
     /// The whole document.
     pub(super) fn document(node: Node, problems: &mut Vec<Problem>) -> Self {
         let place = place(&node.referenced);
-        let found = Found { value: node.value, field: String::new(), place };
+        let found = Found {
+            value: node.value,
+            field: String::new(),
+            place,
+        };
         Self::of(found, problems)
     }
 
@@ -159,12 +163,20 @@ impl Section {
     pub(super) fn section(&mut self, name: &'static str, problems: &mut Vec<Problem>) -> Self {
         match self.take(name) {
             Some(found) => Self::of(found, problems),
-            None => Self { path: self.field(name), fields: BTreeMap::new(), known: Vec::new() },
+            None => Self {
+                path: self.field(name),
+                fields: BTreeMap::new(),
+                known: Vec::new(),
+            },
         }
     }
 
     fn of(found: Found<Value>, problems: &mut Vec<Problem>) -> Self {
-        let mut section = Self { path: found.field.clone(), fields: BTreeMap::new(), known: Vec::new() };
+        let mut section = Self {
+            path: found.field.clone(),
+            fields: BTreeMap::new(),
+            known: Vec::new(),
+        };
         match found.value {
             Value::Null => {}
             Value::Map(fields) => {
@@ -173,7 +185,9 @@ impl Section {
                     section.fields.insert(name.value, (place, node));
                 }
             }
-            ref other => problems.push(found.problem(format!("must be a section, and is {}", other.kind()))),
+            ref other => {
+                problems.push(found.problem(format!("must be a section, and is {}", other.kind())))
+            }
         }
         section
     }
@@ -183,7 +197,11 @@ impl Section {
         self.known.push(name);
         let (place, node) = self.fields.remove(name)?;
         let field = self.field(name);
-        (!matches!(node.value, Value::Null)).then_some(Found { value: node.value, field, place })
+        (!matches!(node.value, Value::Null)).then_some(Found {
+            value: node.value,
+            field,
+            place,
+        })
     }
 
     /// Takes all that is left, as it is.
@@ -198,7 +216,11 @@ impl Section {
     }
 
     /// Takes text. Empty text is no field.
-    pub(super) fn text(&mut self, name: &'static str, problems: &mut Vec<Problem>) -> Option<Found<String>> {
+    pub(super) fn text(
+        &mut self,
+        name: &'static str,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Found<String>> {
         let found = self.typed(name, "text", problems, |value| match value {
             Value::Text(text) => Some(text),
             _ => None,
@@ -207,7 +229,11 @@ impl Section {
     }
 
     /// Takes a boolean.
-    pub(super) fn boolean(&mut self, name: &'static str, problems: &mut Vec<Problem>) -> Option<Found<bool>> {
+    pub(super) fn boolean(
+        &mut self,
+        name: &'static str,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Found<bool>> {
         self.typed(name, "true or false", problems, |value| match value {
             Value::Bool(value) => Some(value),
             _ => None,
@@ -215,7 +241,11 @@ impl Section {
     }
 
     /// Takes a whole number.
-    pub(super) fn integer(&mut self, name: &'static str, problems: &mut Vec<Problem>) -> Option<Found<i128>> {
+    pub(super) fn integer(
+        &mut self,
+        name: &'static str,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Found<i128>> {
         self.typed(name, "a whole number", problems, |value| match value {
             Value::Integer(value) => Some(value),
             _ => None,
@@ -223,7 +253,11 @@ impl Section {
     }
 
     /// Takes a list of texts.
-    pub(super) fn texts(&mut self, name: &'static str, problems: &mut Vec<Problem>) -> Vec<Found<String>> {
+    pub(super) fn texts(
+        &mut self,
+        name: &'static str,
+        problems: &mut Vec<Problem>,
+    ) -> Vec<Found<String>> {
         let Some(list) = self.typed(name, "a list", problems, |value| match value {
             Value::List(items) => Some(items),
             _ => None,
@@ -234,10 +268,20 @@ impl Section {
         for (index, item) in list.value.into_iter().enumerate() {
             let field = format!("{}[{index}]", list.field);
             let place = place(&item.referenced);
-            let found = Found { value: item.value, field, place };
+            let found = Found {
+                value: item.value,
+                field,
+                place,
+            };
             match found.value {
-                Value::Text(value) => texts.push(Found { value, field: found.field, place }),
-                ref other => problems.push(found.problem(format!("must be text, and is {}", other.kind()))),
+                Value::Text(value) => texts.push(Found {
+                    value,
+                    field: found.field,
+                    place,
+                }),
+                ref other => {
+                    problems.push(found.problem(format!("must be text, and is {}", other.kind())))
+                }
             }
         }
         texts
@@ -250,13 +294,25 @@ impl Section {
         problems: &mut Vec<Problem>,
         read: impl FnOnce(Value) -> Option<T>,
     ) -> Option<Found<T>> {
-        let Found { value, field, place } = self.take(name)?;
+        let Found {
+            value,
+            field,
+            place,
+        } = self.take(name)?;
         let kind = value.kind();
         if let Some(value) = read(value) {
-            return Some(Found { value, field, place });
+            return Some(Found {
+                value,
+                field,
+                place,
+            });
         }
         let what = format!("must be {wanted}, and is {kind}");
-        problems.push(Problem { field, place: Some(place), what });
+        problems.push(Problem {
+            field,
+            place: Some(place),
+            what,
+        });
         None
     }
 
@@ -267,7 +323,9 @@ impl Section {
             let name = found.field.rsplit('.').next().unwrap_or_default();
             let meant = known.iter().find(|known| known.eq_ignore_ascii_case(name));
             problems.push(found.problem(match meant {
-                Some(meant) => format!("is not a field that this proxy knows; did you mean {meant}?"),
+                Some(meant) => {
+                    format!("is not a field that this proxy knows; did you mean {meant}?")
+                }
                 None => "is not a field that this proxy knows; remove it".to_owned(),
             }));
         }
@@ -283,5 +341,8 @@ impl Section {
 }
 
 fn place(location: &Location) -> Place {
-    Place { line: location.line(), column: location.column() }
+    Place {
+        line: location.line(),
+        column: location.column(),
+    }
 }

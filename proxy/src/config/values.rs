@@ -32,7 +32,10 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
         return Ok(network.trunc());
     }
     Err(match text.parse::<IpAddr>() {
-        Ok(address) => format!("must be a network, and is an address; write {}", IpNet::from(address)),
+        Ok(address) => format!(
+            "must be a network, and is an address; write {}",
+            IpNet::from(address)
+        ),
         Err(_) => format!("must be a network such as 10.0.0.0/8, and is {text:?}"),
     })
 }
@@ -56,7 +59,8 @@ pub fn cluster_cidrs(text: &str) -> Result<Vec<IpNet>, String> {
 /// # Errors
 /// It is no address; the text says what it must be.
 pub fn bind_address(text: &str, default_port: u16) -> Result<SocketAddr, String> {
-    let error = || format!("must be an address and a port such as 0.0.0.0:{default_port}, and is {text:?}");
+    let error =
+        || format!("must be an address and a port such as 0.0.0.0:{default_port}, and is {text:?}");
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok((address, default_port).into());
     }
@@ -66,7 +70,11 @@ pub fn bind_address(text: &str, default_port: u16) -> Result<SocketAddr, String>
         None => text.to_owned(),
     };
     let address: SocketAddr = with_host.parse().map_err(|_| error())?;
-    if address.port() == 0 { Err(error()) } else { Ok(address) }
+    if address.port() == 0 {
+        Err(error())
+    } else {
+        Ok(address)
+    }
 }
 
 /// Reads the name of an interface, or the beginning of names.
@@ -75,7 +83,9 @@ pub fn bind_address(text: &str, default_port: u16) -> Result<SocketAddr, String>
 /// No interface can have it; the text says why.
 pub fn interface_name(text: &str) -> Result<String, String> {
     if text.len() > LONGEST_INTERFACE {
-        return Err(format!("must have at most {LONGEST_INTERFACE} bytes, which is the longest name of an interface"));
+        return Err(format!(
+            "must have at most {LONGEST_INTERFACE} bytes, which is the longest name of an interface"
+        ));
     }
     if text.contains(|c: char| c == '/' || c.is_whitespace()) || matches!(text, "." | "..") {
         return Err(format!("must be the name of an interface, and is {text:?}"));

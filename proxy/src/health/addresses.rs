@@ -36,7 +36,9 @@ impl HealthAddresses {
     /// The interfaces cannot be read.
     pub fn within(networks: &[IpNet]) -> io::Result<Self> {
         let unrestricted = |family| {
-            let mut of_family = networks.iter().filter(|net| Family::of(net.addr()) == family);
+            let mut of_family = networks
+                .iter()
+                .filter(|net| Family::of(net.addr()) == family);
             let mut any = false;
             let whole = of_family.any(|net| {
                 any = true;
@@ -44,7 +46,8 @@ impl HealthAddresses {
             });
             whole || !any
         };
-        let (whole, parts): (Vec<_>, Vec<_>) = Family::ALL.into_iter().partition(|f| unrestricted(*f));
+        let (whole, parts): (Vec<_>, Vec<_>) =
+            Family::ALL.into_iter().partition(|f| unrestricted(*f));
         let mut addresses: BTreeSet<_> = whole.into_iter().map(wildcard).collect();
         if !parts.is_empty() {
             let inside = |address: &SocketAddr| {
@@ -68,7 +71,9 @@ fn wildcard(family: Family) -> SocketAddr {
 /// The addresses of all interfaces.
 fn own_addresses() -> io::Result<Vec<SocketAddr>> {
     let addresses = getifaddrs()?.filter_map(|interface| interface.address);
-    Ok(addresses.filter_map(|address| without_port(&address)).collect())
+    Ok(addresses
+        .filter_map(|address| without_port(&address))
+        .collect())
 }
 
 fn without_port(address: &SockaddrStorage) -> Option<SocketAddr> {

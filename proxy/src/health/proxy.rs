@@ -23,9 +23,8 @@ pub async fn serve(
     state: Arc<HealthState>,
     metrics: Arc<Metrics>,
 ) -> ListenError {
-    let handler = Arc::new(move |request: &http::Request<_>| {
-        answer(request.uri().path(), &state, &metrics)
-    });
+    let handler =
+        Arc::new(move |request: &http::Request<_>| answer(request.uri().path(), &state, &metrics));
     server::serve("healthz", address, hard_fail, handler).await
 }
 

@@ -193,7 +193,8 @@ impl ServiceHealth {
                     tracing::debug!(%address, service = %port.owner().service, "health check port open");
                 }
                 // Not a failure of the port: the machine was built without the family.
-                Err(error) if server::lacks_ipv6(&error.source) && address.ip().is_unspecified() => {}
+                Err(error)
+                    if server::lacks_ipv6(&error.source) && address.ip().is_unspecified() => {}
                 Err(error) => {
                     failure.get_or_insert(error);
                 }

@@ -142,7 +142,10 @@ impl Metrics {
 
     /// The kernel refused a sync of a family.
     pub fn sync_failed(&self, family: Family) {
-        self.numbers.sync_failures.get_or_create(&family.into()).inc();
+        self.numbers
+            .sync_failures
+            .get_or_create(&family.into())
+            .inc();
     }
 
     /// The kernel refused to remove what nothing uses any more.
@@ -174,7 +177,10 @@ impl Metrics {
 
     /// Everything is compared with the kernel's own state.
     pub fn resync(&self, reason: ResyncReason) {
-        self.numbers.resyncs.get_or_create(&Reason::from(reason)).inc();
+        self.numbers
+            .resyncs
+            .get_or_create(&Reason::from(reason))
+            .inc();
     }
 
     /// How many health check ports are open, and how many could not be opened by this sync.
@@ -189,7 +195,10 @@ impl Metrics {
     }
 
     pub(crate) fn healthz_answered(&self, status: StatusCode) {
-        self.numbers.healthz.get_or_create(&Code::from(status)).inc();
+        self.numbers
+            .healthz
+            .get_or_create(&Code::from(status))
+            .inc();
     }
 
     pub(crate) fn livez_answered(&self, status: StatusCode) {

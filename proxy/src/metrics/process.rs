@@ -23,17 +23,31 @@ impl Collector for Process {
             }
         };
         let cpu = ConstCounter::new(usage.cpu.as_secs_f64());
-        let mut add = |name, help, metric: &dyn Fn(_) -> Result<(), std::fmt::Error>, kind| {
-            metric(encoder.encode_descriptor(name, help, None, kind)?)
-        };
-        add("process_cpu_seconds", "Total user and system CPU time spent in seconds", &|to| cpu.encode(to), cpu.metric_type())?;
+        cpu.encode(encoder.encode_descriptor(
+            "process_cpu_seconds",
+            "Total user and system CPU time spent in seconds",
+            None,
+            cpu.metric_type(),
+        )?)?;
         for (name, help, value) in [
-            ("process_resident_memory_bytes", "Resident memory size in bytes", usage.resident),
-            ("process_virtual_memory_bytes", "Virtual memory size in bytes", usage.virtual_size),
-            ("process_open_fds", "Number of open file descriptors", usage.open_files),
+            (
+                "process_resident_memory_bytes",
+                "Resident memory size in bytes",
+                usage.resident,
+            ),
+            (
+                "process_virtual_memory_bytes",
+                "Virtual memory size in bytes",
+                usage.virtual_size,
+            ),
+            (
+                "process_open_fds",
+                "Number of open file descriptors",
+                usage.open_files,
+            ),
         ] {
             let gauge = ConstGauge::new(value);
-            add(name, help, &|to| gauge.encode(to), gauge.metric_type())?;
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
         }
         Ok(())
     }
@@ -57,8 +71,12 @@ impl Usage {
         let ticks = constant(SysconfVar::CLK_TCK)?;
         let page = constant(SysconfVar::PAGE_SIZE)?;
         let open_files = std::fs::read_dir("/proc/self/fd")?.count() as u64;
-        Self::parse(&stat, ticks, page, open_files)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/self/stat is not as in proc(5)"))
+        Self::parse(&stat, ticks, page, open_files).ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                "/proc/self/stat is not as in proc(5)",
+            )
+        })
     }
 
     /// From a line of `/proc/PID/stat`. The program's name, in parentheses, may have any character.
@@ -78,7 +96,12 @@ impl Usage {
 
 fn constant(name: SysconfVar) -> io::Result<u64> {
     let value = sysconf(name)?.and_then(|value| u64::try_from(value).ok());
-    value.ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, "a constant of the system is missing"))
+    value.ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::Unsupported,
+            "a constant of the system is missing",
+        )
+    })
 }
 
 #[cfg(test)]

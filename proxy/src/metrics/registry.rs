@@ -59,7 +59,10 @@ impl PolicyOfFamily {
 }
 
 /// The label is the variant's name.
-#[expect(non_camel_case_types, reason = "the derive writes the variant's name as the label")]
+#[expect(
+    non_camel_case_types,
+    reason = "the derive writes the variant's name as the label"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub(super) enum Policy {
     internal,
@@ -151,7 +154,9 @@ impl Buckets {
         match self {
             Self::Doubling => (0..15).map(|n| 0.001 * f64::from(1 << n)).collect(),
             Self::Programming => {
-                let seconds = (1..60).chain((60..120).step_by(5)).chain((120..=300).step_by(30));
+                let seconds = (1..60)
+                    .chain((60..120).step_by(5))
+                    .chain((120..=300).step_by(30));
                 let early = [0.0, 0.25, 0.5];
                 early.into_iter().chain(seconds.map(f64::from)).collect()
             }
@@ -205,23 +210,91 @@ impl Numbers {
         let doubling = || Labelled::new_with_constructor(Buckets::Doubling);
         let programming = Labelled::new_with_constructor(Buckets::Programming);
         Self {
-            sync: to.add("sync_proxy_rules_duration_seconds", "SyncProxyRules latency in seconds", doubling()),
-            sync_full: to.add("sync_full_proxy_rules_duration_seconds", "SyncProxyRules latency in seconds for full resyncs", doubling()),
-            sync_partial: to.add("sync_partial_proxy_rules_duration_seconds", "SyncProxyRules latency in seconds for partial resyncs", doubling()),
-            network_programming: to.add("network_programming_duration_seconds", "In Cluster Network Programming Latency in seconds", programming),
-            conntrack_sync: to.add("conntrack_reconciler_sync_duration_seconds", "Latency of one reconciliation of conntrack flows in seconds", doubling()),
-            last_synced: to.add("sync_proxy_rules_last_timestamp_seconds", "The last time proxy rules were successfully synced", Labelled::default()),
-            last_queued: to.add("sync_proxy_rules_last_queued_timestamp_seconds", "The last time a sync of proxy rules was queued", Labelled::default()),
-            endpoint_changes: to.add("sync_proxy_rules_endpoint_changes", "Cumulative proxy rules Endpoint changes", Counter::default()),
-            endpoint_changes_pending: to.add("sync_proxy_rules_endpoint_changes_pending", "Pending proxy rules Endpoint changes", Gauge::default()),
-            service_changes: to.add("sync_proxy_rules_service_changes", "Cumulative proxy rules Service changes", Counter::default()),
-            service_changes_pending: to.add("sync_proxy_rules_service_changes_pending", "Pending proxy rules Service changes", Gauge::default()),
-            no_local_endpoints: to.add("sync_proxy_rules_no_local_endpoints_total", "Number of services with a Local traffic policy and no endpoints", Labelled::default()),
-            sync_failures: to.add("sync_proxy_rules_nftables_sync_failures", "Cumulative proxy nftables sync failures", Labelled::default()),
-            cleanup_failures: to.add("sync_proxy_rules_nftables_cleanup_failures", "Cumulative proxy nftables cleanup failures", Labelled::default()),
-            conntrack_deleted: to.add("conntrack_reconciler_deleted_entries", "Cumulative conntrack flows deleted by conntrack reconciler", Labelled::default()),
-            healthz: to.add("proxy_healthz", "Cumulative proxy healthz HTTP status", Labelled::default()),
-            livez: to.add("proxy_livez", "Cumulative proxy livez HTTP status", Labelled::default()),
+            sync: to.add(
+                "sync_proxy_rules_duration_seconds",
+                "SyncProxyRules latency in seconds",
+                doubling(),
+            ),
+            sync_full: to.add(
+                "sync_full_proxy_rules_duration_seconds",
+                "SyncProxyRules latency in seconds for full resyncs",
+                doubling(),
+            ),
+            sync_partial: to.add(
+                "sync_partial_proxy_rules_duration_seconds",
+                "SyncProxyRules latency in seconds for partial resyncs",
+                doubling(),
+            ),
+            network_programming: to.add(
+                "network_programming_duration_seconds",
+                "In Cluster Network Programming Latency in seconds",
+                programming,
+            ),
+            conntrack_sync: to.add(
+                "conntrack_reconciler_sync_duration_seconds",
+                "Latency of one reconciliation of conntrack flows in seconds",
+                doubling(),
+            ),
+            last_synced: to.add(
+                "sync_proxy_rules_last_timestamp_seconds",
+                "The last time proxy rules were successfully synced",
+                Labelled::default(),
+            ),
+            last_queued: to.add(
+                "sync_proxy_rules_last_queued_timestamp_seconds",
+                "The last time a sync of proxy rules was queued",
+                Labelled::default(),
+            ),
+            endpoint_changes: to.add(
+                "sync_proxy_rules_endpoint_changes",
+                "Cumulative proxy rules Endpoint changes",
+                Counter::default(),
+            ),
+            endpoint_changes_pending: to.add(
+                "sync_proxy_rules_endpoint_changes_pending",
+                "Pending proxy rules Endpoint changes",
+                Gauge::default(),
+            ),
+            service_changes: to.add(
+                "sync_proxy_rules_service_changes",
+                "Cumulative proxy rules Service changes",
+                Counter::default(),
+            ),
+            service_changes_pending: to.add(
+                "sync_proxy_rules_service_changes_pending",
+                "Pending proxy rules Service changes",
+                Gauge::default(),
+            ),
+            no_local_endpoints: to.add(
+                "sync_proxy_rules_no_local_endpoints_total",
+                "Number of services with a Local traffic policy and no endpoints",
+                Labelled::default(),
+            ),
+            sync_failures: to.add(
+                "sync_proxy_rules_nftables_sync_failures",
+                "Cumulative proxy nftables sync failures",
+                Labelled::default(),
+            ),
+            cleanup_failures: to.add(
+                "sync_proxy_rules_nftables_cleanup_failures",
+                "Cumulative proxy nftables cleanup failures",
+                Labelled::default(),
+            ),
+            conntrack_deleted: to.add(
+                "conntrack_reconciler_deleted_entries",
+                "Cumulative conntrack flows deleted by conntrack reconciler",
+                Labelled::default(),
+            ),
+            healthz: to.add(
+                "proxy_healthz",
+                "Cumulative proxy healthz HTTP status",
+                Labelled::default(),
+            ),
+            livez: to.add(
+                "proxy_livez",
+                "Cumulative proxy livez HTTP status",
+                Labelled::default(),
+            ),
             transactions: Labelled::default(),
             transaction_bytes: Counter::default(),
             elements: Gauge::default(),
@@ -233,13 +306,41 @@ impl Numbers {
     }
 
     fn own(&self, to: &mut Prefixed<'_>) {
-        to.add("nftables_transactions", "Netlink transactions, by whether the kernel took them", self.transactions.clone());
-        to.add("nftables_transaction_bytes", "Bytes of all netlink transactions", self.transaction_bytes.clone());
-        to.add("nftables_elements", "Elements of the sets and maps that the proxy owns", self.elements.clone());
-        to.add("resyncs", "Comparisons of everything with the state of the kernel, by what made them necessary", self.resyncs.clone());
-        to.add("health_check_ports", "Open health check node ports", self.health_ports.clone());
-        to.add("health_check_port_failures", "Attempts to open a health check node port that failed", self.health_port_failures.clone());
-        to.add("events", "Events for the API, by what became of them", self.events.clone());
+        to.add(
+            "nftables_transactions",
+            "Netlink transactions, by whether the kernel took them",
+            self.transactions.clone(),
+        );
+        to.add(
+            "nftables_transaction_bytes",
+            "Bytes of all netlink transactions",
+            self.transaction_bytes.clone(),
+        );
+        to.add(
+            "nftables_elements",
+            "Elements of the sets and maps that the proxy owns",
+            self.elements.clone(),
+        );
+        to.add(
+            "resyncs",
+            "Comparisons of everything with the state of the kernel, by what made them necessary",
+            self.resyncs.clone(),
+        );
+        to.add(
+            "health_check_ports",
+            "Open health check node ports",
+            self.health_ports.clone(),
+        );
+        to.add(
+            "health_check_port_failures",
+            "Attempts to open a health check node port that failed",
+            self.health_port_failures.clone(),
+        );
+        to.add(
+            "events",
+            "Events for the API, by what became of them",
+            self.events.clone(),
+        );
     }
 }
 

@@ -31,7 +31,9 @@ impl TriggerTimes {
     /// An EndpointSlice with these annotations was added or changed. A deletion says nothing: its annotation is that of
     /// the change before.
     pub fn noticed(&mut self, family: Family, annotations: &BTreeMap<String, String>) {
-        let time = annotations.get(TRIGGER_TIME).and_then(|text| text.parse().ok());
+        let time = annotations
+            .get(TRIGGER_TIME)
+            .and_then(|text| text.parse().ok());
         if let Some(time) = time.filter(|time| *time > self.started) {
             self.waiting.entry(family).or_default().push(time);
         }
