@@ -52,7 +52,7 @@ pub(super) struct Entry {
 pub(super) fn only_udp(out: &mut Builder) {
     out.nest(CTA_TUPLE_ORIG, |out| {
         out.nest(CTA_TUPLE_PROTO, |out| {
-            out.u8(CTA_PROTO_NUM, Protocol::Udp.number())
+            out.u8(CTA_PROTO_NUM, Protocol::Udp.number());
         });
     });
     out.nest(CTA_FILTER, |out| {

@@ -47,7 +47,8 @@ pub(super) fn port_elements(
         })
     });
     let sources = sources(port, node_ips).into_iter();
-    let sources = sources.map(move |(first, last)| (Key::Sources { id, first, last }, Value::Member));
+    let sources =
+        sources.map(move |(first, last)| (Key::Sources { id, first, last }, Value::Member));
     endpoints.chain(members).chain(sources)
 }
 
@@ -103,7 +104,8 @@ pub(super) fn without_absurd(port: &mut PortPlan) {
     for list in [&mut port.cluster, &mut port.local] {
         list.retain(|endpoint| Family::of(endpoint.ip()) == family && endpoint.port() != 0);
     }
-    port.hairpins.retain(|address| Family::of(*address) == family);
+    port.hairpins
+        .retain(|address| Family::of(*address) == family);
 }
 
 /// Puts endpoints that a list had before in the places where they were, as far as it is long enough.
@@ -114,6 +116,8 @@ pub(super) fn keep_places(before: &[SocketAddr], list: &mut Vec<SocketAddr>) {
         *place = left.take(endpoint);
     }
     let mut rest = list.iter().filter(|endpoint| left.contains(endpoint));
-    let filled = places.iter().map(|place| place.or_else(|| rest.next().copied()));
+    let filled = places
+        .iter()
+        .map(|place| place.or_else(|| rest.next().copied()));
     *list = filled.flatten().collect();
 }

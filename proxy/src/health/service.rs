@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::{HealthAddresses, HealthState};
 use crate::events::{Event, Regarding};
-use crate::model::ObjectName;
+use crate::model::{Family, ObjectName};
 use crate::plan::HealthPlan;
 use crate::server::{self, Handler, ListenError};
 
@@ -40,7 +40,8 @@ struct Port {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Owner {
     service: ObjectName,
-    local_endpoints: u32,
+    /// By family; a family without a number is not listened on.
+    local_endpoints: BTreeMap<Family, u32>,
 }
 
 /// The task of one listener, which ends with this value.
@@ -112,7 +113,7 @@ impl ServiceHealth {
             .map(|(port, owner)| self.taken(port, owner.service))
             .collect();
         for (port, owner) in owners {
-            failures.extend(self.open(port, owner));
+            failures.extend(self.open(port, &owner));
         }
         failures
     }
@@ -127,7 +128,7 @@ impl ServiceHealth {
         for (service, plan) in wanted {
             let owner = Owner {
                 service: service.clone(),
-                local_endpoints: plan.local_endpoints,
+                local_endpoints: plan.local_endpoints.clone(),
             };
             match owners.entry(plan.port) {
                 btree_map::Entry::Vacant(free) => {
@@ -151,11 +152,13 @@ impl ServiceHealth {
     async fn close_all_but(&mut self, owners: &BTreeMap<u16, Owner>) {
         let mut closing = Vec::new();
         self.ports.retain(|number, port| {
-            let keep = owners.contains_key(number);
+            let owner = owners.get(number);
+            let keep = owner.is_some();
             let listeners = std::mem::take(&mut port.listeners);
             for (address, listener) in listeners {
                 let address_kept = self.addresses.addresses.contains(&with_port(address, 0));
-                if keep && address_kept && !listener.0.is_finished() {
+                let answered = owner.is_some_and(|owner| owner.answers_on(address));
+                if answered && address_kept && !listener.0.is_finished() {
                     port.listeners.insert(address, listener);
                 } else {
                     closing.push(listener);
@@ -173,21 +176,26 @@ impl ServiceHealth {
     }
 
     /// Opens a port where it is not open yet, and gives it to its owner.
-    fn open(&mut self, number: u16, owner: Owner) -> Option<ListenFailure> {
+    fn open(&mut self, number: u16, owner: &Owner) -> Option<ListenFailure> {
         let port = self.ports.entry(number).or_insert_with(|| Port {
             owner: Arc::new(Mutex::new(owner.clone())),
             listeners: BTreeMap::new(),
         });
-        port.set_owner(owner);
+        port.set_owner(owner.clone());
         let mut failure = None;
-        for address in &self.addresses.addresses {
+        let addresses = self.addresses.addresses.iter();
+        for address in addresses.filter(|address| owner.answers_on(**address)) {
             let address = with_port(*address, number);
             if port.listeners.contains_key(&address) {
                 continue;
             }
             match server::listen(address) {
                 Ok(listener) => {
-                    let handler = handler(Arc::clone(&port.owner), Arc::clone(&self.state));
+                    let handler = handler(
+                        Family::of(address.ip()),
+                        Arc::clone(&port.owner),
+                        Arc::clone(&self.state),
+                    );
                     let task = tokio::spawn(server::answer(listener, handler));
                     port.listeners.insert(address, Listener(task));
                     tracing::debug!(%address, service = %port.owner().service, "health check port open");
@@ -226,6 +234,13 @@ impl ServiceHealth {
     }
 }
 
+impl Owner {
+    /// Whether the Service has the family of an address.
+    fn answers_on(&self, address: SocketAddr) -> bool {
+        self.local_endpoints.contains_key(&Family::of(address.ip()))
+    }
+}
+
 impl Port {
     fn owner(&self) -> Owner {
         owner(&self.owner)
@@ -252,18 +267,22 @@ fn with_port(mut address: SocketAddr, port: u16) -> SocketAddr {
 }
 
 /// Answers any path and any method.
-fn handler(of: Arc<Mutex<Owner>>, state: Arc<HealthState>) -> Handler {
-    Arc::new(move |_| answer(&owner(&of), state.healthy()))
+fn handler(family: Family, of: Arc<Mutex<Owner>>, state: Arc<HealthState>) -> Handler {
+    Arc::new(move |_| answer(&owner(&of), family, state.healthy()))
 }
 
-fn answer(owner: &Owner, healthy: bool) -> Response<String> {
-    let count = owner.local_endpoints;
+fn answer(owner: &Owner, family: Family, healthy: bool) -> Response<String> {
+    let count = owner
+        .local_endpoints
+        .get(&family)
+        .copied()
+        .unwrap_or_default();
     let status = if count > 0 && healthy {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let mut response = server::respond(status, "application/json", body(owner, healthy));
+    let mut response = server::respond(status, "application/json", body(owner, count, healthy));
     let weight = HeaderValue::from(count);
     response.headers_mut().insert(WEIGHT, weight);
     response
@@ -271,7 +290,7 @@ fn answer(owner: &Owner, healthy: bool) -> Response<String> {
 
 /// The body, space by space as kube-proxy writes it: by tabs, and without a line end at its end
 /// (kubernetes/pkg/proxy/healthcheck/service_health.go).
-fn body(owner: &Owner, healthy: bool) -> String {
+fn body(owner: &Owner, count: u32, healthy: bool) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     format!(
         "{{\n\
@@ -279,12 +298,11 @@ fn body(owner: &Owner, healthy: bool) -> String {
          \t\t\"namespace\": {},\n\
          \t\t\"name\": {}\n\
          \t}},\n\
-         \t\"localEndpoints\": {},\n\
+         \t\"localEndpoints\": {count},\n\
          \t\"serviceProxyHealthy\": {healthy}\n\
          }}",
         quoted(&owner.service.namespace),
         quoted(&owner.service.name),
-        owner.local_endpoints,
     )
 }
 
