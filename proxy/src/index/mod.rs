@@ -9,6 +9,7 @@ mod observe;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -27,7 +28,7 @@ pub struct Index {
     /// By Service, which need not exist yet. Boxed because the nodes of the map are half empty.
     entries: BTreeMap<ObjectName, Box<Entry>>,
     /// The name of the Service that a slice is filed under, in the slice's own namespace.
-    owners: BTreeMap<ObjectName, Box<str>>,
+    owners: BTreeMap<ObjectName, Arc<str>>,
     service_cidrs: BTreeMap<Box<str>, Vec<IpNet>>,
 }
 
@@ -35,7 +36,7 @@ pub struct Index {
 #[derive(Clone, Debug, Default)]
 struct Entry {
     service: Option<Service>,
-    slices: Vec<(Box<str>, Slice)>,
+    slices: Vec<(Arc<str>, Slice)>,
 }
 
 impl Index {
@@ -65,16 +66,6 @@ impl Index {
             .map(|(name, _)| name)
     }
 
-    /// The names of the slices, in order.
-    pub fn slices(&self) -> impl Iterator<Item = &ObjectName> {
-        self.owners.keys()
-    }
-
-    /// The names of the ServiceCIDRs, in order.
-    pub fn service_cidr_names(&self) -> impl Iterator<Item = &str> {
-        self.service_cidrs.keys().map(|name| &**name)
-    }
-
     /// The plan of a Service, if it exists.
     #[must_use]
     pub fn plan(&self, name: &ObjectName) -> Option<ServicePlan> {
@@ -95,7 +86,11 @@ impl Index {
     }
 
     /// Adds or replaces a Service.
-    pub fn apply_service(&mut self, service: Service) -> Touched {
+    pub fn apply_service(&mut self, mut service: Service) -> Touched {
+        // What is kept many times shares its text.
+        if let Some((name, _)) = self.entries.get_key_value(&service.name) {
+            service.name = name.clone();
+        }
         let name = service.name.clone();
         let entry = self.entries.entry(name.clone()).or_default();
         if entry.service.as_ref() == Some(&service) {
@@ -143,25 +138,29 @@ impl Index {
     }
 
     /// Adds or replaces the slice of a name in the namespace of its Service. It may have been another Service's.
-    pub fn apply_slice(&mut self, name: &str, slice: Slice) -> Touched {
+    pub fn apply_slice(&mut self, name: &Arc<str>, mut slice: Slice) -> Touched {
+        // What is kept many times shares its text.
+        if let Some((service, _)) = self.entries.get_key_value(&slice.service) {
+            slice.service = service.clone();
+        }
+        let service = slice.service.clone();
         let object = ObjectName {
-            namespace: slice.service.namespace.clone(),
-            name: name.into(),
+            namespace: service.namespace.clone(),
+            name: name.clone(),
         };
         let mut touched = match self.owners.get(&object) {
-            Some(owner) if *owner != slice.service.name => self.delete_slice(&object),
+            Some(owner) if *owner != service.name => self.delete_slice(&object),
             _ => Touched::new(),
         };
-        let service = slice.service.clone();
         self.owners.insert(object, service.name.clone());
 
         let entry = self.entries.entry(service.clone()).or_default();
-        match entry.slices.iter_mut().find(|(other, _)| **other == *name) {
+        match entry.slices.iter_mut().find(|(other, _)| other == name) {
             Some((_, present)) if *present == slice => return touched,
             Some((_, present)) => *present = slice,
             None => {
                 entry.slices.reserve_exact(1);
-                entry.slices.push((name.into(), slice));
+                entry.slices.push((name.clone(), slice));
             }
         }
         if entry.service.is_some() {
@@ -193,7 +192,7 @@ impl Index {
     }
 
     /// Makes these the slices, and no others. Each has its name in the namespace of its Service.
-    pub fn replace_slices(&mut self, slices: Vec<(Box<str>, Slice)>) -> Touched {
+    pub fn replace_slices(&mut self, slices: Vec<(Arc<str>, Slice)>) -> Touched {
         let kept: BTreeSet<ObjectName> = slices
             .iter()
             .map(|(name, slice)| ObjectName {

@@ -50,7 +50,7 @@ pub fn node(object: &api::Node) -> Reading<Node> {
         }
     }
     let value = Node {
-        name: name.name.clone(),
+        name: name.name.as_ref().into(),
         zone: zone.map(|zone| zone.as_str().into()),
         addresses,
     };

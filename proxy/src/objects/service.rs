@@ -124,6 +124,7 @@ fn cluster_ips(spec: &api::ServiceSpec, problems: &mut Problems) -> Vec<IpAddr> 
         }
     }
     addresses.sort_unstable();
+    addresses.shrink_to_fit();
     addresses
 }
 
@@ -183,6 +184,7 @@ fn addresses<'a>(
     }
     addresses.sort_unstable();
     addresses.dedup();
+    addresses.shrink_to_fit();
     addresses
 }
 
@@ -327,6 +329,7 @@ fn ports(spec: &api::ServiceSpec, problems: &mut Problems) -> Vec<ServicePort> {
         }
         ports.push(port);
     }
+    ports.shrink_to_fit();
     ports
 }
 

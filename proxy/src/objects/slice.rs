@@ -94,6 +94,7 @@ fn ports(object: &api::EndpointSlice, problems: &mut Problems) -> Vec<SlicePort>
     }
     ports.sort_unstable();
     ports.dedup();
+    ports.shrink_to_fit();
     ports
 }
 

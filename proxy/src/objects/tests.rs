@@ -17,9 +17,10 @@ fn ip(text: &str) -> IpAddr {
 /// An object with some of its fields set: JSON pointers and values.
 fn edited(mut object: Value, edits: &[(&str, Value)]) -> Value {
     for (pointer, value) in edits {
-        *object
-            .pointer_mut(pointer)
-            .unwrap_or_else(|| panic!("no {pointer} in {object}")) = value.clone();
+        let Some(field) = object.pointer_mut(pointer) else {
+            panic!("the object has no {pointer}")
+        };
+        *field = value.clone();
     }
     object
 }

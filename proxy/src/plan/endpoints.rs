@@ -105,11 +105,9 @@ impl<'a> Candidates<'a> {
                 .copied()
                 .collect();
         }
-        let topology = Topology::of(&ready, node);
-        ready
-            .into_iter()
-            .filter(|one| topology.allows(one.endpoint, node))
-            .collect()
+        hinted(&ready, |endpoint| &endpoint.nodes, Some(&node.name))
+            .or_else(|| hinted(&ready, |endpoint| &endpoint.zones, node.zone.as_deref()))
+            .unwrap_or(ready)
     }
 
     /// Those for traffic under policy Local: the ready ones on the node, or else those there that serve while they
@@ -165,46 +163,21 @@ fn is_local(endpoint: &Endpoint, node: &Node) -> bool {
     !node.name.is_empty() && endpoint.node.as_deref() == Some(&*node.name)
 }
 
-/// Which endpoints the hints leave. All or nothing: hints count only if every ready endpoint has them and one of
-/// them is for this node, or this zone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Topology {
-    SameNode,
-    SameZone,
-    Anywhere,
-}
-
-impl Topology {
-    fn of(ready: &[Candidate<'_>], node: &Node) -> Self {
-        let follows = |mode: Self| {
-            ready.iter().all(|one| !mode.hints(one.endpoint).is_empty())
-                && ready.iter().any(|one| mode.allows(one.endpoint, node))
-        };
-        if follows(Self::SameNode) {
-            Self::SameNode
-        } else if follows(Self::SameZone) {
-            Self::SameZone
-        } else {
-            Self::Anywhere
-        }
+/// The endpoints that hints leave for a place, if the hints are followed: all or nothing, every ready endpoint has
+/// some, and at least one is for this place.
+fn hinted<'a>(
+    ready: &[Candidate<'a>],
+    hints: fn(&Endpoint) -> &BTreeSet<Box<str>>,
+    place: Option<&str>,
+) -> Option<Vec<Candidate<'a>>> {
+    let place = place?;
+    if ready.iter().any(|one| hints(one.endpoint).is_empty()) {
+        return None;
     }
-
-    /// The hints that it goes by. [`Self::Anywhere`] goes by none, and is never asked.
-    fn hints(self, endpoint: &Endpoint) -> &BTreeSet<Box<str>> {
-        match self {
-            Self::SameNode => &endpoint.nodes,
-            Self::SameZone | Self::Anywhere => &endpoint.zones,
-        }
-    }
-
-    fn allows(self, endpoint: &Endpoint, node: &Node) -> bool {
-        match self {
-            Self::SameNode => endpoint.nodes.contains(&node.name),
-            Self::SameZone => node
-                .zone
-                .as_ref()
-                .is_some_and(|zone| endpoint.zones.contains(zone)),
-            Self::Anywhere => true,
-        }
-    }
+    let here: Vec<_> = ready
+        .iter()
+        .filter(|one| hints(one.endpoint).contains(place))
+        .copied()
+        .collect();
+    (!here.is_empty()).then_some(here)
 }

@@ -112,10 +112,13 @@ fn what_is_not_programmed_is_no_problem() {
     }
 }
 
+/// What it says, the fields that are different, and the problems' fields.
+type Unusable<'a> = (&'a str, &'a [(&'a str, Value)], &'a [&'a str]);
+
 #[test]
 fn what_cannot_be_served_at_all_is_a_problem() {
     #[rustfmt::skip]
-    let rows: [(&str, &[(&str, Value)], &[&str]); 4] = [
+    let rows: [Unusable<'_>; 4] = [
         ("no name", &[("/metadata/name", Value::Null)], &["metadata.name"]),
         ("no namespace", &[("/metadata/namespace", json!(""))], &["metadata.namespace"]),
         ("no cluster address that parses", &[("/spec/clusterIPs", json!(["x", ""]))],
@@ -144,7 +147,7 @@ fn addresses() {
             &[("/spec/clusterIPs/1", json!("10.96.0.2")), ("/spec/ipFamilies", Value::Null)],
             |s| s.cluster_ips.truncate(1), &["spec.clusterIPs[1]"]),
         ("one bad cluster address: the other family is served", &[("/spec/clusterIPs/0", json!("224.0.0.1"))],
-            |s| drop(s.cluster_ips.remove(0)), &["spec.clusterIPs[0]"]),
+            |s| s.cluster_ips.retain(std::net::IpAddr::is_ipv6), &["spec.clusterIPs[0]"]),
         ("leading zeros are decimal", &[("/spec/clusterIPs/0", json!("010.096.000.001"))], |_| {}, &[]),
         ("an IPv4 address in IPv6 form is one of IPv4", &[("/spec/clusterIPs/0", json!("::ffff:10.96.0.1"))], |_| {}, &[]),
         ("external addresses: what is no address or no one's is left out", &[("/spec/externalIPs", json!([
@@ -163,7 +166,7 @@ fn addresses() {
         ("an ingress without a mode is a VIP", &[("/status/loadBalancer/ingress", json!([{"ip": "198.51.100.7"}]))],
             |s| s.vips.truncate(1), &[]),
         ("bad ingress", &[("/status/loadBalancer/ingress/0/ip", json!("169.254.169.254"))],
-            |s| drop(s.vips.remove(0)), &["status.loadBalancer.ingress[0].ip"]),
+            |s| s.vips.retain(std::net::IpAddr::is_ipv6), &["status.loadBalancer.ingress[0].ip"]),
         ("no status", &[("/status", Value::Null)], |s| s.vips.clear(), &[]),
     ]);
 }

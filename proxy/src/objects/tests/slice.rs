@@ -72,13 +72,21 @@ fn read(edits: &[(&str, Value)]) -> Reading<Slice> {
     slice(&serde_json::from_value(edited(object(), edits)).unwrap())
 }
 
+/// What it says, the fields that are different, what of the slice is different, and the problems' fields.
+type Row<'a> = (
+    &'a str,
+    &'a [(&'a str, Value)],
+    fn(&mut Slice),
+    &'a [&'a str],
+);
+
 #[test]
 fn all_fields_are_read_and_the_rest_is_left_out() {
     fn nothing_known(slice: &mut Slice) {
         slice.endpoints[0] = endpoint("10.0.0.1");
     }
     #[rustfmt::skip]
-    let rows: [(&str, &[(&str, Value)], fn(&mut Slice), &[&str]); 20] = [
+    let rows: [Row<'_>; 20] = [
         ("as it is", &[], |_| {}, &[]),
         ("no conditions, no hints, no node", &[("/endpoints/0", json!({"addresses": ["10.0.0.1"]}))], nothing_known, &[]),
         ("conditions and hints that are null, no name for a node", &[("/endpoints/0", json!({"addresses": ["10.0.0.1"],

@@ -21,10 +21,13 @@ fn lists(endpoints: Vec<Endpoint>, node: &Node) -> (Vec<u8>, Vec<u8>) {
     (last(&port.cluster), last(&port.local))
 }
 
+/// What it says, the endpoints, and those for policies Cluster and Local.
+type Case<Endpoints> = (&'static str, Endpoints, &'static [u8], &'static [u8]);
+
 #[test]
 fn endpoints_by_their_conditions() {
     #[rustfmt::skip]
-    let rows: [(&str, &[Row], &[u8], &[u8]); 11] = [
+    let rows: [Case<&[Row]>; 11] = [
         ("cluster: the ready ones; local: the ready ones on the node",
             &[(1, HERE, Ready), (2, ELSEWHERE, Ready), (3, HERE, Unready), (4, ELSEWHERE, Unready)], &[1, 2], &[1]),
         ("terminating ones are not used while there are ready ones",
@@ -161,16 +164,16 @@ fn lists_that_no_front_uses_are_empty() {
 #[test]
 fn one_of_two_slices_that_have_the_same_endpoint_counts() {
     #[rustfmt::skip]
-    let rows: [(&str, Row, Row, &[u8], &[u8]); 6] = [
-        ("the same twice", (1, HERE, Ready), (1, HERE, Ready), &[1], &[1]),
-        ("a new pod has the address of one that is terminating", (1, HERE, Leaving), (1, ELSEWHERE, Ready), &[1], &[]),
-        ("what is not terminating counts, ready or not", (1, HERE, Leaving), (1, HERE, Unready), &[], &[]),
-        ("what is ready counts", (1, HERE, Unready), (1, ELSEWHERE, Ready), &[1], &[]),
-        ("what is local counts", (1, HERE, Ready), (1, ELSEWHERE, Ready), &[1], &[1]),
-        ("what serves counts", (1, HERE, Gone), (1, HERE, Leaving), &[1], &[1]),
+    let rows: [Case<(Row, Row)>; 6] = [
+        ("the same twice", ((1, HERE, Ready), (1, HERE, Ready)), &[1], &[1]),
+        ("a new pod has the address of one that is terminating", ((1, HERE, Leaving), (1, ELSEWHERE, Ready)), &[1], &[]),
+        ("what is not terminating counts, ready or not", ((1, HERE, Leaving), (1, HERE, Unready)), &[], &[]),
+        ("what is ready counts", ((1, HERE, Unready), (1, ELSEWHERE, Ready)), &[1], &[]),
+        ("what is local counts", ((1, HERE, Ready), (1, ELSEWHERE, Ready)), &[1], &[1]),
+        ("what serves counts", ((1, HERE, Gone), (1, HERE, Leaving)), &[1], &[1]),
     ];
     let of = web_under(Policy::Cluster, Policy::Local);
-    for (says, one, other, cluster, local) in rows {
+    for (says, (one, other), cluster, local) in rows {
         for (one, other) in [(one, other), (other, one)] {
             let (one, other) = (endpoint(one), endpoint(other));
             let plan = plan(&of, &[slice([one.clone()]), slice([other.clone()])]);
@@ -193,4 +196,25 @@ fn a_node_without_a_name_has_no_endpoints() {
     let nameless = Node::default();
     let endpoints = vec![endpoint((1, Some(""), Ready)), endpoint((2, None, Ready))];
     assert_eq!(lists(endpoints, &nameless), (vec![1, 2], vec![]));
+}
+
+/// A Service that publishes addresses before they are ready has endpoints that are ready and do not serve.
+#[test]
+fn of_two_that_do_not_terminate_the_ready_one_counts() {
+    let published = Endpoint {
+        serving: false,
+        ..endpoint((1, HERE, Ready))
+    };
+    let only_serving = Endpoint {
+        ready: false,
+        ..endpoint((1, HERE, Ready))
+    };
+    assert_eq!(
+        lists(vec![only_serving.clone(), published.clone()], &node()),
+        (vec![1], vec![1])
+    );
+    assert_eq!(
+        lists(vec![published, only_serving], &node()),
+        (vec![1], vec![1])
+    );
 }

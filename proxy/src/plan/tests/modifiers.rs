@@ -60,8 +60,11 @@ fn source_ranges_hold_for_the_load_balancers_addresses_of_their_family() {
         ..web()
     };
     const VIPS: &[&str] = &["198.51.100.7", "198.51.100.8", "2001:db8::7"];
+    /// What it says, the ranges, the load balancer's addresses, and the plan's ranges of both families.
+    type Case = (&'static str, Texts, Texts, Option<Texts>, Option<Texts>);
+    type Texts = &'static [&'static str];
     #[rustfmt::skip]
-    let rows: [(&str, &[&str], &[&str], Option<&[&str]>, Option<&[&str]>); 7] = [
+    let rows: [Case; 7] = [
         ("none: all sources", &[], VIPS, None, None),
         ("some", &["172.16.0.0/12", "2001:db8:1::/48"], VIPS, Some(&["172.16.0.0/12"]), Some(&["2001:db8:1::/48"])),
         ("of one family: all sources of the other", &["172.16.0.0/12"], VIPS, Some(&["172.16.0.0/12"]), None),
