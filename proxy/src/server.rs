@@ -187,4 +187,4 @@ pub fn raise_open_files() -> io::Result<u64> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -171,15 +171,15 @@ fn everything_that_is_wrong_is_said_at_once_in_the_order_of_the_file() {
              conntrack: {min: '5', udpTimeout: -1s, tcpCloseWaitTimeout: 1500ms}\n"
         ),
         [
-            "1:7 mode cannot be ipvs: this proxy has nftables alone; write nftables, or remove it",
-            "3:15 nftables.syncPeriod must be a duration such as 30s or 1h30m, and is \"soon\"",
+            "1:1 mode cannot be ipvs: this proxy has nftables alone; write nftables, or remove it",
+            "3:3 nftables.syncPeriod must be a duration such as 30s or 1h30m, and is \"soon\"",
             "4:3 nftables.masqueradebit is not a field that this proxy knows; did you mean masqueradeBit?",
             "6:3 nodePortAddresses[0] must be a network, and is an address; write 10.0.0.1/32",
             "7:1 hostname is not a field that this proxy knows; remove it",
-            "8:18 enableProfiling is not supported by this proxy: there is no Go in it to profile; remove it",
-            "9:18 conntrack.min must be a whole number, and is text",
-            "9:35 conntrack.udpTimeout must not be negative",
-            "9:61 conntrack.tcpCloseWaitTimeout must be whole seconds, 2147483647 at most",
+            "8:1 enableProfiling is not supported by this proxy: there is no Go in it to profile; remove it",
+            "9:13 conntrack.min must be a whole number, and is text",
+            "9:23 conntrack.udpTimeout must not be negative",
+            "9:40 conntrack.tcpCloseWaitTimeout must be whole seconds, 2147483647 at most",
         ]
     );
 }
@@ -306,7 +306,7 @@ fn a_missing_kind_is_missed_and_another_one_refused() {
     let error = Config::from_yaml(&other).unwrap_err().to_string();
     assert!(
         error.contains(
-            "line 2, column 7: kind must be KubeProxyConfiguration, and is KubeletConfiguration"
+            "line 2, column 1: kind must be KubeProxyConfiguration, and is KubeletConfiguration"
         ),
         "{error}"
     );

@@ -186,7 +186,8 @@ impl Section {
                 }
             }
             ref other => {
-                problems.push(found.problem(format!("must be a section, and is {}", other.kind())))
+                let what = format!("must be a section, and is {}", other.kind());
+                problems.push(found.problem(what));
             }
         }
         section
@@ -280,7 +281,8 @@ impl Section {
                     place,
                 }),
                 ref other => {
-                    problems.push(found.problem(format!("must be text, and is {}", other.kind())))
+                    let what = format!("must be text, and is {}", other.kind());
+                    problems.push(found.problem(what));
                 }
             }
         }

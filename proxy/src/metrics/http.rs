@@ -25,7 +25,7 @@ pub async fn serve(address: SocketAddr, hard_fail: bool, metrics: Arc<Metrics>) 
     server::serve("metrics", address, hard_fail, handler).await
 }
 
-fn answer(path: &str, headers: &HeaderMap, metrics: &Metrics) -> Response<String> {
+pub(super) fn answer(path: &str, headers: &HeaderMap, metrics: &Metrics) -> Response<String> {
     let (content_type, body) = match path {
         "/metrics" if accepts_open_metrics(headers) => (
             "application/openmetrics-text; version=1.0.0; charset=utf-8",
