@@ -117,7 +117,7 @@ pub struct ServicePort {
 }
 
 /// One endpoint of a Service in an EndpointSlice.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
     /// Its address.
     pub address: IpAddr,
@@ -149,7 +149,7 @@ pub struct Slice {
 }
 
 /// One port of an EndpointSlice.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SlicePort {
     /// Its name, which is the Service port's.
     pub name: Box<str>,
@@ -166,4 +166,7 @@ pub struct Node {
     pub name: Box<str>,
     /// Its zone, from `topology.kubernetes.io/zone`.
     pub zone: Option<Box<str>>,
+    /// Its own addresses, from `status.addresses`: internal before external ones, so that the first of a family
+    /// is what kube-proxy calls the node IP.
+    pub addresses: Vec<IpAddr>,
 }
