@@ -7,6 +7,7 @@
 mod error;
 mod fields;
 mod gates;
+mod reader;
 mod tree;
 mod values;
 

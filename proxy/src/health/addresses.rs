@@ -58,6 +58,12 @@ impl HealthAddresses {
         }
         Ok(Self { addresses })
     }
+
+    /// Those of one family.
+    pub(super) fn of(&self, family: Family) -> impl Iterator<Item = SocketAddr> + use<'_> {
+        let addresses = self.addresses.iter().copied();
+        addresses.filter(move |address| Family::of(address.ip()) == family)
+    }
 }
 
 fn wildcard(family: Family) -> SocketAddr {

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use tokio::task::JoinHandle;
 
-use super::{HealthAddresses, HealthState};
+use super::HealthAddresses;
+use super::HealthState;
 use crate::events::{Event, Regarding};
-use crate::model::ObjectName;
+use crate::model::{Family, ObjectName};
 use crate::plan::HealthPlan;
 use crate::server::{self, Handler, ListenError};
 
@@ -19,14 +20,18 @@ const WEIGHT: HeaderName = HeaderName::from_static("x-load-balancing-endpoint-we
 /// The open health check ports of all Services.
 ///
 /// A port is kept by its number and not by its Service: one that passes from a Service to another in one sync never
-/// closes, and answers for its new owner from then on. Dropping this closes all of them.
+/// closes, and answers for its new owner from then on. The families are apart, as if they were different ports: each has
+/// its own count. Dropping this closes all of them.
 #[derive(Debug)]
 pub struct ServiceHealth {
     node: Box<str>,
     state: Arc<HealthState>,
     addresses: HealthAddresses,
-    ports: BTreeMap<u16, Port>,
+    ports: BTreeMap<Number, Port>,
 }
+
+/// A port of one family.
+type Number = (Family, u16);
 
 /// An open port.
 #[derive(Debug)]
@@ -109,10 +114,10 @@ impl ServiceHealth {
         self.close_all_but(&owners).await;
         let mut failures: Vec<_> = refused
             .into_iter()
-            .map(|(port, owner)| self.taken(port, owner.service))
+            .filter_map(|(number, owner)| self.taken(number, owner.service))
             .collect();
-        for (port, owner) in owners {
-            failures.extend(self.open(port, owner));
+        for (number, owner) in owners {
+            failures.extend(self.open(number, owner));
         }
         failures
     }
@@ -121,26 +126,30 @@ impl ServiceHealth {
     fn owners(
         &self,
         wanted: &BTreeMap<ObjectName, HealthPlan>,
-    ) -> (BTreeMap<u16, Owner>, Vec<(u16, Owner)>) {
-        let mut owners: BTreeMap<u16, Owner> = BTreeMap::new();
+    ) -> (BTreeMap<Number, Owner>, Vec<(Number, Owner)>) {
+        let mut owners: BTreeMap<Number, Owner> = BTreeMap::new();
         let mut refused = Vec::new();
-        for (service, plan) in wanted {
+        let wanted = wanted.iter().flat_map(|(service, plan)| {
+            let counts = plan.local_endpoints.iter();
+            counts.map(move |(family, count)| ((*family, plan.port), service, *count))
+        });
+        for (number, service, local_endpoints) in wanted {
             let owner = Owner {
                 service: service.clone(),
-                local_endpoints: plan.local_endpoints,
+                local_endpoints,
             };
-            match owners.entry(plan.port) {
+            match owners.entry(number) {
                 btree_map::Entry::Vacant(free) => {
                     free.insert(owner);
                 }
                 btree_map::Entry::Occupied(mut taken) => {
                     let has_it = |port: &Port| port.owner().service == owner.service;
-                    let loser = if self.ports.get(&plan.port).is_some_and(has_it) {
+                    let loser = if self.ports.get(&number).is_some_and(has_it) {
                         taken.insert(owner)
                     } else {
                         owner
                     };
-                    refused.push((plan.port, loser));
+                    refused.push((number, loser));
                 }
             }
         }
@@ -148,7 +157,7 @@ impl ServiceHealth {
     }
 
     /// Closes what nobody wants any more, and waits until it is closed, so that the port is free for whoever wants it.
-    async fn close_all_but(&mut self, owners: &BTreeMap<u16, Owner>) {
+    async fn close_all_but(&mut self, owners: &BTreeMap<Number, Owner>) {
         let mut closing = Vec::new();
         self.ports.retain(|number, port| {
             let keep = owners.contains_key(number);
@@ -162,7 +171,7 @@ impl ServiceHealth {
                 }
             }
             if !keep {
-                tracing::debug!(port = number, service = %port.owner().service, "health check port closed");
+                tracing::debug!(port = number.1, service = %port.owner().service, "health check port closed");
             }
             keep
         });
@@ -173,15 +182,15 @@ impl ServiceHealth {
     }
 
     /// Opens a port where it is not open yet, and gives it to its owner.
-    fn open(&mut self, number: u16, owner: Owner) -> Option<ListenFailure> {
+    fn open(&mut self, number: Number, owner: Owner) -> Option<ListenFailure> {
         let port = self.ports.entry(number).or_insert_with(|| Port {
             owner: Arc::new(Mutex::new(owner.clone())),
             listeners: BTreeMap::new(),
         });
         port.set_owner(owner);
         let mut failure = None;
-        for address in &self.addresses.addresses {
-            let address = with_port(*address, number);
+        for address in self.addresses.of(number.0) {
+            let address = with_port(address, number.1);
             if port.listeners.contains_key(&address) {
                 continue;
             }
@@ -204,25 +213,24 @@ impl ServiceHealth {
         failure.map(|source| ListenFailure {
             node: self.node.clone(),
             service,
-            port: number,
+            port: number.1,
             source,
         })
     }
 
-    /// The failure of a Service whose port another one has.
-    fn taken(&self, port: u16, service: ObjectName) -> ListenFailure {
-        let address = self.addresses.addresses.first();
-        let address = address.copied().unwrap_or_else(|| ([0, 0, 0, 0], 0).into());
+    /// The failure of a Service whose port another one has. There is none where nobody listens anyway.
+    fn taken(&self, (family, port): Number, service: ObjectName) -> Option<ListenFailure> {
+        let address = self.addresses.of(family).next()?;
         let source = ListenError {
             address: with_port(address, port),
             source: nix::errno::Errno::EADDRINUSE.into(),
         };
-        ListenFailure {
+        Some(ListenFailure {
             node: self.node.clone(),
             service,
             port,
             source,
-        }
+        })
     }
 }
 

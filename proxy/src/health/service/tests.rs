@@ -18,7 +18,7 @@ fn wanted(services: &[(&str, u16, u32)]) -> BTreeMap<ObjectName, HealthPlan> {
     let services = services.iter().map(|(service, port, local_endpoints)| {
         let plan = HealthPlan {
             port: *port,
-            local_endpoints: *local_endpoints,
+            local_endpoints: Family::ALL.map(|family| (family, *local_endpoints)).into(),
         };
         (name(service), plan)
     });
@@ -135,7 +135,7 @@ async fn a_proxy_that_does_not_sync_says_503_with_its_weight() {
     let host = "127.77.0.2";
     let mut node = Node::at(&[host]);
     node.sync(&[("web", 30000, 3)]).await;
-    node.state.queued(crate::model::Family::V4);
+    node.state.queued(Family::V4);
     node.hands.advance(PERIOD * 2);
     let (head, body) = get(address(host, 30000), "/healthz").await;
     assert!(head.starts_with("HTTP/1.1 503"), "{head}");
@@ -147,7 +147,7 @@ async fn a_proxy_that_does_not_sync_says_503_with_its_weight() {
         body.contains("\"localEndpoints\": 3,\n\t\"serviceProxyHealthy\": false"),
         "{body}"
     );
-    node.state.synced(crate::model::Family::V4);
+    node.state.synced(Family::V4);
     assert_eq!(ask(host, 30000).await.unwrap().0, "200");
 }
 
@@ -293,6 +293,41 @@ async fn all_addresses_are_those_of_both_families() {
             "{host}"
         );
     }
+}
+
+#[tokio::test]
+async fn each_family_has_its_own_count_and_its_own_owner() {
+    let mut node = Node::at(&["127.77.0.10", "::1"]);
+    let free = std::net::TcpListener::bind("[::1]:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let plan = |counts: &[(Family, u32)]| HealthPlan {
+        port,
+        local_endpoints: counts.iter().copied().collect(),
+    };
+    let both = plan(&[(Family::V4, 1), (Family::V6, 0)]);
+    let failures = node.health.sync(&[(name("web"), both)].into()).await;
+    assert!(failures.is_empty(), "{failures:?}");
+    assert_eq!(ask("127.77.0.10", port).await.unwrap().0, "200");
+    assert_eq!(ask("::1", port).await.unwrap().0, "503");
+
+    // A Service of one family has no port in the other.
+    let v4 = plan(&[(Family::V4, 1)]);
+    node.health.sync(&[(name("web"), v4.clone())].into()).await;
+    assert_eq!(ask("127.77.0.10", port).await.unwrap().0, "200");
+    assert_eq!(ask("::1", port).await, None);
+
+    let v6 = plan(&[(Family::V6, 2)]);
+    let failures = node
+        .health
+        .sync(&[(name("web"), v4), (name("xeb"), v6)].into())
+        .await;
+    assert!(failures.is_empty(), "{failures:?}");
+    assert_eq!(
+        answers_for("127.77.0.10", port).await,
+        Some(("web".into(), 1))
+    );
+    assert_eq!(answers_for("::1", port).await, Some(("xeb".into(), 2)));
 }
 
 #[tokio::test]
