@@ -52,7 +52,7 @@ async fn scraped(metrics: Metrics, path: &str, headers: &str) -> (String, String
 async fn names_and_types_are_kube_proxys() {
     let (head, text) = scraped(touched(), "/metrics", "").await;
     assert!(
-        head.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"),
+        head.contains("Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"),
         "{head}"
     );
     let expected = [
@@ -141,6 +141,7 @@ async fn values_and_labels_are_what_was_said() {
         "kubeproxy_network_programming_duration_seconds_bucket{le=\"0.25\",ip_family=\"IPv4\"} 0",
         "kubeproxy_network_programming_duration_seconds_bucket{le=\"0.5\",ip_family=\"IPv4\"} 1",
         "kubeproxy_conntrack_reconciler_deleted_entries_total{ip_family=\"IPv4\"} 7",
+        "kubeproxy_network_programming_duration_seconds_bucket{le=\"1\",ip_family=\"IPv4\"} 1",
         "onehop_nftables_transactions_total{result=\"refused\"} 1",
         "onehop_nftables_transaction_bytes_total 150",
         "onehop_nftables_elements 8",

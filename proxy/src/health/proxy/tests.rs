@@ -105,11 +105,11 @@ async fn it_is_served_and_counted() {
         "{head}"
     );
     assert!(
-        head.contains("content-type: application/json\r\n"),
+        head.contains("Content-Type: application/json\r\n"),
         "{head}"
     );
     assert!(
-        head.contains("x-content-type-options: nosniff\r\n"),
+        head.contains("X-Content-Type-Options: nosniff\r\n"),
         "{head}"
     );
     assert!(body.contains(r#""nodeEligible":false"#), "{body}");

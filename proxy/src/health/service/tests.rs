@@ -103,15 +103,15 @@ async fn an_answer_has_status_headers_and_weight_on_every_path() {
         let (head, _) = get(address(host, 30000), path).await;
         assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
         assert!(
-            head.contains("\r\ncontent-type: application/json\r\n"),
+            head.contains("\r\nContent-Type: application/json\r\n"),
             "{head}"
         );
         assert!(
-            head.contains("\r\nx-content-type-options: nosniff\r\n"),
+            head.contains("\r\nX-Content-Type-Options: nosniff\r\n"),
             "{head}"
         );
         assert!(
-            head.contains("\r\nx-load-balancing-endpoint-weight: 3\r\n"),
+            head.contains("\r\nX-Load-Balancing-Endpoint-Weight: 3\r\n"),
             "{head}"
         );
     }
@@ -121,7 +121,7 @@ async fn an_answer_has_status_headers_and_weight_on_every_path() {
         "{head}"
     );
     assert!(
-        head.contains("\r\nx-load-balancing-endpoint-weight: 0\r\n"),
+        head.contains("\r\nX-Load-Balancing-Endpoint-Weight: 0\r\n"),
         "{head}"
     );
     assert!(
@@ -140,7 +140,7 @@ async fn a_proxy_that_does_not_sync_says_503_with_its_weight() {
     let (head, body) = get(address(host, 30000), "/healthz").await;
     assert!(head.starts_with("HTTP/1.1 503"), "{head}");
     assert!(
-        head.contains("\r\nx-load-balancing-endpoint-weight: 3\r\n"),
+        head.contains("\r\nX-Load-Balancing-Endpoint-Weight: 3\r\n"),
         "{head}"
     );
     assert!(
