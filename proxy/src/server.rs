@@ -129,6 +129,8 @@ async fn connection(stream: TcpStream, handler: Handler) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)
         .max_buf_size(16 * 1024)
+        // As Go writes them. There are load balancers that compare without regard to RFC 9110.
+        .title_case_headers(true)
         .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = served.await {
         // A client that sends rubbish or goes away is none of the proxy's business.
@@ -187,4 +189,4 @@ pub fn raise_open_files() -> io::Result<u64> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

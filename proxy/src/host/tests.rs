@@ -39,7 +39,7 @@ fn what_is_not_set_is_left_alone() {
 #[test]
 fn the_table_grows_with_the_cores_and_never_shrinks() {
     let (_dir, host) = machine(&[(MAX, "500\n"), (BUCKETS, "50\n")]);
-    let mut apply = |max_per_core, min| {
+    let apply = |max_per_core, min| {
         let conntrack = Conntrack {
             max_per_core: Some(max_per_core),
             min,
@@ -91,4 +91,33 @@ fn cores_are_counted() {
     for nonsense in ["", "3-1", "a"] {
         assert_eq!(cores_in(nonsense), None, "{nonsense}");
     }
+}
+
+#[test]
+#[ignore = "needs root: it writes the settings of a network namespace of its own"]
+fn settings_of_a_network_namespace_are_written() {
+    let apply = || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let conntrack = Conntrack {
+            tcp_established_timeout: seconds(7201),
+            tcp_close_wait_timeout: seconds(3601),
+            tcp_be_liberal: true,
+            udp_timeout: seconds(11),
+            udp_stream_timeout: seconds(12),
+            ..Conntrack::default()
+        };
+        let host = Host::this();
+        host.apply_conntrack(&conntrack).unwrap();
+        let files = [
+            "nf_conntrack_tcp_timeout_established",
+            "nf_conntrack_tcp_timeout_close_wait",
+            "nf_conntrack_tcp_be_liberal",
+            "nf_conntrack_udp_timeout",
+            "nf_conntrack_udp_timeout_stream",
+        ];
+        files.map(|name| host.read(&sysctl_file(name)))
+    };
+    let read = std::thread::spawn(apply).join().unwrap();
+    assert_eq!(read, [7201, 3601, 1, 11, 12].map(Some));
 }

@@ -25,7 +25,7 @@ pub async fn serve(address: SocketAddr, hard_fail: bool, metrics: Arc<Metrics>) 
     server::serve("metrics", address, hard_fail, handler).await
 }
 
-fn answer(path: &str, headers: &HeaderMap, metrics: &Metrics) -> Response<String> {
+pub(super) fn answer(path: &str, headers: &HeaderMap, metrics: &Metrics) -> Response<String> {
     let (content_type, body) = match path {
         "/metrics" if accepts_open_metrics(headers) => (
             "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -53,7 +53,8 @@ fn accepts_open_metrics(headers: &HeaderMap) -> bool {
 }
 
 /// Turns the OpenMetrics format into Prometheus' older one, which is what kube-proxy gives to whoever does not ask:
-/// there the name of a counter has its `_total` in the comments as well, and there is no `# EOF`.
+/// there the name of a counter has its `_total` in the comments as well, bounds are written `1` and not `1.0`, and there
+/// is no `# EOF`.
 fn prometheus_text(open_metrics: &str) -> String {
     let counters: BTreeSet<_> = open_metrics
         .lines()
@@ -61,6 +62,11 @@ fn prometheus_text(open_metrics: &str) -> String {
         .collect();
     let mut text = String::with_capacity(open_metrics.len());
     for line in open_metrics.lines().filter(|line| *line != "# EOF") {
+        if let Some((name, bound, rest)) = bucket(line) {
+            let bound = bound.strip_suffix(".0").unwrap_or(bound);
+            text.extend([name, "{le=\"", bound, "\"", rest, "\n"]);
+            continue;
+        }
         let mut words = line.splitn(4, ' ');
         match (words.next(), words.next(), words.next(), words.next()) {
             (Some("#"), Some(kind), Some(name), Some(rest)) if counters.contains(name) => {
@@ -70,4 +76,11 @@ fn prometheus_text(open_metrics: &str) -> String {
         }
     }
     text
+}
+
+/// The name, the bound and what follows, of a line that is a histogram's bucket.
+fn bucket(line: &str) -> Option<(&str, &str, &str)> {
+    let (name, labels) = line.split_once("{le=\"")?;
+    let (bound, rest) = labels.split_once('"')?;
+    name.ends_with("_bucket").then_some((name, bound, rest))
 }

@@ -206,7 +206,7 @@ impl Metrics {
     }
 
     /// All of it, as text in the OpenMetrics format.
-    fn open_metrics(&self) -> String {
+    pub(crate) fn open_metrics(&self) -> String {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)
             .expect("writing to a string does not fail");

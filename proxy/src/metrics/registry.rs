@@ -196,150 +196,176 @@ pub(super) struct Numbers {
     pub(super) events: Counters<Fate>,
 }
 
+impl Default for Numbers {
+    fn default() -> Self {
+        Self {
+            sync: Labelled::new_with_constructor(Buckets::Doubling),
+            sync_full: Labelled::new_with_constructor(Buckets::Doubling),
+            sync_partial: Labelled::new_with_constructor(Buckets::Doubling),
+            network_programming: Labelled::new_with_constructor(Buckets::Programming),
+            conntrack_sync: Labelled::new_with_constructor(Buckets::Doubling),
+            last_synced: Labelled::default(),
+            last_queued: Labelled::default(),
+            endpoint_changes: Counter::default(),
+            endpoint_changes_pending: Gauge::default(),
+            service_changes: Counter::default(),
+            service_changes_pending: Gauge::default(),
+            no_local_endpoints: Labelled::default(),
+            sync_failures: Labelled::default(),
+            cleanup_failures: Labelled::default(),
+            conntrack_deleted: Labelled::default(),
+            healthz: Labelled::default(),
+            livez: Labelled::default(),
+            transactions: Labelled::default(),
+            resyncs: Labelled::default(),
+            events: Labelled::default(),
+            transaction_bytes: Counter::default(),
+            health_port_failures: Counter::default(),
+            elements: Gauge::default(),
+            health_ports: Gauge::default(),
+        }
+    }
+}
+
 impl Numbers {
     /// All of them at zero, and the registry that reads them. Counters' names get `_total` from the library.
     pub(super) fn registered() -> (Self, Registry) {
         let mut registry = Registry::default();
-        let numbers = Self::kube_proxys(&mut Prefixed(&mut registry, "kubeproxy"));
+        let numbers = Self::default();
+        let mut kube_proxys = Prefixed(&mut registry, "kubeproxy");
+        numbers.syncs(&mut kube_proxys);
+        numbers.changes(&mut kube_proxys);
+        numbers.failures_and_probes(&mut kube_proxys);
         numbers.own(&mut Prefixed(&mut registry, "onehop"));
         registry.register_collector(Box::new(Process));
         (numbers, registry)
     }
 
-    fn kube_proxys(to: &mut Prefixed<'_>) -> Self {
-        let doubling = || Labelled::new_with_constructor(Buckets::Doubling);
-        let programming = Labelled::new_with_constructor(Buckets::Programming);
-        Self {
-            sync: to.add(
-                "sync_proxy_rules_duration_seconds",
-                "SyncProxyRules latency in seconds",
-                doubling(),
-            ),
-            sync_full: to.add(
-                "sync_full_proxy_rules_duration_seconds",
-                "SyncProxyRules latency in seconds for full resyncs",
-                doubling(),
-            ),
-            sync_partial: to.add(
-                "sync_partial_proxy_rules_duration_seconds",
-                "SyncProxyRules latency in seconds for partial resyncs",
-                doubling(),
-            ),
-            network_programming: to.add(
-                "network_programming_duration_seconds",
-                "In Cluster Network Programming Latency in seconds",
-                programming,
-            ),
-            conntrack_sync: to.add(
-                "conntrack_reconciler_sync_duration_seconds",
-                "Latency of one reconciliation of conntrack flows in seconds",
-                doubling(),
-            ),
-            last_synced: to.add(
-                "sync_proxy_rules_last_timestamp_seconds",
-                "The last time proxy rules were successfully synced",
-                Labelled::default(),
-            ),
-            last_queued: to.add(
-                "sync_proxy_rules_last_queued_timestamp_seconds",
-                "The last time a sync of proxy rules was queued",
-                Labelled::default(),
-            ),
-            endpoint_changes: to.add(
-                "sync_proxy_rules_endpoint_changes",
-                "Cumulative proxy rules Endpoint changes",
-                Counter::default(),
-            ),
-            endpoint_changes_pending: to.add(
-                "sync_proxy_rules_endpoint_changes_pending",
-                "Pending proxy rules Endpoint changes",
-                Gauge::default(),
-            ),
-            service_changes: to.add(
-                "sync_proxy_rules_service_changes",
-                "Cumulative proxy rules Service changes",
-                Counter::default(),
-            ),
-            service_changes_pending: to.add(
-                "sync_proxy_rules_service_changes_pending",
-                "Pending proxy rules Service changes",
-                Gauge::default(),
-            ),
-            no_local_endpoints: to.add(
-                "sync_proxy_rules_no_local_endpoints_total",
-                "Number of services with a Local traffic policy and no endpoints",
-                Labelled::default(),
-            ),
-            sync_failures: to.add(
-                "sync_proxy_rules_nftables_sync_failures",
-                "Cumulative proxy nftables sync failures",
-                Labelled::default(),
-            ),
-            cleanup_failures: to.add(
-                "sync_proxy_rules_nftables_cleanup_failures",
-                "Cumulative proxy nftables cleanup failures",
-                Labelled::default(),
-            ),
-            conntrack_deleted: to.add(
-                "conntrack_reconciler_deleted_entries",
-                "Cumulative conntrack flows deleted by conntrack reconciler",
-                Labelled::default(),
-            ),
-            healthz: to.add(
-                "proxy_healthz",
-                "Cumulative proxy healthz HTTP status",
-                Labelled::default(),
-            ),
-            livez: to.add(
-                "proxy_livez",
-                "Cumulative proxy livez HTTP status",
-                Labelled::default(),
-            ),
-            transactions: Labelled::default(),
-            transaction_bytes: Counter::default(),
-            elements: Gauge::default(),
-            resyncs: Labelled::default(),
-            health_ports: Gauge::default(),
-            health_port_failures: Counter::default(),
-            events: Labelled::default(),
-        }
+    fn syncs(&self, to: &mut Prefixed<'_>) {
+        to.add(
+            "sync_proxy_rules_duration_seconds",
+            "Seconds that a sync took, of either kind",
+            &self.sync,
+        );
+        to.add(
+            "sync_full_proxy_rules_duration_seconds",
+            "Seconds that a sync of everything took",
+            &self.sync_full,
+        );
+        to.add(
+            "sync_partial_proxy_rules_duration_seconds",
+            "Seconds that a sync of what had changed took",
+            &self.sync_partial,
+        );
+        to.add(
+            "network_programming_duration_seconds",
+            "Seconds from a change in the cluster until the kernel had it",
+            &self.network_programming,
+        );
+        to.add(
+            "conntrack_reconciler_sync_duration_seconds",
+            "Seconds that comparing tracked flows with the endpoints took",
+            &self.conntrack_sync,
+        );
+        to.add(
+            "sync_proxy_rules_last_timestamp_seconds",
+            "When a sync last succeeded",
+            &self.last_synced,
+        );
+        to.add(
+            "sync_proxy_rules_last_queued_timestamp_seconds",
+            "When a sync was last asked for",
+            &self.last_queued,
+        );
+    }
+
+    fn changes(&self, to: &mut Prefixed<'_>) {
+        to.add(
+            "sync_proxy_rules_endpoint_changes",
+            "Changes of EndpointSlices that came in",
+            &self.endpoint_changes,
+        );
+        to.add(
+            "sync_proxy_rules_endpoint_changes_pending",
+            "Changes of EndpointSlices that the kernel does not have yet",
+            &self.endpoint_changes_pending,
+        );
+        to.add(
+            "sync_proxy_rules_service_changes",
+            "Changes of Services that came in",
+            &self.service_changes,
+        );
+        to.add(
+            "sync_proxy_rules_service_changes_pending",
+            "Changes of Services that the kernel does not have yet",
+            &self.service_changes_pending,
+        );
+        to.add(
+            "sync_proxy_rules_no_local_endpoints_total",
+            "Service ports whose Local policy leaves them no endpoint on this node",
+            &self.no_local_endpoints,
+        );
+    }
+
+    fn failures_and_probes(&self, to: &mut Prefixed<'_>) {
+        to.add(
+            "sync_proxy_rules_nftables_sync_failures",
+            "Syncs that the kernel refused",
+            &self.sync_failures,
+        );
+        to.add(
+            "sync_proxy_rules_nftables_cleanup_failures",
+            "Removals of unused rules that the kernel refused",
+            &self.cleanup_failures,
+        );
+        to.add(
+            "conntrack_reconciler_deleted_entries",
+            "Tracked flows that were ended because their endpoint serves no more",
+            &self.conntrack_deleted,
+        );
+        to.add(
+            "proxy_healthz",
+            "Answers of /healthz, by status",
+            &self.healthz,
+        );
+        to.add("proxy_livez", "Answers of /livez, by status", &self.livez);
     }
 
     fn own(&self, to: &mut Prefixed<'_>) {
         to.add(
             "nftables_transactions",
             "Netlink transactions, by whether the kernel took them",
-            self.transactions.clone(),
+            &self.transactions,
         );
         to.add(
             "nftables_transaction_bytes",
             "Bytes of all netlink transactions",
-            self.transaction_bytes.clone(),
+            &self.transaction_bytes,
         );
         to.add(
             "nftables_elements",
             "Elements of the sets and maps that the proxy owns",
-            self.elements.clone(),
+            &self.elements,
         );
         to.add(
             "resyncs",
             "Comparisons of everything with the state of the kernel, by what made them necessary",
-            self.resyncs.clone(),
+            &self.resyncs,
         );
         to.add(
             "health_check_ports",
             "Open health check node ports",
-            self.health_ports.clone(),
+            &self.health_ports,
         );
         to.add(
             "health_check_port_failures",
             "Attempts to open a health check node port that failed",
-            self.health_port_failures.clone(),
+            &self.health_port_failures,
         );
         to.add(
             "events",
             "Events for the API, by what became of them",
-            self.events.clone(),
+            &self.events,
         );
     }
 }
@@ -348,9 +374,8 @@ impl Numbers {
 struct Prefixed<'a>(&'a mut Registry, &'static str);
 
 impl Prefixed<'_> {
-    fn add<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
+    fn add<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: &M) {
         let Self(registry, prefix) = self;
         registry.register(format!("{prefix}_{name}"), help, metric.clone());
-        metric
     }
 }
