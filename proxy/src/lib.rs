@@ -7,5 +7,8 @@
 //!
 //! Nothing here is shared with what judges proxies: one checks the other.
 
+pub mod fuzzing;
+pub mod index;
 pub mod model;
+pub mod objects;
 pub mod plan;

@@ -3,12 +3,20 @@
 //! A [`ServicePlan`] depends on nothing but its own Service, the slices of that Service, and the node,
 //! so that a change to one Service plans that Service anew and no other.
 
+mod endpoints;
+mod service;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
 use crate::model::{Family, ObjectName, Protocol};
+
+pub(crate) use service::own_cluster_ips;
+pub use service::service;
 
 /// All that one node does for one Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +61,7 @@ pub struct PortPlan {
 }
 
 /// An address and port under which clients reach a Service.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Front {
     /// The address; `None` for the node port, which every address for node ports has.
     pub address: Option<IpAddr>,
