@@ -197,3 +197,24 @@ fn a_node_without_a_name_has_no_endpoints() {
     let endpoints = vec![endpoint((1, Some(""), Ready)), endpoint((2, None, Ready))];
     assert_eq!(lists(endpoints, &nameless), (vec![1, 2], vec![]));
 }
+
+/// A Service that publishes addresses before they are ready has endpoints that are ready and do not serve.
+#[test]
+fn of_two_that_do_not_terminate_the_ready_one_counts() {
+    let published = Endpoint {
+        serving: false,
+        ..endpoint((1, HERE, Ready))
+    };
+    let only_serving = Endpoint {
+        ready: false,
+        ..endpoint((1, HERE, Ready))
+    };
+    assert_eq!(
+        lists(vec![only_serving.clone(), published.clone()], &node()),
+        (vec![1], vec![1])
+    );
+    assert_eq!(
+        lists(vec![published, only_serving], &node()),
+        (vec![1], vec![1])
+    );
+}

@@ -112,4 +112,15 @@ fn it_exists_only_where_the_service_has_it() {
         ..checked()
     };
     assert_eq!(plan_of(&without, &[(1, HERE, Ready)]).health, None);
+
+    let portless = Service {
+        ports: vec![],
+        ..checked()
+    };
+    assert_eq!(plan_of(&portless, &[(1, HERE, Ready)]).health, None);
+    let not_served_here = Service {
+        cluster_ips: vec![ip("192.168.0.1")],
+        ..checked()
+    };
+    assert_eq!(plan_of(&not_served_here, &[(1, HERE, Ready)]).health, None);
 }
