@@ -6,24 +6,24 @@ use libtest_mimic::Failed;
 use onehop_nft::netlink::{Socket, kind};
 use onehop_nft::*;
 
-use crate::Test;
 use crate::ruleset::{Ruleset, V4, V6, Words, ruleset};
 use crate::support::{nft, same};
+use crate::{Needs, Test};
 
 pub(crate) const TESTS: &[Test] = &[
     (
         "the_kernel_holds_the_same_ipv4_bytes_as_from_nft",
-        true,
+        Needs::Nft,
         || ruleset_bytes(&V4),
     ),
     (
         "the_kernel_holds_the_same_ipv6_bytes_as_from_nft",
-        true,
+        Needs::Nft,
         || ruleset_bytes(&V6),
     ),
     (
         "each_expression_has_the_same_bytes_as_from_nft",
-        true,
+        Needs::Nft,
         expression_bytes,
     ),
 ];

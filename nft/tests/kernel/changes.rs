@@ -8,19 +8,23 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::gettid;
 use onehop_nft::*;
 
-use crate::Test;
 use crate::large::services;
 use crate::support::same;
+use crate::{Needs, Test};
 
 pub(crate) const TESTS: &[Test] = &[
     (
         "ones_own_change_is_told_from_anothers",
-        false,
+        Needs::Nothing,
         own_and_other,
     ),
-    ("a_change_by_nft_is_noticed_with_its_process", true, by_nft),
-    ("a_large_change_is_one_event", false, one_event),
-    ("lost_events_are_noticed", false, lost),
+    (
+        "a_change_by_nft_is_noticed_with_its_process",
+        Needs::Nft,
+        by_nft,
+    ),
+    ("a_large_change_is_one_event", Needs::Buffer, one_event),
+    ("lost_events_are_noticed", Needs::Nothing, lost),
 ];
 
 fn readable(changes: &Changes, patience: u16) -> Result<bool, Failed> {

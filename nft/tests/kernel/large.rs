@@ -5,16 +5,20 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use libtest_mimic::Failed;
 use onehop_nft::*;
 
-use crate::Test;
 use crate::support::same;
+use crate::{Needs, Test};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("30000_ipv4_services_in_one_transaction", false, || {
-        many(Family::Ip)
-    }),
-    ("30000_ipv6_services_in_one_transaction", false, || {
-        many(Family::Ip6)
-    }),
+    (
+        "30000_ipv4_services_in_one_transaction",
+        Needs::Buffer,
+        || many(Family::Ip),
+    ),
+    (
+        "30000_ipv6_services_in_one_transaction",
+        Needs::Buffer,
+        || many(Family::Ip6),
+    ),
 ];
 
 const COUNT: u32 = 30_000;

@@ -7,18 +7,18 @@ use nix::sched::{CloneFlags, unshare};
 use onehop_nft::netlink::{Socket, flags, kind};
 use onehop_nft::*;
 
-use crate::Test;
 use crate::support::same;
+use crate::{Needs, Test};
 
 pub(crate) const TESTS: &[Test] = &[
     (
         "connection_tracking_is_asked_by_the_same_socket",
-        false,
+        Needs::Nothing,
         connection_tracking,
     ),
     (
         "a_socket_stays_in_its_namespace_whoever_uses_it",
-        false,
+        Needs::Nothing,
         stays_in_its_namespace,
     ),
 ];

@@ -6,28 +6,36 @@ use std::time::Duration;
 use libtest_mimic::Failed;
 use onehop_nft::*;
 
-use crate::Test;
 use crate::ruleset::{V4, V6, Words, ip, ruleset};
 use crate::support::same;
+use crate::{Needs, Test};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("what_is_written_is_read_back_ipv4", false, || {
+    ("what_is_written_is_read_back_ipv4", Needs::Nothing, || {
         reads_back(&V4)
     }),
-    ("what_is_written_is_read_back_ipv6", false, || {
+    ("what_is_written_is_read_back_ipv6", Needs::Nothing, || {
         reads_back(&V6)
     }),
     (
         "rules_are_replaced_inserted_and_deleted",
-        false,
+        Needs::Nothing,
         rules_change,
     ),
-    ("elements_are_added_and_deleted", false, elements_change),
-    ("elements_expire", false, elements_expire),
-    ("tables_chains_and_sets_come_and_go", false, objects_change),
-    ("intervals_reach_both_ends", false, interval_ends),
-    ("other_tables_are_left_out", false, other_tables),
-    ("a_dump_is_of_one_state", false, one_state),
+    (
+        "elements_are_added_and_deleted",
+        Needs::Nothing,
+        elements_change,
+    ),
+    ("elements_expire", Needs::Nothing, elements_expire),
+    (
+        "tables_chains_and_sets_come_and_go",
+        Needs::Nothing,
+        objects_change,
+    ),
+    ("intervals_reach_both_ends", Needs::Nothing, interval_ends),
+    ("other_tables_are_left_out", Needs::Nothing, other_tables),
+    ("a_dump_is_of_one_state", Needs::Nothing, one_state),
 ];
 
 fn reads_back(words: &Words) -> Result<(), Failed> {

@@ -6,27 +6,43 @@ use libtest_mimic::Failed;
 use nix::sched::{CloneFlags, unshare};
 use onehop_nft::*;
 
-use crate::Test;
 use crate::support::{contains, enter_user_namespace, same};
+use crate::{Needs, Test};
 
 pub(crate) const TESTS: &[Test] = &[
     (
         "an_error_in_the_middle_undoes_all_and_names_the_rule",
-        false,
+        Needs::Nothing,
         undone,
     ),
-    ("an_error_names_the_element", false, names_the_element),
-    ("an_error_has_the_kernels_own_words", false, own_words),
-    ("thousands_of_errors_are_one_error", false, many_errors),
+    (
+        "an_error_names_the_element",
+        Needs::Nothing,
+        names_the_element,
+    ),
+    (
+        "an_error_has_the_kernels_own_words",
+        Needs::Nothing,
+        own_words,
+    ),
+    (
+        "thousands_of_errors_are_one_error",
+        Needs::Buffer,
+        many_errors,
+    ),
     (
         "a_transaction_of_an_older_generation_is_refused",
-        false,
+        Needs::Nothing,
         older_generation,
     ),
-    ("an_empty_transaction_does_nothing", false, empty),
+    (
+        "an_empty_transaction_and_reading_change_nothing",
+        Needs::Nothing,
+        empty,
+    ),
     (
         "a_transaction_that_is_too_large_says_so_and_its_size",
-        false,
+        Needs::Nothing,
         too_large,
     ),
 ];
@@ -165,8 +181,12 @@ fn older_generation() -> Result<(), Failed> {
 fn empty() -> Result<(), Failed> {
     let mut netfilter = Netfilter::open()?;
     let before = netfilter.generation()?;
+    let mut changes = Changes::subscribe()?;
     netfilter.commit(&mut Batch::new())?;
-    same("the generation", &netfilter.generation()?, &before)
+    // Reading waits for others by a transaction of its own.
+    netfilter.tables(None)?;
+    same("the generation", &netfilter.generation()?, &before)?;
+    same("no change", &changes.read()?, &None)
 }
 
 /// What a process without rights over the whole machine is started with.
