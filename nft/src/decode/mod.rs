@@ -7,6 +7,8 @@ use std::time::Duration;
 mod describe;
 mod expression;
 mod set;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use describe::describe;
 
