@@ -56,10 +56,10 @@ impl Found {
         netfilter: &mut Netfilter,
         family: Family,
     ) -> Result<HashMap<FrontKey, u32>, Error> {
-        if !self.sets.contains(layout::SERVICES) {
+        if !self.sets.contains(layout::SERVICE_IDS) {
             return Ok(HashMap::new());
         }
-        let elements = netfilter.elements(&table(family), layout::SERVICES)?;
+        let elements = netfilter.elements(&table(family), layout::SERVICE_IDS)?;
         let ids = elements.iter();
         Ok(ids.filter_map(|element| encode::front_id(family, element)).collect())
     }

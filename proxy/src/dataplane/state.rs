@@ -259,13 +259,17 @@ impl State {
         let family = Family::of(key.address);
         let owner = self.owner(family, &key);
         let table = &mut self.tables[index(family)];
-        let after = owner.map(|(id, class)| {
+        let after = owner.map(|(id, class, ranged)| {
             let (number, new) = table.classes.acquire(class);
             if let Some(delta) = delta(deltas, family).filter(|_| new) {
                 delta.classes.push(class);
                 class_elements(class, number).for_each(|(key, value)| delta.add(key, value));
             }
-            Installed { class: number, id }
+            Installed {
+                class: number,
+                id,
+                ranged,
+            }
         });
         if let Some(before) = before {
             table.classes.release(before.class);
@@ -274,23 +278,25 @@ impl State {
             table.fronts.install(&key, after);
         }
         if let Some(delta) = delta(deltas, family) {
-            if let Some(before) = before {
-                delta.remove(Key::Service(key), before.into());
-            }
-            if let Some(after) = after {
-                delta.add(Key::Service(key), after.into());
-            }
+            let elements = |installed: Option<Installed>| {
+                let installed = installed.into_iter();
+                installed.flat_map(move |installed| installed.elements(key))
+            };
+            elements(before).for_each(|(key, value)| delta.remove(key, value));
+            elements(after).for_each(|(key, value)| delta.add(key, value));
         }
     }
 
-    /// Whose a front is, and its class: of several, that of the first Service by name.
-    fn owner(&self, family: Family, key: &FrontKey) -> Option<(u32, Class)> {
+    /// Whose a front is, its class, and whether its sources are restricted. Of several Services, it is that
+    /// of the first by name.
+    fn owner(&self, family: Family, key: &FrontKey) -> Option<(u32, Class, bool)> {
         let claims = self.tables[index(family)].fronts.claims(key);
         let id = *claims.iter().min_by_key(|id| {
             let name = self.port(**id).0;
             (name, self.ids.slot(**id).index)
         })?;
-        Some((id, front_class(self.port(id).1, *key)?))
+        let (class, ranged) = front_class(self.port(id).1, *key)?;
+        Some((id, class, ranged))
     }
 
     /// Changes the addresses that have node ports.
@@ -341,7 +347,7 @@ impl State {
         let classes = table.classes.iter();
         let classes = classes.flat_map(|(class, number)| class_elements(class, number));
         let fronts = table.fronts.iter();
-        let fronts = fronts.map(|(key, installed)| (Key::Service(key), installed.into()));
+        let fronts = fronts.flat_map(|(key, installed)| installed.elements(key));
         let ports = self.services.iter().flatten().flat_map(move |held| {
             let ports = held.ids.iter().zip(&held.plan.ports);
             let ports = ports.filter(move |(_, port)| port.family == family);
@@ -376,12 +382,6 @@ impl State {
             })
         });
         conflicts.collect()
-    }
-}
-
-impl From<Installed> for Value {
-    fn from(Installed { class, id }: Installed) -> Self {
-        Self::Service { class, id }
     }
 }
 
