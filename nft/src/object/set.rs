@@ -14,10 +14,9 @@ pub enum Type {
     InetProto,
     /// `inet_service`: a port.
     InetService,
-    /// `mark`: any 32-bit number in the kernel's byte order.
+    /// `mark`: any 32-bit number in the kernel's byte order. Also for what `numgen` gives: its own type
+    /// (`integer`) has no length, and nft 1.0.6 aborts when it lists a concatenation with it.
     Mark,
-    /// `integer`, of 32 bits: what `numgen` gives.
-    Integer,
     /// `ifname`: the name of an interface.
     IfName,
     /// `nf_proto`: a family.
@@ -39,13 +38,12 @@ pub enum Type {
 
 impl Type {
     /// Every type that has a name here.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 10] = [
         Self::Ipv4Addr,
         Self::Ipv6Addr,
         Self::InetProto,
         Self::InetService,
         Self::Mark,
-        Self::Integer,
         Self::IfName,
         Self::NfProto,
         Self::FibAddrType,
@@ -58,7 +56,6 @@ impl Type {
     pub const fn id(self) -> u32 {
         match self {
             Self::NfProto => 2,
-            Self::Integer => 4,
             Self::Ipv4Addr => 7,
             Self::Ipv6Addr => 8,
             Self::InetProto => 12,
@@ -78,7 +75,7 @@ impl Type {
         match self {
             Self::NfProto | Self::InetProto | Self::CtDirection => 1,
             Self::InetService => 2,
-            Self::Integer | Self::Ipv4Addr | Self::Mark | Self::FibAddrType | Self::CtState => 4,
+            Self::Ipv4Addr | Self::Mark | Self::FibAddrType | Self::CtState => 4,
             Self::Ipv6Addr | Self::IfName => 16,
             Self::Other { length, .. } => length,
         }
@@ -89,8 +86,7 @@ impl Type {
     pub const fn host_order(self) -> bool {
         matches!(
             self,
-            Self::Integer
-                | Self::Mark
+            Self::Mark
                 | Self::IfName
                 | Self::NfProto
                 | Self::FibAddrType
