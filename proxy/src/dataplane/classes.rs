@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use super::element::List;
-use crate::plan::{Front, FrontKind, Handling, PortPlan};
+use crate::plan::{Front, Handling, PortPlan};
 
 /// All that the rules for a front depend on. The endpoints themselves are elements of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,8 +19,6 @@ pub(super) struct Class {
     pub(super) local: u32,
     /// Session affinity, in seconds.
     pub(super) affinity: Option<u32>,
-    /// Whether its sources are restricted.
-    pub(super) ranged: bool,
 }
 
 /// What happens to a new connection that was not translated.
@@ -64,7 +62,6 @@ impl Class {
             cluster,
             local,
             affinity: port.affinity.filter(|_| translated),
-            ranged: front.kind == FrontKind::LoadBalancer && port.source_ranges.is_some(),
         }
     }
 
@@ -102,7 +99,7 @@ impl Class {
         })
     }
 
-    /// Its chain's name. Classes that differ only in their sources share it.
+    /// Its chain's name.
     pub(super) fn chain(&self) -> String {
         let handling = match self.handling {
             Handling::InternalCluster => "internal-cluster",
@@ -149,15 +146,12 @@ fn length<T>(list: &[T]) -> u32 {
     u32::try_from(list.len()).unwrap_or(u32::MAX).min(1 << 30)
 }
 
-/// The bit that is set in the number of a class whose sources are restricted.
-pub(super) const RANGED: u32 = 1 << 31;
-
 /// The classes of one table, each with a number and a count of its fronts. Those without a front stay until
 /// there are many, so that an endpoint that comes and goes does not make the kernel check chains.
 #[derive(Debug, Default)]
 pub(super) struct Classes {
     numbers: HashMap<Class, Numbered>,
-    by_index: Vec<Option<Class>>,
+    by_number: Vec<Option<Class>>,
     free: Vec<u32>,
     unused: usize,
 }
@@ -178,30 +172,23 @@ impl Classes {
             known.fronts += 1;
             return (known.number, false);
         }
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.by_index.push(None);
-            u32::try_from(self.by_index.len() - 1).expect("there are fewer classes than fronts")
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.by_number.push(None);
+            u32::try_from(self.by_number.len() - 1).expect("there are fewer classes than fronts")
         });
-        self.by_index[index as usize] = Some(class);
-        let number = if class.ranged { index | RANGED } else { index };
+        self.by_number[number as usize] = Some(class);
         self.numbers.insert(class, Numbered { number, fronts: 1 });
         (number, true)
     }
 
     /// One front less of a class.
     pub(super) fn release(&mut self, number: u32) {
-        let class = self.class(number).expect("a front's class has a number");
+        let class = self.by_number[number as usize].expect("a front's class has a number");
         let known = self.numbers.get_mut(&class).expect("and is known");
         known.fronts -= 1;
         if known.fronts == 0 {
             self.unused += 1;
         }
-    }
-
-    /// The class of a number.
-    pub(super) fn class(&self, number: u32) -> Option<Class> {
-        let index = (number & !RANGED) as usize;
-        self.by_index.get(index).copied().flatten()
     }
 
     /// All of them, the unused included.
@@ -222,9 +209,8 @@ impl Classes {
             .map(|(class, numbered)| (class, numbered.number))
             .collect();
         for (_, number) in &retired {
-            let index = number & !RANGED;
-            self.by_index[index as usize] = None;
-            self.free.push(index);
+            self.by_number[*number as usize] = None;
+            self.free.push(*number);
         }
         self.unused = 0;
         retired

@@ -71,21 +71,23 @@ impl List {
 pub(super) enum Key {
     /// A front, in the map `services`.
     Service(FrontKey),
+    /// A front, in the map `service-ids`.
+    ServiceId(FrontKey),
+    /// A front whose sources are restricted, in the map `source-checked`.
+    SourceChecked(FrontKey),
     /// An endpoint of a Service port, in the map `endpoints`.
     Endpoint {
         /// The Service port.
         id: u32,
-        /// Its number, from its list's offset.
+        /// Its number in its list, or its slot under session affinity; from the list's offset on.
         number: u32,
     },
-    /// An endpoint that affinity may keep a client at, in the set `cluster-members` or `local-members`.
-    Member {
-        /// The list.
-        list: List,
+    /// The slot of an endpoint of a Service port with session affinity, in the map `slots`.
+    Slot {
         /// The Service port.
         id: u32,
-        /// The endpoint.
-        endpoint: SocketAddr,
+        /// The endpoint's number in its list, from the list's offset on.
+        number: u32,
     },
     /// Sources that may use the VIPs of a Service port, in the set `source-ranges`.
     Sources {
@@ -113,13 +115,8 @@ pub(super) enum Key {
 pub(super) enum Value {
     /// Nothing: the element of a set.
     Member,
-    /// A class, and the id of a Service port.
-    Service {
-        /// The class.
-        class: u32,
-        /// The id.
-        id: u32,
-    },
+    /// The number of a class, the id of a Service port, or the slot of an endpoint.
+    Number(u32),
     /// An endpoint.
     Endpoint(SocketAddr),
     /// The chain of a class.

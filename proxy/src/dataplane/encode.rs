@@ -1,11 +1,11 @@
 //! Elements as the kernel has them, and back.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use onehop_nft::{Data, Element, Value as Bytes, Verdict};
 
 use super::classes::Refusal;
-use super::element::{FrontKey, Key, List, Value};
+use super::element::{FrontKey, Key, Value};
 use super::layout;
 use crate::model::{Family, Protocol};
 
@@ -13,11 +13,10 @@ use crate::model::{Family, Protocol};
 pub(super) fn set_of(key: &Key) -> &'static str {
     match key {
         Key::Service(_) => layout::SERVICES,
+        Key::ServiceId(_) => layout::SERVICE_IDS,
+        Key::SourceChecked(_) => layout::SOURCE_CHECKED,
         Key::Endpoint { .. } => layout::ENDPOINTS,
-        Key::Member { list, .. } => match list {
-            List::Cluster => layout::CLUSTER_MEMBERS,
-            List::Local => layout::LOCAL_MEMBERS,
-        },
+        Key::Slot { .. } => layout::SLOTS,
         Key::Sources { .. } => layout::SOURCE_RANGES,
         Key::ClusterIp(_) => layout::CLUSTER_IPS,
         Key::Hairpin(_) => layout::HAIRPINS,
@@ -31,14 +30,13 @@ pub(super) fn set_of(key: &Key) -> &'static str {
 pub(super) fn key(key: &Key) -> Element {
     let bytes = Bytes::new();
     match *key {
-        Key::Service(front) => Element::new(
+        Key::Service(front) | Key::ServiceId(front) | Key::SourceChecked(front) => Element::new(
             bytes
                 .ip(front.address)
                 .proto(front.protocol.number())
                 .port(front.port),
         ),
-        Key::Endpoint { id, number } => Element::new(bytes.number(id).number(number)),
-        Key::Member { id, endpoint, .. } => Element::new(place(endpoint).number(id)),
+        Key::Endpoint { id, number } | Key::Slot { id, number } => Element::new(bytes.number(id).number(number)),
         Key::Sources { id, first, last } => {
             Element::new(bytes.number(id).ip(first)).to(bytes.number(id).ip(last))
         }
@@ -53,8 +51,10 @@ pub(super) fn element(element_key: &Key, value: &Value) -> Element {
     let bytes = Bytes::new();
     let data = match value {
         Value::Member => None,
-        Value::Service { class, id } => Some(Data::Value(bytes.number(*id).number(*class))),
-        Value::Endpoint(endpoint) => Some(Data::Value(place(*endpoint))),
+        Value::Number(number) => Some(Data::Value(bytes.number(*number))),
+        Value::Endpoint(endpoint) => Some(Data::Value(
+            bytes.ip(endpoint.ip()).port(endpoint.port()),
+        )),
         Value::Chain(class) => Some(Data::Verdict(Verdict::goto(class.chain()))),
         Value::Refusal(Refusal::Drop) => Some(Data::Verdict(Verdict::Drop)),
         Value::Refusal(Refusal::Reject) => Some(Data::Verdict(Verdict::goto(layout::REJECT))),
@@ -65,11 +65,7 @@ pub(super) fn element(element_key: &Key, value: &Value) -> Element {
     }
 }
 
-fn place(endpoint: SocketAddr) -> Bytes {
-    Bytes::new().ip(endpoint.ip()).port(endpoint.port())
-}
-
-/// A front and its id, from an element of the map `services`; `None` if it is none of ours.
+/// A front and its id, from an element of the map `service-ids`; `None` if it is none of ours.
 pub(super) fn front_id(family: Family, element: &Element) -> Option<(FrontKey, u32)> {
     let (address, rest) = address(family, element.key.as_slice())?;
     let (protocol, port) = match rest {
@@ -81,7 +77,7 @@ pub(super) fn front_id(family: Family, element: &Element) -> Option<(FrontKey, u
     let Some(Data::Value(value)) = &element.data else {
         return None;
     };
-    let id = u32::from_ne_bytes(*value.as_slice().first_chunk()?);
+    let id = u32::from_ne_bytes(value.as_slice().try_into().ok()?);
     let front = FrontKey {
         address,
         protocol,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::element::FrontKey;
+use super::element::{FrontKey, Key, Value};
 
 /// The fronts of one table.
 #[derive(Debug, Default)]
@@ -16,15 +16,30 @@ pub(super) struct Fronts {
 #[derive(Debug)]
 struct Front {
     claims: Claims,
-    /// What the map `services` has for it.
     installed: Option<Installed>,
 }
 
-/// The value of an element of the map `services`.
+/// What the kernel has for a front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Installed {
+    /// The number of its class.
     pub(super) class: u32,
+    /// The Service port that has it.
     pub(super) id: u32,
+    /// Whether its sources are restricted.
+    pub(super) ranged: bool,
+}
+
+impl Installed {
+    /// The elements of a front.
+    pub(super) fn elements(self, key: FrontKey) -> impl Iterator<Item = (Key, Value)> {
+        let Self { class, id, ranged } = self;
+        let checked = ranged.then_some((Key::SourceChecked(key), Value::Number(id)));
+        let class = (Key::Service(key), Value::Number(class));
+        [class, (Key::ServiceId(key), Value::Number(id))]
+            .into_iter()
+            .chain(checked)
+    }
 }
 
 /// The Service ports that ask for a front: nearly always one.

@@ -1,36 +1,37 @@
 //! The fixed parts of a table: its sets and maps, its base chains and their rules. Pure.
 //!
 //! Everything that a Service brings is an element of a set or map, so that churn changes elements and the
-//! kernel does not check chains. A packet's destination is looked up in `services`, which gives the id of a
-//! Service port and a class; `classes` gives the class's chain, which counts endpoints but names none.
+//! kernel does not check chains. A packet's destination is looked up in `services`, which gives a class;
+//! `classes` gives the class's chain, which counts endpoints but names none. That chain looks the destination
+//! up in `service-ids`, and an endpoint of that id in `endpoints`.
 
 use onehop_nft::{
-    Base, CT_STATE, CT_STATUS, Chain, ChainKind, CmpOp, Expression, FIB_DADDR_TYPE, Hook, LookupTo,
-    MARK, Policy, Reject, Rule, Set, Type, Value, Verdict, ct_state, ct_status, nat_flags,
-    priority, reject_code,
+    Base, CT_STATE, CT_STATUS, Chain, ChainKind, FIB_DADDR_TYPE, Hook, LookupTo, MARK, Policy,
+    Reject, Rule, Set, Type, Value, Verdict, ct_state, ct_status, nat_flags, priority, reject_code,
 };
 
-use super::classes::RANGED;
 use super::options::{NodePorts, Options};
-use super::steps::{Registers, in_network, load, lookup, outside_network, packet_key};
+use super::steps::{Registers, find, in_network, load, lookup, outside_network};
 use crate::model::Family;
 
 /// The name of the tables, one a family.
 pub const TABLE: &str = "onehop-proxy";
 
-/// Destination → id of a Service port . class.
+/// Destination → class.
 pub(super) const SERVICES: &str = "services";
+/// Destination → id of a Service port.
+pub(super) const SERVICE_IDS: &str = "service-ids";
+/// Destination → id of a Service port, where its sources are restricted.
+pub(super) const SOURCE_CHECKED: &str = "source-checked";
 /// Class → its chain.
 pub(super) const CLASSES: &str = "classes";
 /// Class → what becomes of packets that were not translated.
 pub(super) const REFUSALS: &str = "refusals";
-/// Id . number → endpoint.
+/// Id . number → endpoint; id . slot → endpoint for Service ports with session affinity.
 pub(super) const ENDPOINTS: &str = "endpoints";
-/// Endpoint . id, of list Cluster of Service ports with session affinity.
-pub(super) const CLUSTER_MEMBERS: &str = "cluster-members";
-/// Endpoint . id, of list Local of Service ports with session affinity.
-pub(super) const LOCAL_MEMBERS: &str = "local-members";
-/// Id . client → endpoint. Written by the rules alone.
+/// Id . number → slot, of Service ports with session affinity.
+pub(super) const SLOTS: &str = "slots";
+/// Id . client → slot. Written by the rules alone.
 pub(super) const AFFINITY: &str = "affinity";
 /// Id . sources that may use its VIPs.
 pub(super) const SOURCE_RANGES: &str = "source-ranges";
@@ -42,7 +43,7 @@ pub(super) const HAIRPINS: &str = "hairpins";
 pub(super) const NODE_PORT_ADDRESSES: &str = "node-port-addresses";
 
 /// The chain that refuses with an answer.
-pub(super) const REJECT: &str = "reject";
+pub(super) const REJECT: &str = "refuse";
 /// The chain that drops what goes to a service address that no Service has.
 pub(super) const UNALLOCATED: &str = "unallocated";
 
@@ -71,14 +72,16 @@ pub(super) fn sets(family: Family) -> Vec<Set> {
         Family::V4 => Type::Ipv4Addr,
         Family::V6 => Type::Ipv6Addr,
     };
+    let front = [address, InetProto, InetService];
     vec![
-        Set::map(SERVICES, &[address, InetProto, InetService], &[Mark, Mark]),
+        Set::map(SERVICES, &front, &[Mark]),
+        Set::map(SERVICE_IDS, &front, &[Mark]),
+        Set::map(SOURCE_CHECKED, &front, &[Mark]),
         Set::verdict_map(CLASSES, &[Mark]),
         Set::verdict_map(REFUSALS, &[Mark]),
         Set::map(ENDPOINTS, &[Mark, Mark], &[address, InetService]),
-        Set::new(CLUSTER_MEMBERS, &[address, InetService, Mark]),
-        Set::new(LOCAL_MEMBERS, &[address, InetService, Mark]),
-        Set::map(AFFINITY, &[Mark, address], &[address, InetService])
+        Set::map(SLOTS, &[Mark, Mark], &[Mark]),
+        Set::map(AFFINITY, &[Mark, address], &[Mark])
             .dynamic()
             .expiring()
             .size(AFFINITY_SIZE),
@@ -120,62 +123,14 @@ pub(super) fn chains(family: Family, options: &Options) -> Vec<Ruled> {
     vec![
         fixed(REJECT, vec![Rule::new().reject(unreachable(family))]),
         fixed(UNALLOCATED, Vec::new()),
-        base(
-            "filter-prerouting",
-            filter,
-            Hook::Prerouting,
-            BEFORE_DSTNAT,
-            sources(),
-        ),
-        base(
-            "filter-output-early",
-            filter,
-            Hook::Output,
-            BEFORE_DSTNAT,
-            sources(),
-        ),
-        base(
-            "nat-prerouting",
-            nat,
-            Hook::Prerouting,
-            priority::DSTNAT,
-            dispatch(),
-        ),
-        base(
-            "nat-output",
-            nat,
-            Hook::Output,
-            priority::DSTNAT,
-            dispatch(),
-        ),
-        base(
-            "filter-input",
-            filter,
-            Hook::Input,
-            priority::FILTER,
-            input(family, options),
-        ),
-        base(
-            "filter-forward",
-            filter,
-            Hook::Forward,
-            priority::FILTER,
-            forward(family, options),
-        ),
-        base(
-            "filter-output",
-            filter,
-            Hook::Output,
-            priority::FILTER,
-            output(family),
-        ),
-        base(
-            "nat-postrouting",
-            nat,
-            Hook::Postrouting,
-            priority::SRCNAT,
-            postrouting(family, options),
-        ),
+        base("filter-prerouting", filter, Hook::Prerouting, BEFORE_DSTNAT, sources()),
+        base("filter-output-early", filter, Hook::Output, BEFORE_DSTNAT, sources()),
+        base("nat-prerouting", nat, Hook::Prerouting, priority::DSTNAT, dispatch()),
+        base("nat-output", nat, Hook::Output, priority::DSTNAT, dispatch()),
+        base("filter-input", filter, Hook::Input, priority::FILTER, input(family, options)),
+        base("filter-forward", filter, Hook::Forward, priority::FILTER, forward(family, options)),
+        base("filter-output", filter, Hook::Output, priority::FILTER, output(family)),
+        base("nat-postrouting", nat, Hook::Postrouting, priority::SRCNAT, postrouting(family, options)),
     ]
 }
 
@@ -197,10 +152,10 @@ fn new_connection() -> Rule {
     Rule::new().any(CT_STATE, ct_state::NEW)
 }
 
-/// `@services` gives id . class; then `class vmap @map`.
+/// `DESTINATION map @services vmap @map`.
 fn by_class(rule: Rule, family: Family, node_port: bool, map: &str) -> Rule {
-    let registers = Registers::of(family);
-    packet_key(rule, family, node_port).push(lookup(map, registers.class, LookupTo::Verdict))
+    let number = Registers::of(family).number;
+    find(rule, SERVICES, family, node_port).push(lookup(map, number, LookupTo::Verdict))
 }
 
 fn dispatch(family: Family) -> Rule {
@@ -235,25 +190,10 @@ fn listed(rule: Rule, family: Family) -> Rule {
 /// Drops new connections to VIPs from sources that are not in the Service's ranges.
 fn source_check(family: Family) -> Rule {
     let registers = Registers::of(family);
-    let ranged = Value::new().number(RANGED);
-    let nothing = Value::new().number(0);
-    packet_key(new_connection(), family, false)
-        .push(Expression::Bitwise {
-            from: registers.class,
-            to: registers.class,
-            mask: ranged,
-            xor: nothing,
-        })
-        .push(Expression::Cmp {
-            from: registers.class,
-            op: CmpOp::Eq,
-            value: ranged,
-        })
-        .push(load(
-            onehop_nft::saddr(table_family(family)),
-            registers.client,
-        ))
-        .push(lookup(SOURCE_RANGES, registers.id, LookupTo::NoMatch))
+    let client = onehop_nft::saddr(table_family(family));
+    find(new_connection(), SOURCE_CHECKED, family, false)
+        .push(load(client, registers.after))
+        .push(lookup(SOURCE_RANGES, registers.number, LookupTo::NoMatch))
         .drop()
 }
 

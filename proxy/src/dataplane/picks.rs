@@ -9,10 +9,13 @@ use onehop_nft::{
 };
 
 use super::classes::{Class, Pick};
-use super::element::List;
-use super::layout::{AFFINITY, CLUSTER_MEMBERS, ENDPOINTS, LOCAL_MEMBERS, table_family};
+use super::layout::{
+    AFFINITY, ENDPOINTS, SERVICE_IDS, SLOTS, table_family,
+};
 use super::options::{Detector, Options};
-use super::steps::{Registers, in_network, load, lookup, outside_network, packet_key};
+use super::steps::{
+    Registers, copy, find, in_network, load, lookup, outside_network, usable,
+};
 use crate::model::Family;
 use crate::plan::Handling;
 
@@ -112,11 +115,7 @@ pub(super) fn pick_rules(pick: &Pick, family: Family) -> Vec<Rule> {
     let mut rules = Vec::new();
     if let Some(seconds) = pick.affinity {
         let timeout = Duration::from_secs(seconds.into());
-        rules.extend([
-            chain.stick(timeout),
-            chain.forget(),
-            chain.pick_and_remember(timeout),
-        ]);
+        rules.extend([chain.stick(timeout), chain.pick_and_remember(timeout)]);
     }
     rules.push(chain.translate(chain.choose(pick.count)));
     if pick.count > 1 {
@@ -135,11 +134,9 @@ impl PickChain<'_> {
         Registers::of(self.family)
     }
 
-    fn members(&self) -> &'static str {
-        match self.pick.list {
-            List::Cluster => CLUSTER_MEMBERS,
-            List::Local => LOCAL_MEMBERS,
-        }
+    /// Finds the Service port.
+    fn service(&self) -> Rule {
+        find(Rule::new(), SERVICE_IDS, self.family, self.pick.node_port)
     }
 
     /// Finds the Service port, and one of the first `count` endpoints of the list.
@@ -147,83 +144,79 @@ impl PickChain<'_> {
         let registers = self.registers();
         let offset = self.pick.list.offset();
         let number = if count == 1 {
-            load(
-                Load::Constant(Value::new().number(offset)),
-                registers.number,
-            )
+            let number = Value::new().number(offset);
+            load(Load::Constant(number), registers.after)
         } else {
             Expression::Numgen {
                 kind: NumgenKind::Random,
                 modulus: count,
                 offset,
-                to: registers.number,
+                to: registers.after,
             }
         };
-        packet_key(Rule::new(), self.family, self.pick.node_port)
-            .push(number)
-            .push(lookup(
-                ENDPOINTS,
-                registers.id,
-                LookupTo::Register(registers.endpoint),
-            ))
+        let rule = self.service().push(number);
+        if self.pick.affinity.is_none() {
+            return rule.push(self.endpoint_at(registers.number));
+        }
+        self.endpoint_of_slot(rule.push(lookup(
+            SLOTS,
+            registers.number,
+            LookupTo::Register(registers.slot),
+        )))
     }
 
-    /// Finds the Service port, and the endpoint that the client was sent to before.
-    fn remembered(&self) -> Rule {
+    /// The endpoint of a key of `endpoints`.
+    fn endpoint_at(&self, key: Register) -> Expression {
+        lookup(
+            ENDPOINTS,
+            key,
+            LookupTo::Register(self.registers().endpoint),
+        )
+    }
+
+    /// The endpoint of a slot, if it is in the list.
+    fn endpoint_of_slot(&self, rule: Rule) -> Rule {
         let registers = self.registers();
-        self.load_client(packet_key(Rule::new(), self.family, self.pick.node_port))
-            .push(lookup(
-                AFFINITY,
-                registers.id,
-                LookupTo::Register(registers.endpoint),
-            ))
+        let offset = self.pick.list.offset();
+        usable(rule, self.family, registers.slot)
+            .push(copy(registers.number, registers.id, 0))
+            .push(copy(registers.slot, registers.after_id, offset))
+            .push(self.endpoint_at(registers.id))
     }
 
     fn load_client(&self, rule: Rule) -> Rule {
-        rule.push(load(
-            saddr(table_family(self.family)),
-            self.registers().client,
-        ))
+        let client = saddr(table_family(self.family));
+        rule.push(load(client, self.registers().after))
     }
 
     fn affinity(&self, op: DynsetOp, timeout: Duration) -> Expression {
         Expression::Dynset {
             set: AFFINITY.into(),
             op,
-            key: self.registers().id,
-            data: Some(self.registers().endpoint),
+            key: self.registers().number,
+            data: Some(self.registers().slot),
             timeout: Some(timeout),
         }
     }
 
     /// To the endpoint of before, if the list still has it. The time counts from this connection on.
     fn stick(&self, timeout: Duration) -> Rule {
-        let rule = self
-            .remembered()
-            .push(lookup(
-                self.members(),
-                self.registers().endpoint,
-                LookupTo::Match,
-            ))
-            .push(self.affinity(DynsetOp::Update, timeout));
-        self.translate(rule)
+        let registers = self.registers();
+        let rule = self.load_client(self.service()).push(lookup(
+            AFFINITY,
+            registers.number,
+            LookupTo::Register(registers.slot),
+        ));
+        let rule = self.endpoint_of_slot(rule);
+        self.translate(rule.push(self.affinity(DynsetOp::Update, timeout)))
     }
 
-    /// Forgets an endpoint that the list does not have: the kernel replaces no element's value.
-    fn forget(&self) -> Rule {
-        self.remembered()
-            .push(lookup(
-                self.members(),
-                self.registers().endpoint,
-                LookupTo::NoMatch,
-            ))
-            .push(self.affinity(DynsetOp::Delete, Duration::ZERO))
-    }
-
-    /// Ends before it translates if the map is full; then the choice is not remembered.
+    /// To any endpoint, which is remembered in place of a former one that the list has not any more: the
+    /// kernel replaces no element's value. If the map is full, the rule ends before it translates.
     fn pick_and_remember(&self, timeout: Duration) -> Rule {
         let rule = self
             .load_client(self.choose(self.pick.count))
+            .push(self.affinity(DynsetOp::Delete, Duration::ZERO))
             .push(self.affinity(DynsetOp::Add, timeout));
         self.translate(rule)
     }

@@ -17,13 +17,18 @@ pub(super) fn front_keys(port: &PortPlan) -> impl Iterator<Item = FrontKey> {
     fronts.filter_map(move |front| FrontKey::of(front, family, protocol))
 }
 
-/// The class of one of a port's fronts. Of fronts with the same key, one with restricted sources counts.
-pub(super) fn front_class(port: &PortPlan, key: FrontKey) -> Option<Class> {
-    let matching = port.fronts.iter().filter(|front| {
-        FrontKey::of(front, port.family, port.protocol).is_some_and(|found| found == key)
-    });
-    let classes = matching.map(|front| Class::of(front, port));
-    classes.max_by_key(|class| class.ranged)
+/// The class of one of a port's fronts, and whether its sources are restricted. Of fronts with the same key,
+/// the first says how it is handled, and any that its sources are restricted.
+pub(super) fn front_class(port: &PortPlan, key: FrontKey) -> Option<(Class, bool)> {
+    let mut matching = port
+        .fronts
+        .iter()
+        .filter(|front| FrontKey::of(front, port.family, port.protocol) == Some(key))
+        .peekable();
+    let class = Class::of(matching.peek()?, port);
+    let ranged = port.source_ranges.is_some()
+        && matching.any(|front| front.kind == FrontKind::LoadBalancer);
+    Some((class, ranged))
 }
 
 /// All elements of a port but those of its fronts and those that ports share.
@@ -32,24 +37,55 @@ pub(super) fn port_elements(
     port: &PortPlan,
     node_ips: &[IpAddr],
 ) -> impl Iterator<Item = (Key, Value)> {
+    let sticky = port.affinity.is_some();
     let lists = [(List::Cluster, &port.cluster), (List::Local, &port.local)];
     let endpoints = lists.into_iter().flat_map(move |(list, endpoints)| {
-        let numbers = list.offset()..;
-        numbers.zip(endpoints).map(move |(number, endpoint)| {
-            (Key::Endpoint { id, number }, Value::Endpoint(*endpoint))
-        })
-    });
-    let lists = port.affinity.map(|_| lists).into_iter().flatten();
-    let members = lists.flat_map(move |(list, endpoints)| {
-        endpoints.iter().map(move |endpoint| {
-            let endpoint = *endpoint;
-            (Key::Member { list, id, endpoint }, Value::Member)
+        let slots = if sticky { slots(endpoints) } else { Vec::new() };
+        (0..).zip(endpoints).flat_map(move |(place, endpoint)| {
+            let number = list.offset() + place;
+            let slot = slots.get(place as usize).copied();
+            let slotted = slot.map(|slot| (Key::Slot { id, number }, Value::Number(slot)));
+            let number = slot.map_or(number, |slot| list.offset() + slot);
+            let endpoint = (Key::Endpoint { id, number }, Value::Endpoint(*endpoint));
+            slotted.into_iter().chain([endpoint])
         })
     });
     let sources = sources(port, node_ips).into_iter();
-    let sources =
-        sources.map(move |(first, last)| (Key::Sources { id, first, last }, Value::Member));
-    endpoints.chain(members).chain(sources)
+    let sources = sources.map(move |(first, last)| (Key::Sources { id, first, last }, Value::Member));
+    endpoints.chain(sources)
+}
+
+/// Numbers that stand for endpoints, whatever list they are in and whatever process counts them: affinity
+/// remembers them. They are hashes; of two endpoints with the same one, the latter by address gets another.
+fn slots(endpoints: &[SocketAddr]) -> Vec<u32> {
+    let mut sorted: Vec<_> = endpoints.iter().enumerate().collect();
+    sorted.sort_unstable_by_key(|(_, endpoint)| **endpoint);
+    let mut taken = HashSet::with_capacity(endpoints.len());
+    let mut slots = vec![0; endpoints.len()];
+    for (place, endpoint) in sorted {
+        let mut slot = hash(*endpoint);
+        while !taken.insert(slot) {
+            slot = (slot + 1) & SLOT;
+        }
+        slots[place] = slot;
+    }
+    slots
+}
+
+/// The bits of a slot: below the offset of list Local.
+const SLOT: u32 = u32::MAX >> 1;
+
+/// FNV-1a, which will be the same in the next version.
+fn hash(endpoint: SocketAddr) -> u32 {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut add = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    match endpoint.ip() {
+        IpAddr::V4(address) => address.octets().into_iter().for_each(&mut add),
+        IpAddr::V6(address) => address.octets().into_iter().for_each(&mut add),
+    }
+    endpoint.port().to_be_bytes().into_iter().for_each(add);
+    let folded = (hash >> 32) ^ (hash & u64::from(u32::MAX));
+    u32::try_from(folded & u64::from(SLOT)).expect("31 bits")
 }
 
 /// The sources that may use a port's VIPs, as ranges that do not touch each other: the kernel wants it so.
@@ -104,8 +140,7 @@ pub(super) fn without_absurd(port: &mut PortPlan) {
     for list in [&mut port.cluster, &mut port.local] {
         list.retain(|endpoint| Family::of(endpoint.ip()) == family && endpoint.port() != 0);
     }
-    port.hairpins
-        .retain(|address| Family::of(*address) == family);
+    port.hairpins.retain(|address| Family::of(*address) == family);
 }
 
 /// Puts endpoints that a list had before in the places where they were, as far as it is long enough.
@@ -116,8 +151,6 @@ pub(super) fn keep_places(before: &[SocketAddr], list: &mut Vec<SocketAddr>) {
         *place = left.take(endpoint);
     }
     let mut rest = list.iter().filter(|endpoint| left.contains(endpoint));
-    let filled = places
-        .iter()
-        .map(|place| place.or_else(|| rest.next().copied()));
+    let filled = places.iter().map(|place| place.or_else(|| rest.next().copied()));
     *list = filled.flatten().collect();
 }

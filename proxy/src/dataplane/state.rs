@@ -174,17 +174,9 @@ impl State {
 
     /// Ports that were there before keep their numbers, and their endpoints keep theirs as far as they can:
     /// a large Service that changes one endpoint then changes few elements.
-    fn number_ports(
-        &mut self,
-        service: u32,
-        plan: &mut ServicePlan,
-        old: Option<Held>,
-    ) -> Vec<u32> {
+    fn number_ports(&mut self, service: u32, plan: &mut ServicePlan, old: Option<Held>) -> Vec<u32> {
         let mut former: BTreeMap<(Family, Protocol, Box<str>), (u32, PortPlan)> = BTreeMap::new();
-        for (id, port) in old
-            .into_iter()
-            .flat_map(|held| held.ids.into_iter().zip(held.plan.ports))
-        {
+        for (id, port) in old.into_iter().flat_map(|held| held.ids.into_iter().zip(held.plan.ports)) {
             let identity = (port.family, port.protocol, port.port_name.clone());
             if let Some((displaced, _)) = former.insert(identity, (id, port)) {
                 self.ids.release(displaced);
@@ -267,13 +259,17 @@ impl State {
         let family = Family::of(key.address);
         let owner = self.owner(family, &key);
         let table = &mut self.tables[index(family)];
-        let after = owner.map(|(id, class)| {
+        let after = owner.map(|(id, class, ranged)| {
             let (number, new) = table.classes.acquire(class);
             if let Some(delta) = delta(deltas, family).filter(|_| new) {
                 delta.classes.push(class);
                 class_elements(class, number).for_each(|(key, value)| delta.add(key, value));
             }
-            Installed { class: number, id }
+            Installed {
+                class: number,
+                id,
+                ranged,
+            }
         });
         if let Some(before) = before {
             table.classes.release(before.class);
@@ -282,23 +278,25 @@ impl State {
             table.fronts.install(&key, after);
         }
         if let Some(delta) = delta(deltas, family) {
-            if let Some(before) = before {
-                delta.remove(Key::Service(key), before.into());
-            }
-            if let Some(after) = after {
-                delta.add(Key::Service(key), after.into());
-            }
+            let elements = |installed: Option<Installed>| {
+                let installed = installed.into_iter();
+                installed.flat_map(move |installed| installed.elements(key))
+            };
+            elements(before).for_each(|(key, value)| delta.remove(key, value));
+            elements(after).for_each(|(key, value)| delta.add(key, value));
         }
     }
 
-    /// Whose a front is, and its class: of several, that of the first Service by name.
-    fn owner(&self, family: Family, key: &FrontKey) -> Option<(u32, Class)> {
+    /// Whose a front is, its class, and whether its sources are restricted. Of several Services, it is that
+    /// of the first by name.
+    fn owner(&self, family: Family, key: &FrontKey) -> Option<(u32, Class, bool)> {
         let claims = self.tables[index(family)].fronts.claims(key);
         let id = *claims.iter().min_by_key(|id| {
             let name = self.port(**id).0;
             (name, self.ids.slot(**id).index)
         })?;
-        Some((id, front_class(self.port(id).1, *key)?))
+        let (class, ranged) = front_class(self.port(id).1, *key)?;
+        Some((id, class, ranged))
     }
 
     /// Changes the addresses that have node ports.
@@ -308,10 +306,7 @@ impl State {
         mut deltas: Deltas<'_>,
     ) {
         for family in Family::ALL {
-            let of_family = addresses
-                .iter()
-                .copied()
-                .filter(|ip| Family::of(*ip) == family);
+            let of_family = addresses.iter().copied().filter(|ip| Family::of(*ip) == family);
             let after: BTreeSet<IpAddr> = of_family.collect();
             let current = &mut self.tables[index(family)].node_port_addresses;
             let before = std::mem::replace(current, after.clone());
@@ -327,11 +322,7 @@ impl State {
     }
 
     /// Forgets classes without fronts if there are many, and returns them by family.
-    pub(super) fn retire_classes(
-        &mut self,
-        limit: usize,
-        mut deltas: Deltas<'_>,
-    ) -> Vec<(Family, Class)> {
+    pub(super) fn retire_classes(&mut self, limit: usize, mut deltas: Deltas<'_>) -> Vec<(Family, Class)> {
         let mut all = Vec::new();
         for family in Family::ALL {
             let retired = self.tables[index(family)].classes.retire(limit);
@@ -347,10 +338,7 @@ impl State {
 
     /// The classes of a table.
     pub(super) fn classes(&self, family: Family) -> impl Iterator<Item = Class> {
-        self.tables[index(family)]
-            .classes
-            .iter()
-            .map(|(class, _)| class)
+        self.tables[index(family)].classes.iter().map(|(class, _)| class)
     }
 
     /// All elements of a table.
@@ -359,7 +347,7 @@ impl State {
         let classes = table.classes.iter();
         let classes = classes.flat_map(|(class, number)| class_elements(class, number));
         let fronts = table.fronts.iter();
-        let fronts = fronts.map(|(key, installed)| (Key::Service(key), installed.into()));
+        let fronts = fronts.flat_map(|(key, installed)| installed.elements(key));
         let ports = self.services.iter().flatten().flat_map(move |held| {
             let ports = held.ids.iter().zip(&held.plan.ports);
             let ports = ports.filter(move |(_, port)| port.family == family);
@@ -394,12 +382,6 @@ impl State {
             })
         });
         conflicts.collect()
-    }
-}
-
-impl From<Installed> for Value {
-    fn from(Installed { class, id }: Installed) -> Self {
-        Self::Service { class, id }
     }
 }
 

