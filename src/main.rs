@@ -8,6 +8,7 @@ mod catalogue;
 mod lab;
 mod preparation;
 mod progress;
+mod proxy;
 mod run;
 mod signals;
 mod table;
@@ -29,7 +30,11 @@ const NOT_JUDGED: u8 = 2;
 fn main() -> ExitCode {
     prepare::complete_path();
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_env("ONEHOP_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
+    let level = match &arguments.command {
+        Command::Proxy(arguments) => proxy::log_level(arguments.verbosity),
+        _ => "error",
+    };
+    let filter = EnvFilter::try_from_env("ONEHOP_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -45,6 +50,7 @@ fn main() -> ExitCode {
         Command::Lab(arguments) => lab::lab(arguments),
         Command::Tools(arguments) => tools::tools(arguments),
         Command::Apiserver(arguments) => apiserver::serve(&arguments),
+        Command::Proxy(arguments) => proxy::proxy(*arguments),
     };
     match done {
         Ok(code) => code,
