@@ -164,7 +164,7 @@ fn masquerade_on_vm3(lab: &Lab, _: &Allocated, port: u16) -> Result<(), String> 
 
 /// A node without pods sends on what it should drop, and even takes care of the answer.
 fn remote_pod_under_local(lab: &Lab, service: &Allocated, port: u16) -> Result<(), String> {
-    let node_port = service.node_port.ok_or("the Service has no node port")?;
+    let node_port = service.node_port().ok_or("the Service has no node port")?;
     both(|family| {
         let rule = to_remote_pod(lab, family, node_port, port);
         let chains = rewrite_arriving(&rule) + &masquerade(family, port);
@@ -174,7 +174,7 @@ fn remote_pod_under_local(lab: &Lab, service: &Allocated, port: u16) -> Result<(
 
 /// A node without pods sends on what it should drop; the pod's answer does not come back by it.
 fn remote_pod_unmasqueraded(lab: &Lab, service: &Allocated, port: u16) -> Result<(), String> {
-    let node_port = service.node_port.ok_or("the Service has no node port")?;
+    let node_port = service.node_port().ok_or("the Service has no node port")?;
     both(|family| {
         let rule = to_remote_pod(lab, family, node_port, port);
         nft(lab, "vm2", family, port, &rewrite_arriving(&rule))
@@ -183,7 +183,7 @@ fn remote_pod_unmasqueraded(lab: &Lab, service: &Allocated, port: u16) -> Result
 
 /// A node without pods refuses.
 fn reject_on_vm2(lab: &Lab, service: &Allocated, port: u16) -> Result<(), String> {
-    let node_port = service.node_port.ok_or("the Service has no node port")?;
+    let node_port = service.node_port().ok_or("the Service has no node port")?;
     let hook = "type filter hook prerouting priority -300";
     let chains = chain("prerouting", hook, &format!("tcp dport {node_port} reject"));
     both(|family| nft(lab, "vm2", family, port, &chains))
@@ -222,7 +222,7 @@ async fn always_healthy(listener: TcpListener) {
 
 /// vm1 gives web-0 two tickets in the draw, and the others one each.
 fn double_weight(lab: &Lab, service: &Allocated, port: u16) -> Result<(), String> {
-    let node_port = service.node_port.ok_or("the Service has no node port")?;
+    let node_port = service.node_port().ok_or("the Service has no node port")?;
     both(|family| {
         let tickets = ["web-0", "web-0", "web-1", "web-2"].iter().enumerate();
         let tickets = tickets.map(|(ticket, pod)| {
@@ -259,7 +259,7 @@ fn internal_local_falls_back(lab: &Lab, service: &Allocated, port: u16) -> Resul
 
 /// A node without pods sends on what it should drop, and the pod's answer is lost.
 fn half_open(lab: &Lab, service: &Allocated, port: u16) -> Result<(), String> {
-    if service.node_port.is_some() {
+    if service.node_port().is_some() {
         remote_pod_unmasqueraded(lab, service, port)?;
     }
     both(|family| {

@@ -47,6 +47,8 @@ names! {
     Feature {
         /// ClusterIP addresses.
         ClusterIp = "cluster-ip",
+        /// A refusal on ports of a ClusterIP that its Service does not have.
+        ClusterIpOtherPorts = "cluster-ip-other-ports",
         /// NodePorts on the node's own addresses.
         NodePort = "node-port",
         /// `spec.externalIPs`.
@@ -108,7 +110,7 @@ impl Variation {
             Variation::LocalhostNodePort => &["served", "closed"],
             Variation::HairpinVipSource | Variation::NodeClientSource => &["node", "pod", "client"],
             Variation::LocalBackendSource => &["node", "client"],
-            Variation::UnallocatedAddress => &["drop", "reject"],
+            Variation::UnallocatedAddress => &["drop", "reject", "pass"],
         }
     }
 }
