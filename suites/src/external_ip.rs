@@ -1,6 +1,8 @@
 //! External addresses: the same rules as on node ports, on an address of the Service's own.
 
-use onehop_harness::case::{Case, Change, Place, Policy, Question, Service, Target};
+use onehop_harness::case::{
+    BalancerMode, Case, Change, Feature, Place, Policy, Question, Service, Target,
+};
 
 use crate::story::{
     NODES, STORY, client_on, dropped, external_ip, from_node, from_pod_on, host, kept_on, on,
@@ -101,6 +103,23 @@ pub(crate) fn cases() -> Vec<Case> {
         ),
         no_endpoint("local", local, own_pods_or_drop(&private())),
         Case::new(
+            "external-ip/no-endpoint-refused-to-nodes",
+            "A node that calls an external or a load-balancer address without an endpoint \
+             anywhere is refused by itself; its call does not leave it.",
+            Service::load_balancer(BalancerMode::Vip).external_ips(),
+            &STORY,
+        )
+        .sources(&[NFTABLES])
+        .needs(Feature::NodeExternalRefusal)
+        .check("pods 1-0-2", from_hosts())
+        .change(Change::Backends(Vec::new()))
+        .check(
+            "no pod",
+            NODES.into_iter().flat_map(|node| {
+                [external_ip("vm2"), Target::Vip].map(|to| refused(&host(node), to))
+            }),
+        ),
+        Case::new(
             "external-ip/external-policy-switched-both-ways",
             "A switch of externalTrafficPolicy takes effect on external addresses, both ways.",
             cluster,
@@ -118,8 +137,8 @@ pub(crate) fn cases() -> Vec<Case> {
 fn no_endpoint(policy: &str, service: Service, before: [Question; 3]) -> Case {
     Case::new(
         &format!("external-ip/{policy}/no-endpoint-refused"),
-        "An external address without an endpoint anywhere is refused, to outside clients, pods \
-         and nodes, under either policy.",
+        "An external address without an endpoint anywhere is refused to outside clients and to \
+         pods, under either policy.",
         service,
         &STORY,
     )
@@ -131,8 +150,7 @@ fn no_endpoint(policy: &str, service: Service, before: [Question; 3]) -> Case {
         NODES
             .map(|node| refused(&private(), external_ip(node)))
             .into_iter()
-            .chain(NODES.map(|node| refused(&client_on(node), external_ip("vm2"))))
-            .chain(NODES.map(|node| refused(&host(node), external_ip("vm2")))),
+            .chain(NODES.map(|node| refused(&client_on(node), external_ip("vm2")))),
     )
 }
 

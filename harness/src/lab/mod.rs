@@ -291,6 +291,8 @@ impl Lab {
             lab.start_proxies(&proxy).await?;
             lab.phases.insert("proxy", clock.elapsed());
         }
+        let labelled = lab.objects.label_zones(&lab.world).await;
+        labelled.map_err(LabError::object("label the nodes"))?;
         Ok(lab)
     }
 

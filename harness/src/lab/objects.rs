@@ -127,6 +127,23 @@ impl Objects {
         Ok(())
     }
 
+    /// Tells each Node its zone, as a cloud does some time after the node has joined.
+    ///
+    /// That is done once its proxy runs. kube-proxy as it starts takes in its Node before the part
+    /// is registered that wants the zone (`NewNodeTopologyConfig` and `RegisterEventHandler` in its
+    /// `server.go`), loses that now and then, and knows no zone until the label changes.
+    pub(super) async fn label_zones(&self, world: &World) -> kube::Result<()> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        for node in &world.nodes {
+            let labels = json!({ "topology.kubernetes.io/zone": node.zone });
+            let patch = Patch::Merge(json!({ "metadata": { "labels": labels } }));
+            nodes
+                .patch(&node.name, &PatchParams::default(), &patch)
+                .await?;
+        }
+        Ok(())
+    }
+
     /// Creates a Service and its EndpointSlices, of each family. Its backends listen on
     /// [`target_port`]s of this first one.
     pub async fn create_service(
@@ -349,7 +366,6 @@ fn node_object(node: &world::Node) -> (Value, Value) {
         "kind": "Node",
         "metadata": {"name": node.name, "labels": {
             "kubernetes.io/hostname": node.name,
-            "topology.kubernetes.io/zone": node.zone,
         }},
         "spec": {"podCIDR": node.pod_cidrs[0], "podCIDRs": node.pod_cidrs},
     });

@@ -49,6 +49,9 @@ names! {
         ClusterIp = "cluster-ip",
         /// A refusal on ports of a ClusterIP that its Service does not have.
         ClusterIpOtherPorts = "cluster-ip-other-ports",
+        /// A refusal, on a node, of its own calls to external and load-balancer addresses without
+        /// endpoints.
+        NodeExternalRefusal = "node-external-refusal",
         /// NodePorts on the node's own addresses.
         NodePort = "node-port",
         /// `spec.externalIPs`.
