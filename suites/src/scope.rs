@@ -1,8 +1,10 @@
 //! What of a Service a proxy serves at all, and what it leaves alone.
 
+use std::time::Duration;
+
 use onehop_harness::case::{
-    BalancerMode, Case, Change, Expectation, Feature, IpMode, Policy, Question, Service, Target,
-    Variation,
+    BalancerMode, Case, Change, Expectation, Feature, IpMode, Policy, Question, Service,
+    ServiceType, Target, Variation,
 };
 
 use crate::load_balancer::{balanced_cluster, balanced_local};
@@ -92,6 +94,22 @@ pub(crate) fn cases() -> Vec<Case> {
                 let declared = Expectation::AsDeclared(Variation::UnallocatedAddress);
                 client_on(node).calls(Target::Unallocated, declared)
             })),
+        ),
+        Case::new(
+            "scope/headless",
+            "A headless Service has no address that nodes serve, not even its external ones.",
+            Service::new(ServiceType::Headless).external_ips(),
+            &STORY,
+        )
+        .sources(&["kubernetes/pkg/proxy/util/utils.go"])
+        // It can never have been served: the proxies get the time in which they would serve it.
+        .wait(Duration::from_millis(500))
+        .check(
+            "half a second later",
+            NODES.into_iter().flat_map(|node| {
+                [private(), client_on(node), host(node)]
+                    .map(|from| from.calls(external_ip(node), Expectation::Unserved))
+            }),
         ),
         Case::new(
             "scope/service-proxy-name",

@@ -247,7 +247,7 @@ fn internal_local_falls_back(lab: &Lab, service: &Allocated, port: u16) -> Resul
     both(|family| {
         let (pod, address) = (
             target(lab, "web-1", family, port),
-            service.cluster_ip.of(family),
+            service.cluster_ip.expect("not headless").of(family),
         );
         let rule = format!(
             "{} daddr {address} tcp dport {SERVICE_PORT} dnat to {pod}",

@@ -69,6 +69,8 @@ impl BalancerMode {
 pub enum ServiceType {
     /// `ClusterIP`.
     ClusterIp,
+    /// `ClusterIP` with no address: `clusterIP: None`.
+    Headless,
     /// `NodePort`.
     NodePort,
     /// `LoadBalancer`, served by the lab's load balancer in this mode.
@@ -79,7 +81,7 @@ impl ServiceType {
     /// The value of `spec.type`.
     pub fn api_name(self) -> &'static str {
         match self {
-            Self::ClusterIp => "ClusterIP",
+            Self::ClusterIp | Self::Headless => "ClusterIP",
             Self::NodePort => "NodePort",
             Self::LoadBalancer(_) => "LoadBalancer",
         }
@@ -242,7 +244,7 @@ impl Service {
     /// What a cluster must offer for this Service to work.
     pub fn features(self) -> Vec<Feature> {
         let mut features = vec![match self.kind {
-            ServiceType::ClusterIp => Feature::ClusterIp,
+            ServiceType::ClusterIp | ServiceType::Headless => Feature::ClusterIp,
             ServiceType::NodePort => Feature::NodePort,
             ServiceType::LoadBalancer(_) => Feature::LoadBalancer,
         }];

@@ -450,8 +450,8 @@ impl Lab {
     ) -> Option<SocketAddr> {
         let called = service.port(port)?;
         let (address, port) = match target {
-            Target::ClusterIp => (service.cluster_ip, called.number),
-            Target::ClusterIpWrongPort => (service.cluster_ip, WRONG_PORT),
+            Target::ClusterIp => (service.cluster_ip?, called.number),
+            Target::ClusterIpWrongPort => (service.cluster_ip?, WRONG_PORT),
             Target::Unallocated => (AddressPlan::unallocated(), called.number),
             Target::NodePort(node) => (self.world.node(node)?.address, called.node_port?),
             Target::Vip | Target::VipAt(_) => (service.vip?, called.number),

@@ -17,6 +17,9 @@ use crate::world::{self, AddressPlan, Dual, Family, World};
 /// The namespace of every object that belongs to one.
 pub const NAMESPACE: &str = "onehop";
 
+/// The ClusterIP of a Service that has none.
+const HEADLESS: &str = "None";
+
 /// The label by which an EndpointSlice belongs to a Service.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
@@ -46,8 +49,8 @@ fn external_ips(world: &World, first: u16) -> Vec<Dual> {
 /// A Service of a case as the API has allocated it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allocated {
-    /// Its ClusterIPs.
-    pub cluster_ip: Dual,
+    /// Its ClusterIPs; none of a headless one.
+    pub cluster_ip: Option<Dual>,
     /// Its health check node port, where it has one.
     pub health_check_node_port: Option<u16>,
     /// Its load-balancer address, once the load balancer has given it one.
@@ -293,7 +296,7 @@ impl Objects {
 /// not apply to the type is `null`, which removes it.
 pub fn service_spec(spec: Spec) -> Value {
     let external = match spec.kind {
-        ServiceType::ClusterIp if !spec.external_ips => Value::Null,
+        ServiceType::ClusterIp | ServiceType::Headless if !spec.external_ips => Value::Null,
         _ => policy(spec.external),
     };
     let mut wanted = json!({
@@ -304,6 +307,9 @@ pub fn service_spec(spec: Spec) -> Value {
         "loadBalancerSourceRanges": null,
         "allocateLoadBalancerNodePorts": null,
     });
+    if spec.kind == ServiceType::Headless {
+        wanted["clusterIP"] = json!(HEADLESS);
+    }
     if let ServiceType::LoadBalancer(mode) = spec.kind {
         wanted["loadBalancerClass"] = json!(mode.load_balancer_class());
         wanted["loadBalancerSourceRanges"] = source_ranges(spec.source_ranges);
@@ -539,7 +545,8 @@ fn allocated(service: &Service) -> kube::Result<Allocated> {
         .collect();
     let external_ips = spec.external_ips.iter().flatten();
     let cluster_ips = spec.cluster_ips.clone().unwrap_or_default();
-    let cluster_ip = dual(&cluster_ips).ok_or_else(|| {
+    let cluster_ip = dual(&cluster_ips);
+    if cluster_ip.is_none() && cluster_ips != [HEADLESS] {
         let given = if cluster_ips.is_empty() {
             "none".to_owned()
         } else {
@@ -549,8 +556,8 @@ fn allocated(service: &Service) -> kube::Result<Allocated> {
             "the API gave a dual-stack Service no ClusterIP of each family, but {given}; the \
              lab needs an API with service addresses of both families"
         );
-        kube::Error::Service(problem.into())
-    })?;
+        return Err(kube::Error::Service(problem.into()));
+    }
     Ok(Allocated {
         cluster_ip,
         health_check_node_port: port(spec.health_check_node_port).filter(|port| *port != 0),
@@ -587,7 +594,8 @@ mod tests {
         };
         let given = allocated(&service(json!(["10.96.0.9", "fd00:10:96::9"])));
         let given = given.expect("one of each family");
-        assert_eq!(given.cluster_ip.v4.to_string(), "10.96.0.9");
+        let cluster_ip = given.cluster_ip.expect("it is not headless");
+        assert_eq!(cluster_ip.v4.to_string(), "10.96.0.9");
         assert_eq!((given.node_port(), given.vip), (None, None));
         for (addresses, text) in [(json!(["10.96.0.9"]), "10.96.0.9;"), (json!([]), "none;")] {
             let error = allocated(&service(addresses)).expect_err("one is missing");

@@ -60,6 +60,9 @@ names! {
         LoadBalancer = "load-balancer",
         /// `externalTrafficPolicy`.
         ExternalTrafficPolicy = "external-traffic-policy",
+        /// Pods of other nodes count as outside where `externalTrafficPolicy` is Local: their
+        /// answers would not come back by this node.
+        RemotePodsOutside = "remote-pods-outside",
         /// `internalTrafficPolicy`.
         InternalTrafficPolicy = "internal-traffic-policy",
         /// The health check port of a Service.
