@@ -1,13 +1,15 @@
 //! The faults, and which cases catch them.
 
-use std::io::Write;
 use std::net::{Ipv6Addr, SocketAddr};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use onehop_harness::lab::{Allocated, Lab, SERVICE_PORT};
-use onehop_harness::netns::Namespace;
-use onehop_harness::world::{AddressPlan, Family};
+use onehop_harness::lab::{Allocated, Lab, SERVICE_PORT, target_port};
+use onehop_harness::world::{CLIENT_PUBLIC, Family};
+
+use crate::rules::{
+    both, chain, inside, ip, masquerade, nft, rewrite_arriving, rewrite_late, run_nft, target,
+    to_remote_pod,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -37,6 +39,10 @@ pub(crate) const FAULTS: &[Fault] = &[
                 "load-balancer/vip/local/client-ip-kept",
                 "source vm3 instead of the caller's own",
             ),
+            (
+                "external-ip/local/client-ip-kept",
+                "source vm3 instead of the caller's own",
+            ),
         ],
         pass: &[
             "external/cluster/client-ip-lost",
@@ -61,7 +67,10 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         name: "forwards-to-a-remote-pod-that-answers-itself",
         commit: remote_pod_unmasqueraded,
-        fail: &[("external/local/node-without-pods-drops", "forwarded by vm2")],
+        fail: &[
+            ("external/local/node-without-pods-drops", "forwarded by vm2"),
+            ("external/local/other-nodes-are-outside", "forwarded by vm2"),
+        ],
         pass: &["external/local/shares-on-a-node-are-even"],
     },
     Fault {
@@ -121,6 +130,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         fail: &[
             ("internal/local/pod-reaches-its-own-node", "went on to "),
             ("internal/local/node-reaches-its-own-pods", "went on to "),
+            ("scope/cluster-ip/unallocated-address", "went on to "),
         ],
         pass: &[
             "internal/local/shares-on-a-node-are-even",
@@ -130,7 +140,12 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         name: "lets-what-it-should-refuse-leave-the-node",
         commit: leak,
-        fail: &[("internal/cluster/no-endpoint-refused", "no pod: ")],
+        fail: &[
+            ("internal/cluster/no-endpoint-refused", "no pod: "),
+            ("external-ip/cluster/no-endpoint-refused", "no pod: "),
+            ("external-ip/no-endpoint-refused-to-nodes", "no pod: "),
+            ("scope/cluster-ip/wrong-port-refused", "port 80 only: "),
+        ],
         pass: &["internal/cluster/pod-reaches-all"],
     },
     Fault {
@@ -155,7 +170,253 @@ pub(crate) const FAULTS: &[Fault] = &[
         )],
         pass: &["external/cluster/every-node-answers"],
     },
+    Fault {
+        name: "does-not-masquerade-hairpins",
+        commit: no_hairpins,
+        fail: &[
+            ("hairpin/cluster-ip", "pod(web-0) to cluster-ip"),
+            ("hairpin/external-addresses-under-local", "pod(web-0) to "),
+            ("hairpin/among-others", "pod(web-0) to cluster-ip"),
+        ],
+        pass: &["internal/cluster/pod-reaches-all"],
+    },
+    Fault {
+        name: "forgets-which-pod-a-client-has-drawn",
+        commit: double_weight,
+        fail: &[(
+            "affinity/node-port/client-stays-with-its-pod",
+            "reached 3 pods: web-0 web-1 web-2",
+        )],
+        pass: &["external/cluster/every-node-answers"],
+    },
+    Fault {
+        name: "never-ends-an-affinity",
+        commit: endless_affinity,
+        fail: &[(
+            "affinity/ends-with-its-timeout",
+            "two pods, after the timeout: all of them to together",
+        )],
+        pass: &["external/cluster/every-node-answers"],
+    },
+    Fault {
+        name: "keeps-the-affinity-to-a-pod-that-has-left",
+        commit: half_to_web_1_on_vm1,
+        fail: &[(
+            "affinity/outlives-other-changes-and-ends-with-its-pod",
+            "the pod has left: ",
+        )],
+        pass: &["external/cluster/every-node-answers"],
+    },
+    Fault {
+        name: "ignores-source-ranges",
+        commit: no_source_ranges,
+        fail: &[
+            ("source-ranges/outside-clients", ", not dropped"),
+            ("source-ranges/changed", "private allowed: "),
+            ("source-ranges/several", ", not dropped"),
+        ],
+        pass: &[
+            "load-balancer/vip/cluster/client-ip-lost",
+            "external/cluster/client-ip-lost",
+        ],
+    },
+    Fault {
+        name: "applies-source-ranges-to-node-ports",
+        commit: ranges_on_node_ports,
+        fail: &[
+            ("source-ranges/no-other-address-is-restricted", "dropped"),
+            ("source-ranges/node-ports-under-local", "dropped"),
+        ],
+        pass: &["source-ranges/outside-clients"],
+    },
+    Fault {
+        name: "ignores-hints",
+        commit: internal_local_falls_back,
+        fail: &[
+            (
+                "topology/zone/cluster-ip",
+                "reached web-1, which may not answer",
+            ),
+            ("topology/no-pod-for-the-zone", "never reached web-0"),
+        ],
+        pass: &["external/cluster/every-node-answers"],
+    },
+    Fault {
+        name: "serves-what-it-should-leave-alone",
+        commit: serves_everything,
+        fail: &[
+            ("scope/ip-mode-proxy/cluster", "ipMode Proxy: "),
+            ("scope/service-proxy-name", "labelled: "),
+            ("scope/headless", "reached web-1, not unserved"),
+        ],
+        pass: &[
+            "load-balancer/vip/cluster/client-ip-lost",
+            "external-ip/cluster/every-node-answers",
+        ],
+    },
+    Fault {
+        name: "uses-terminating-pods-beside-ready-ones",
+        commit: half_to_web_2_on_vm3,
+        fail: &[
+            (
+                "endpoints/local/ready-beside-terminating",
+                "one of two on vm3 is terminating: ",
+            ),
+            ("endpoints/local/not-serving-is-never-used", "none serves: "),
+        ],
+        pass: &["external/local/client-ip-kept"],
+    },
+    Fault {
+        name: "keeps-a-slice-that-is-gone",
+        commit: slice_stays,
+        fail: &[(
+            "endpoints/slices/merged",
+            "the second is gone: external(client-private) to node-port@vm2",
+        )],
+        pass: &["external/local/shares-on-a-node-are-even"],
+    },
+    Fault {
+        name: "takes-one-port-for-another",
+        commit: wrong_target_port,
+        fail: &[(
+            "endpoints/ports/each-its-own",
+            "reached a backend of another Service or port",
+        )],
+        pass: &["endpoints/slices/merged"],
+    },
 ];
+
+/// Nothing tells a hairpin from other calls.
+fn no_hairpins(lab: &Lab, _: &Allocated, _: u16) -> Result<(), String> {
+    keep_emptying(lab, "flush set {} kube-proxy hairpin-connections\n");
+    Ok(())
+}
+
+/// Nothing looks at where calls of a load-balancer address come from.
+fn no_source_ranges(lab: &Lab, _: &Allocated, _: u16) -> Result<(), String> {
+    keep_emptying(lab, "flush chain {} kube-proxy firewall-check\n");
+    Ok(())
+}
+
+/// Every client of the ClusterIP stays with web-1 for ever, on each port.
+fn endless_affinity(lab: &Lab, service: &Allocated, port: u16) -> Result<(), String> {
+    let Some(address) = service.cluster_ip else {
+        return Ok(());
+    };
+    both(|family| {
+        let rules = service.ports.iter().enumerate().map(|(position, called)| {
+            let to = target(lab, "web-1", family, target_port(port, position, 0));
+            let (ip, address) = (ip(family), address.of(family));
+            format!(
+                "{ip} daddr {address} tcp dport {} dnat to {to}\n",
+                called.number
+            )
+        });
+        let rules: String = rules.collect();
+        let own = chain("output", "type nat hook output priority -110", &rules);
+        let chains = rewrite_arriving(&rules) + &own;
+        let mut nodes = lab.world().nodes.iter();
+        nodes.try_for_each(|node| nft(lab, &node.name, family, port, &chains))
+    })
+}
+
+/// vm1 gives half of the calls of its node port to web-1, whether or not it is still there.
+fn half_to_web_1_on_vm1(lab: &Lab, service: &Allocated, port: u16) -> Result<(), String> {
+    half_to(lab, service, ("vm1", "web-1"), port, port)
+}
+
+/// vm3 gives half of the calls of its node port to web-2, whatever state that is in.
+fn half_to_web_2_on_vm3(lab: &Lab, service: &Allocated, port: u16) -> Result<(), String> {
+    half_to(lab, service, ("vm3", "web-2"), port, port)
+}
+
+/// vm2 goes on to give calls of its node port to a pod of the second slice.
+fn slice_stays(lab: &Lab, service: &Allocated, port: u16) -> Result<(), String> {
+    half_to(
+        lab,
+        service,
+        ("vm2", "web-1"),
+        port,
+        target_port(port, 0, 1),
+    )
+}
+
+fn half_to(
+    lab: &Lab,
+    service: &Allocated,
+    (node, pod): (&str, &str),
+    number: u16,
+    port: u16,
+) -> Result<(), String> {
+    let node_port = service.node_port().ok_or("the Service has no node port")?;
+    both(|family| {
+        let to = target(lab, pod, family, port);
+        let rule = format!(
+            "tcp dport {node_port} fib daddr type local numgen random mod 2 == 0 dnat to {to}"
+        );
+        // What stays on the node keeps its source, as under Local.
+        let hidden = if node == "vm3" {
+            String::new()
+        } else {
+            masquerade(family, port)
+        };
+        nft(
+            lab,
+            node,
+            family,
+            number,
+            &(rewrite_arriving(&rule) + &hidden),
+        )
+    })
+}
+
+/// The node ports are as closed to the public client as the load-balancer address.
+fn ranges_on_node_ports(lab: &Lab, service: &Allocated, port: u16) -> Result<(), String> {
+    let node_port = service.node_port().ok_or("the Service has no node port")?;
+    both(|family| {
+        let public = lab.world().client(CLIENT_PUBLIC).expect("in the story");
+        let (ip, public) = (ip(family), public.address.of(family));
+        let rule = format!("{ip} saddr {public} tcp dport {node_port} drop");
+        let chains = chain(
+            "arriving",
+            "type filter hook prerouting priority -300",
+            &rule,
+        );
+        let mut nodes = lab.world().nodes.iter();
+        nodes.try_for_each(|node| nft(lab, &node.name, family, port, &chains))
+    })
+}
+
+/// vm2 serves every address that the Service ever had, whatever kube-proxy leaves alone.
+fn serves_everything(lab: &Lab, service: &Allocated, port: u16) -> Result<(), String> {
+    let own = [service.cluster_ip, service.vip];
+    let addresses = |family| {
+        let own = own.into_iter().flatten().map(move |dual| dual.of(family));
+        let external = service.external_ips.iter().copied();
+        own.chain(external.filter(move |address| Family::of(*address) == family))
+    };
+    both(|family| {
+        let addresses: Vec<_> = addresses(family).map(|a| a.to_string()).collect();
+        let (ip, to) = (ip(family), target(lab, "web-1", family, port));
+        let addresses = addresses.join(", ");
+        let rule = format!("{ip} daddr {{ {addresses} }} tcp dport {SERVICE_PORT} dnat to {to}");
+        let chains = rewrite_late(&rule) + &masquerade(family, port);
+        nft(lab, "vm2", family, port, &chains)
+    })
+}
+
+/// The node port of a Service's second port leads to the target port of the first on vm2.
+fn wrong_target_port(lab: &Lab, service: &Allocated, port: u16) -> Result<(), String> {
+    let Some(node_port) = service.ports.get(1).and_then(|port| port.node_port) else {
+        return Ok(());
+    };
+    both(|family| {
+        let to = target(lab, "web-0", family, port);
+        let rule = format!("tcp dport {node_port} fib daddr type local dnat to {to}");
+        let chains = rewrite_arriving(&rule) + &masquerade(family, port);
+        nft(lab, "vm2", family, port, &chains)
+    })
+}
 
 /// The source of a client outside is lost on one node of three.
 fn masquerade_on_vm3(lab: &Lab, _: &Allocated, port: u16) -> Result<(), String> {
@@ -279,27 +540,27 @@ fn half_open(lab: &Lab, service: &Allocated, port: u16) -> Result<(), String> {
 /// No node drops or refuses for want of endpoints: whatever kube-proxy does not rewrite goes on as
 /// it is. Its own check chains are emptied, again and again: it makes them with its first sync.
 fn leak(lab: &Lab, _: &Allocated, _: u16) -> Result<(), String> {
+    keep_emptying(
+        lab,
+        "flush chain {} kube-proxy service-endpoints-check\n\
+         flush chain {} kube-proxy cluster-ips-check\n",
+    );
+    Ok(())
+}
+
+/// Has nft run this script on every node, for both families, again and again.
+fn keep_emptying(lab: &Lab, script: &'static str) {
+    let script = script.replace("{}", "ip") + &script.replace("{}", "ip6");
     for node in lab.world().nodes.iter().map(|node| node.name.clone()) {
-        let namespace = lab.namespace(&node).clone();
+        let (namespace, script) = (lab.namespace(&node).clone(), script.clone());
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 // Before the first sync there is nothing to empty.
-                let _ = empty_checks(&namespace);
+                let _ = run_nft(&namespace, &script);
             }
         });
     }
-    Ok(())
-}
-
-fn empty_checks(node: &Namespace) -> Result<(), String> {
-    let flush = |family| {
-        format!(
-            "flush chain {family} kube-proxy service-endpoints-check\n\
-             flush chain {family} kube-proxy cluster-ips-check\n"
-        )
-    };
-    run_nft(node, &(flush("ip") + &flush("ip6")))
 }
 
 /// A node without pods forwards the load-balancer address, as if it were not Local.
@@ -333,8 +594,7 @@ fn node_port_stays(lab: &Lab, _: &Allocated, port: u16) -> Result<(), String> {
     both(|family| {
         let pod = target(lab, "web-1", family, port);
         let rule = format!("tcp dport 30000-32767 fib daddr type local dnat to {pod}");
-        // Only while kube-proxy no longer rewrites it: after kube-proxy's own chain.
-        let late = chain("prerouting", "type nat hook prerouting priority -90", &rule);
+        let late = rewrite_late(&rule);
         nft(
             lab,
             "vm2",
@@ -343,98 +603,4 @@ fn node_port_stays(lab: &Lab, _: &Allocated, port: u16) -> Result<(), String> {
             &(late + &masquerade(family, port)),
         )
     })
-}
-
-fn both(commit: impl Fn(Family) -> Result<(), String>) -> Result<(), String> {
-    Family::ALL.into_iter().try_for_each(commit)
-}
-
-/// Rewrites packets as they arrive, before kube-proxy does.
-fn rewrite_arriving(rule: &str) -> String {
-    chain("prerouting", "type nat hook prerouting priority -110", rule)
-}
-
-/// Hides the client when it is outside, before kube-proxy decides whether to.
-fn masquerade(family: Family, port: u16) -> String {
-    let (ip, inside) = (ip(family), inside(family));
-    let rule = format!("{ip} saddr != {{ {inside} }} tcp dport {port} masquerade");
-    chain(
-        "postrouting",
-        "type nat hook postrouting priority 90",
-        &rule,
-    )
-}
-
-fn to_remote_pod(lab: &Lab, family: Family, node_port: u16, port: u16) -> String {
-    let pod = target(lab, "web-1", family, port);
-    format!("tcp dport {node_port} fib daddr type local dnat to {pod}")
-}
-
-fn chain(name: &str, hook: &str, rule: &str) -> String {
-    format!("chain {name} {{\n{hook};\n{rule}\n}}\n")
-}
-
-fn ip(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "ip",
-        Family::V6 => "ip6",
-    }
-}
-
-/// The addresses of nodes and pods: everybody else is outside.
-fn inside(family: Family) -> String {
-    let index = usize::from(family == Family::V6);
-    format!(
-        "{}, {}",
-        AddressPlan::node_networks()[index],
-        AddressPlan::cluster_cidrs()[index]
-    )
-}
-
-fn target(lab: &Lab, pod: &str, family: Family, port: u16) -> SocketAddr {
-    SocketAddr::new(
-        lab.world()
-            .pod(pod)
-            .expect("in the story")
-            .address
-            .of(family),
-        port,
-    )
-}
-
-/// Adds a table of its own, named after a number, to a node.
-fn nft(lab: &Lab, node: &str, family: Family, number: u16, chains: &str) -> Result<(), String> {
-    let script = format!(
-        "table {} onehop-fault-{number} {{
-{chains}}}
-",
-        ip(family)
-    );
-    run_nft(lab.namespace(node), &script)
-}
-
-fn run_nft(node: &Namespace, script: &str) -> Result<(), String> {
-    let run = || -> std::io::Result<std::process::Output> {
-        let mut child = Command::new("nft")
-            .args(["-f", "-"])
-            .stdin(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        child
-            .stdin
-            .take()
-            .expect("piped")
-            .write_all(script.as_bytes())?;
-        child.wait_with_output()
-    };
-    let output = node.within(run).and_then(|done| done);
-    let output = output.map_err(|error| format!("nft: {error}"))?;
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(format!(
-            "nft refused:\n{script}{}",
-            String::from_utf8_lossy(&output.stderr)
-        ))
-    }
 }

@@ -5,6 +5,7 @@
 //! anything is wrong would say nothing about what is.
 
 mod faults;
+mod rules;
 
 use std::path::Path;
 use std::process::ExitCode;
