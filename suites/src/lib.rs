@@ -86,7 +86,7 @@ fn matches(pattern: &str, id: &str) -> bool {
 mod tests {
     use std::collections::BTreeSet;
 
-    use onehop_harness::case::{Entry, Expectation, Place, Question, Reach, Source};
+    use onehop_harness::case::{Entry, Expectation, Place, Question, Reach, Source, Together};
     use onehop_harness::timing::Timing;
     use onehop_harness::verdict::Asked;
     use onehop_harness::world::World;
@@ -205,7 +205,20 @@ mod tests {
                 let pods: f64 = pods.iter().map(|share| miss(*share)).sum();
                 misses += families * (pods + entry * entries as f64);
             }
-            alarms += timing.false_alarm;
+            let questions = case.checks().flat_map(|check| &check.questions);
+            for question in questions {
+                if let Question::Affinity { flows, together } = question
+                    && *together == Together::EveryPod
+                {
+                    // Each flow draws a pod once; one that nobody draws is missed.
+                    let draws = i32::try_from(flows.len()).expect("few flows");
+                    let pods = reaches(&case).map(|r| r.pods.len()).max().unwrap_or(1) as f64;
+                    misses += families * pods * (1.0 - 1.0 / pods).powi(draws);
+                }
+            }
+            if reaches(&case).any(|reach| reach.judged) {
+                alarms += timing.false_alarm;
+            }
         }
         assert!(misses < 1e-5, "{misses}");
         assert!(alarms < 1e-4, "{alarms}");
