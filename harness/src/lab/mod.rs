@@ -4,6 +4,7 @@
 mod api;
 mod baseline;
 pub mod directory;
+mod documents;
 mod objects;
 mod proxy;
 mod trip;
@@ -20,10 +21,8 @@ use tokio::sync::Semaphore;
 pub use api::{ApiError, ApiKind, LabApi};
 pub use baseline::{BASELINE_PORT, BaselineError};
 pub use directory::DirectoryError;
-pub use objects::{
-    Allocated, AllocatedPort, NAMESPACE, Objects, affinity, policy, service_spec, source_ranges,
-    target_port,
-};
+pub use documents::{affinity, policy, service_spec, source_ranges, target_port};
+pub use objects::{Allocated, AllocatedPort, NAMESPACE, Objects};
 pub use proxy::{NodeProxy, ProxyError, UnexpectedExit};
 
 pub use crate::case::SERVICE_PORT;
