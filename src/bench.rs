@@ -22,7 +22,7 @@ use crate::{preparation, signals};
 /// The results, in the directory for them.
 const RESULTS: &str = "bench.json";
 
-pub(crate) fn bench(arguments: BenchArguments) -> Result<ExitCode> {
+pub(crate) fn bench(arguments: &BenchArguments) -> Result<ExitCode> {
     if let Some(out) = &arguments.out {
         fs::create_dir_all(out)
             .into_diagnostic()
@@ -32,7 +32,7 @@ pub(crate) fn bench(arguments: BenchArguments) -> Result<ExitCode> {
     let binary = arguments.proxy_binary.as_deref();
     let proxies = prepare::proxies(&arguments.proxies, binary, &mut preparation::show_progress)
         .into_diagnostic()?;
-    let _sandbox = netns::enter(false).into_diagnostic()?;
+    let _sandbox = netns::enter_as_root().into_diagnostic()?;
     let place = Place::new(arguments.out.as_deref())?;
     let options = BenchOptions {
         proxies,

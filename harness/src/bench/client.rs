@@ -6,14 +6,14 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, ppoll};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::responder;
 
-/// How long a connection may take. Below the second after which the kernel sends a lost SYN again:
+/// How long a connection may take to open, and again to be answered. Below the second after which the kernel sends a lost SYN again:
 /// a connection that needed that is one that failed.
-const PATIENCE: Duration = Duration::from_millis(900);
+pub(super) const PATIENCE: Duration = Duration::from_millis(900);
 
 /// Source ports in turn, so that none comes back to a Service while a node's connection tracking
 /// remembers what became of it before the proxy had a rule.
@@ -40,7 +40,7 @@ pub(super) enum Outcome {
     Reached(IpAddr),
     /// The network refused it: the kind of the error that the kernel gave.
     Refused(io::ErrorKind),
-    /// Nothing came within [`PATIENCE`].
+    /// Nothing came in time.
     Silent,
     /// It was open and ended without the whole answer.
     Broken,
@@ -68,19 +68,19 @@ impl std::fmt::Display for Outcome {
 }
 
 /// Opens a connection from the namespace that this thread is in, reads the answer, and resets it:
-/// nothing of it stays behind.
+/// nothing of it stays behind. It is given up if it is not open in time.
 ///
 /// # Errors
 /// When the kernel gives no socket. What becomes of the connection is no error.
-pub(super) fn call(remote: SocketAddr) -> io::Result<Connection> {
+pub(super) fn call(remote: SocketAddr, open_within: Duration) -> io::Result<Connection> {
     let socket = socket(remote)?;
     socket.set_nonblocking(true)?;
     bind_next(&socket, remote)?;
     let started = Instant::now();
-    let opened = open(&socket, remote, started);
+    let opened = open(&socket, remote, started + open_within);
     let opened_at = Instant::now();
     let outcome = match opened {
-        Ok(()) => answer(&socket, started)?,
+        Ok(()) => answer(&socket, opened_at + PATIENCE)?,
         Err(outcome) => outcome,
     };
     Ok(Connection {
@@ -115,13 +115,13 @@ fn bind_next(socket: &Socket, remote: SocketAddr) -> io::Result<()> {
     }
 }
 
-fn open(socket: &Socket, remote: SocketAddr, started: Instant) -> Result<(), Outcome> {
+fn open(socket: &Socket, remote: SocketAddr, deadline: Instant) -> Result<(), Outcome> {
     let refused = |error: io::Error| Outcome::Refused(error.kind());
     match socket.connect(&remote.into()) {
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
         done => return done.map_err(refused),
     }
-    if !ready(socket, PollFlags::POLLOUT, started).map_err(refused)? {
+    if !ready(socket, PollFlags::POLLOUT, deadline).map_err(refused)? {
         return Err(Outcome::Silent);
     }
     match socket.take_error() {
@@ -130,11 +130,11 @@ fn open(socket: &Socket, remote: SocketAddr, started: Instant) -> Result<(), Out
     }
 }
 
-fn answer(socket: &Socket, started: Instant) -> io::Result<Outcome> {
+fn answer(socket: &Socket, deadline: Instant) -> io::Result<Outcome> {
     let mut octets = [0_u8; 16];
     let mut read = 0;
     while read < octets.len() {
-        if !ready(socket, PollFlags::POLLIN, started)? {
+        if !ready(socket, PollFlags::POLLIN, deadline)? {
             return Ok(Outcome::Silent);
         }
         match (&*socket).read(&mut octets[read..]) {
@@ -147,15 +147,13 @@ fn answer(socket: &Socket, started: Instant) -> io::Result<Outcome> {
     Ok(Outcome::Reached(responder::address(octets)))
 }
 
-/// Waits until the socket is ready or the connection's time is over.
-fn ready(socket: &Socket, flags: PollFlags, started: Instant) -> io::Result<bool> {
+/// Waits until the socket is ready or the time is over.
+fn ready(socket: &Socket, flags: PollFlags, deadline: Instant) -> io::Result<bool> {
     loop {
-        let left = PATIENCE.saturating_sub(started.elapsed());
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+        let left = deadline.saturating_duration_since(Instant::now());
         let mut polled = [PollFd::new(socket.as_fd(), flags)];
-        match poll(&mut polled, timeout) {
+        match ppoll(&mut polled, Some(left.into()), None) {
             Ok(0) if left.is_zero() => return Ok(false),
-            // A timeout is in whole milliseconds.
             Ok(0) | Err(nix::errno::Errno::EINTR) => {}
             Ok(_) => return Ok(true),
             Err(error) => return Err(error.into()),

@@ -11,10 +11,10 @@ use kube::api::{Patch, PatchParams};
 use onehop_apiserver::ApiServer;
 
 use super::error::BenchError;
-use super::population::{Member, NODE, networks};
+use super::population::{Member, NODE, TARGET_PORT, networks};
 use super::process;
 use super::responder::Responder;
-use super::wait::{Impatience, Patience, Stop, Target};
+use super::wait::{Impatience, Patience, Stop, Target, until_carried};
 use crate::lab::{
     ApiKind, LabApi, NAMESPACE, NodeProxy, Objects, ProxyUnderTest, SERVICE_PORT, directory,
     placeholders,
@@ -142,7 +142,24 @@ impl Stage {
             changing: Vec::new(),
         };
         stage.present = stage.add((0..services).map(Member::present)).await?;
+        stage.carried().await?;
         Ok(stage)
+    }
+
+    /// Waits until the network carries packets, as it does from then on.
+    async fn carried(&self) -> Result<(), BenchError> {
+        let Some(service) = self.present.first() else {
+            return Ok(());
+        };
+        let right = service.member.endpoints(self.family(), service.generation);
+        let endpoint = Target {
+            name: "an endpoint without a proxy".to_owned(),
+            remote: SocketAddr::new(right[0], TARGET_PORT),
+            right,
+        };
+        let nobody = service.remote;
+        self.wait(move |patience| until_carried(&endpoint, nobody, patience))
+            .await
     }
 
     /// The name of its proxy.

@@ -212,14 +212,14 @@ fn call_all(subjects: &[Arc<Subject>], ended: &(dyn Fn() -> bool + Sync)) -> io:
                         if ended() {
                             break;
                         }
-                        subject.note(client::call(subject.target.remote)?);
+                        subject.note(client::call(subject.target.remote, client::PATIENCE)?);
                         thread::sleep(PAUSE);
                     }
                     Ok(())
                 })
             })
             .collect();
-        let mut ends = threads.into_iter().map(|thread| thread.join());
+        let mut ends = threads.into_iter().map(thread::ScopedJoinHandle::join);
         ends.try_for_each(|end| end.expect("calling does not panic"))
     })
 }

@@ -15,6 +15,11 @@ const PAUSE: [Duration; 2] = [Duration::from_micros(100), Duration::from_millis(
 /// and a slow proxy does not lose a processor to those who wait for it.
 const PART: u32 = 50;
 
+/// How long a connection is given to open, at least and at most, and else the same part of the
+/// time. On the way through the namespaces a SYN is answered in 50 µs, and one that is dropped is not
+/// to keep the next from finding out that none is any more.
+const OPEN: [Duration; 2] = [Duration::from_micros(250), Duration::from_millis(100)];
+
 /// Tells work on another thread to end, because nobody waits for it any more.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stop(Arc<AtomicBool>);
@@ -70,6 +75,33 @@ pub(super) struct Settled {
     pub(super) at_once: bool,
 }
 
+/// Waits until a new network carries packets: to an endpoint, and so far from an address that nobody
+/// serves that the refusal of a router comes back. The kernel may take its time with either.
+pub(super) fn until_carried(
+    endpoint: &Target,
+    nobody: SocketAddr,
+    patience: &Patience,
+) -> Result<(), Impatience> {
+    until_right(endpoint, 1, patience)?;
+    let since = Instant::now();
+    loop {
+        let outcome = client::call(nobody, OPEN[1])
+            .map_err(Impatience::Io)?
+            .outcome;
+        if matches!(outcome, Outcome::Refused(_)) {
+            return Ok(());
+        }
+        if since.elapsed() > patience.limit {
+            let what = "nothing at an address of nobody".to_owned();
+            let last = outcome.to_string();
+            return Err(Impatience::TooLong { what, last });
+        }
+        if patience.stop.is_set() {
+            return Err(Impatience::Stopped);
+        }
+    }
+}
+
 /// Calls until so many connections in a row were right. Must be called inside the client's
 /// namespace.
 pub(super) fn until_right(
@@ -84,7 +116,8 @@ pub(super) fn until_right(
         if patience.stop.is_set() {
             return Err(Impatience::Stopped);
         }
-        let connection = client::call(target.remote).map_err(Impatience::Io)?;
+        let open_within = part_of(since.elapsed(), OPEN);
+        let connection = client::call(target.remote, open_within).map_err(Impatience::Io)?;
         let reached = connection.outcome.reached();
         if reached.is_some_and(|endpoint| target.right.contains(&endpoint)) {
             let at = *first.get_or_insert(connection.opened);
@@ -95,12 +128,17 @@ pub(super) fn until_right(
             // What is right is looked at without a pause: that is no longer part of the time.
             continue;
         }
+        tracing::debug!(service = target.name, right, outcome = %connection.outcome);
         (first, right, at_once) = (None, 0, false);
         if since.elapsed() > patience.limit {
             return Err(too_long(target, connection.outcome));
         }
-        thread::sleep((since.elapsed() / PART).clamp(PAUSE[0], PAUSE[1]));
+        thread::sleep(part_of(since.elapsed(), PAUSE));
     }
+}
+
+fn part_of(time: Duration, [least, most]: [Duration; 2]) -> Duration {
+    (time / PART).clamp(least, most)
 }
 
 /// Calls each of these until it is right, the last first. Returns when the last that had to be
