@@ -88,6 +88,15 @@ pub enum Object {
     Other,
 }
 
+/// Reads all messages of one reception.
+///
+/// # Errors
+///
+/// If one is malformed.
+pub fn all(bytes: &[u8]) -> Result<Vec<Object>, Malformed> {
+    messages(bytes).map(|each| message(&each?)).collect()
+}
+
 /// Reads a message.
 ///
 /// # Errors
