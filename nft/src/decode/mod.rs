@@ -15,7 +15,9 @@ pub(crate) use describe::describe;
 use crate::batch::{NFTABLES, operation};
 use crate::encode::attribute as a;
 use crate::encode::{chain_type, hook_number, policy_number};
-use crate::netlink::{Acknowledgement, Attribute, Attributes, Malformed, Message, acknowledgement};
+use crate::netlink::{
+    Acknowledgement, Attribute, Attributes, Malformed, Message, acknowledgement, messages,
+};
 use crate::object::{
     Base, Chain, ChainKind, Data, Element, Family, Hook, Policy, Rule, Set, Table, Value, Verdict,
 };
