@@ -22,9 +22,6 @@ use crate::plan::Handling;
 /// `RTN_LOCAL`: the type of the node's own addresses.
 const LOCAL: u32 = 2;
 
-/// `NF_NAT_RANGE_MAP_IPS | NF_NAT_RANGE_PROTO_SPECIFIED`: the kernel adds them, and they are what is read back.
-const ADDRESS_AND_PORT: u32 = 3;
-
 /// The rules of a class: which list of endpoints, and whether the client's address is kept
 /// (`behaviour.md`, 2; upstream's order of things in `pkg/proxy/nftables/proxier.go`).
 pub(super) fn class_rules(class: &Class, family: Family, options: &Options) -> Vec<Rule> {
@@ -227,7 +224,7 @@ impl PickChain<'_> {
             family: table_family(self.family),
             address: Some(self.registers().endpoint),
             port: Some(self.registers().port),
-            flags: ADDRESS_AND_PORT,
+            flags: 0,
         })
     }
 }
