@@ -20,11 +20,7 @@ pub(crate) const TESTS: &[Test] = &[
 fn lists(words: &Words) -> Result<(), Failed> {
     let ruleset = ruleset(words);
     Netfilter::open()?.commit(&mut ruleset.batch())?;
-    same_text(
-        "the listing",
-        &listing()?,
-        &ruleset.text,
-    )
+    same_text("the listing", &listing()?, &ruleset.text)
 }
 
 /// So that a person can save the rules, edit them and load them again.

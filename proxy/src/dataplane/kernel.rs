@@ -121,7 +121,9 @@ impl Dataplane {
         self.sweep_chains();
         let mut deltas: [Delta; 2] = Default::default();
         let mut recorder = self.in_step.then_some(&mut deltas);
-        let retired = self.state.retire_classes(UNUSED_CLASSES, recorder.as_deref_mut());
+        let retired = self
+            .state
+            .retire_classes(UNUSED_CLASSES, recorder.as_deref_mut());
         for (name, plan) in changes.services {
             if udp_differs(self.state.plan(&name), plan.as_ref()) {
                 self.udp_changed.insert(name.clone());
@@ -130,9 +132,11 @@ impl Dataplane {
         }
         if let Some(addresses) = changes.node_port_addresses {
             let addresses = without_loopback(&addresses);
-            self.state.set_node_port_addresses(&addresses, recorder.as_deref_mut());
+            self.state.set_node_port_addresses(&addresses, recorder);
         }
-        let service_cidrs = changes.service_cidrs.filter(|cidrs| *cidrs != self.service_cidrs);
+        let service_cidrs = changes
+            .service_cidrs
+            .filter(|cidrs| *cidrs != self.service_cidrs);
         let new_cidrs = service_cidrs.is_some();
         if let Some(cidrs) = service_cidrs {
             self.service_cidrs = cidrs;
@@ -262,8 +266,7 @@ impl Dataplane {
                 writer.destroy();
             }
             let found = &found[index(*family)];
-            let of_classes =
-                writer.replace(found, &self.state, &self.options, &self.service_cidrs);
+            let of_classes = writer.replace(found, &self.state, &self.options, &self.service_cidrs);
             let fixed = super::layout::chains(*family, &self.options).into_iter();
             let fixed = fixed.map(|ruled| ruled.chain.name);
             made[index(*family)] = Made {
@@ -359,6 +362,8 @@ pub fn cleanup() -> Result<bool, DataplaneError> {
         }
     }
     let any = !batch.is_empty();
-    netfilter.commit(&mut batch).map_err(DataplaneError::Change)?;
+    netfilter
+        .commit(&mut batch)
+        .map_err(DataplaneError::Change)?;
     Ok(any)
 }

@@ -9,13 +9,9 @@ use onehop_nft::{
 };
 
 use super::classes::{Class, Pick};
-use super::layout::{
-    AFFINITY, ENDPOINTS, SERVICE_IDS, SLOTS, table_family,
-};
+use super::layout::{AFFINITY, ENDPOINTS, SERVICE_IDS, SLOTS, table_family};
 use super::options::{Detector, Options};
-use super::steps::{
-    Registers, copy, find, in_network, load, lookup, outside_network, usable,
-};
+use super::steps::{Registers, copy, find, in_network, load, lookup, outside_network, usable};
 use crate::model::Family;
 use crate::plan::Handling;
 
