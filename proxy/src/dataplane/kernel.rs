@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use onehop_nft::{Batch, Error, Netfilter};
 
 use super::delta::Delta;
-use super::options::{Options, without_loopback};
+use super::options::{Detector, Options, without_loopback};
 use super::read::{Desired, Difference, Found};
 use super::state::{Conflict, State, index};
 use super::write::{Writer, chains_of, table};
@@ -28,6 +28,9 @@ const CHAIN_REST: Duration = Duration::from_secs(2);
 /// old rules are whole, and the next call makes up for it.
 #[derive(Debug, thiserror::Error)]
 pub enum DataplaneError {
+    /// No interface can have this name, or one that begins so.
+    #[error("tell pods by the interface {0:?}: a name has 1 to 15 bytes")]
+    InterfaceName(Box<str>),
     /// The kernel could not be asked what it has.
     #[error("read nftables")]
     Read(#[source] Error),
@@ -88,8 +91,13 @@ impl Dataplane {
     ///
     /// # Errors
     ///
-    /// If the kernel has no nftables, or the process no right to them.
+    /// If the kernel has no nftables, or the process no right to them; if an interface of the options cannot be.
     pub fn open(options: Options) -> Result<Self, DataplaneError> {
+        if let Detector::Interface(name) | Detector::InterfacePrefix(name) = &options.detector
+            && !(1..=15).contains(&name.len())
+        {
+            return Err(DataplaneError::InterfaceName(name.clone()));
+        }
         let mut netfilter = Netfilter::open().map_err(DataplaneError::Read)?;
         let mut ids = HashMap::new();
         for family in &options.families {

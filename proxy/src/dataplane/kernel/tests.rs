@@ -6,7 +6,7 @@ use std::process::Command;
 use nix::sched::{CloneFlags, unshare};
 
 use super::*;
-use crate::dataplane::{Detector, NodePorts};
+use crate::dataplane::NodePorts;
 use crate::plan::{Front, FrontKind, Handling};
 
 mod network;

@@ -499,3 +499,56 @@ fn of_two_services_with_the_same_front_the_first_by_name_has_it() {
         assert_in_step(&mut dataplane);
     });
 }
+
+/// Flows may be stale that went to an endpoint that no longer serves; who is chosen now does not matter to them.
+#[test]
+fn udp_changes_are_reported_once_the_kernel_has_them() {
+    in_namespace(|| {
+        let service = |cluster: &[&str], serving: &[&str]| {
+            let port = PortPlan {
+                protocol: Protocol::Udp,
+                cluster: endpoints(cluster),
+                serving: endpoints(serving),
+                fronts: vec![front(
+                    FrontKind::ClusterIp,
+                    "10.96.0.1",
+                    53,
+                    Handling::InternalCluster,
+                )],
+                ..port(Family::V4)
+            };
+            plan("udp", vec![port])
+        };
+        let mut dataplane = Dataplane::open(options()).expect("nftables");
+        let mut report = |sabotage, changes| {
+            dataplane.sabotage = sabotage;
+            dataplane
+                .apply(changes)
+                .map(|report| report.udp_changed.len())
+        };
+        let (a, b) = ("10.0.0.1:53", "10.0.0.2:53");
+        let both = || changes([service(&[a, b], &[a, b])]);
+        assert_eq!(report(false, both()).expect("all is new"), 1);
+        assert_eq!(report(false, both()).expect("nothing is new"), 0);
+        let one_chosen = changes([service(&[a], &[a, b])]);
+        assert_eq!(report(false, one_chosen).expect("another choice"), 0);
+        report(true, changes([service(&[b], &[b])])).expect_err("sabotage");
+        assert_eq!(
+            report(false, Changes::default()).expect("an endpoint less"),
+            1
+        );
+        assert_eq!(report(false, gone("udp")).expect("nothing left"), 1);
+    });
+}
+
+#[test]
+fn an_interface_that_cannot_be_is_refused() {
+    for name in ["", "sixteen-bytes-16"] {
+        let options = Options {
+            detector: Detector::Interface(name.into()),
+            ..options()
+        };
+        let opened = in_namespace(|| Dataplane::open(options));
+        assert!(matches!(opened, Err(DataplaneError::InterfaceName(_))));
+    }
+}
