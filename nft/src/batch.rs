@@ -287,8 +287,9 @@ impl Batch {
     /// kernel reports those that fail unasked.
     pub(crate) fn with_bytes<T>(&mut self, send: impl FnOnce(&[u8]) -> T) -> T {
         let end = self.builder.len();
-        let last = *self.starts.last().expect("there is a first message");
-        self.builder.add_flags(last, flags::ACK);
+        if let [_, .., last] = self.starts[..] {
+            self.builder.add_flags(last, flags::ACK);
+        }
         let sequence = self.next_sequence();
         let resource = (0, u16::from(NFTABLES));
         self.builder

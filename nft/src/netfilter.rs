@@ -9,9 +9,9 @@ use crate::decode::{self, Existing, ExistingRule, Generation, Object};
 use crate::encode;
 use crate::error::{Error, Refusal};
 use crate::netlink::{
-    Acknowledgement, Builder, Malformed, NetlinkError, Socket, acknowledgement, kind, messages,
+    Acknowledgement, Builder, DUMP_ATTEMPTS, NetlinkError, Socket, acknowledgement, kind, messages,
 };
-use crate::object::{Chain, Element, Family, Set, Table};
+use crate::object::{Chain, Element, Family, Set, Table, Value};
 
 /// nftables of the network namespace in which this was opened. It may be used from any thread.
 #[derive(Debug)]
@@ -133,19 +133,15 @@ impl Netfilter {
     /// If the kernel refuses.
     pub fn tables(&mut self, family: Option<Family>) -> Result<Vec<Existing<Table>>, Error> {
         let number = family.map_or(0, Family::number);
-        let ask = kind::of(NFTABLES, operation::GET_TABLE);
-        let all = self.socket.dump(
-            ask,
+        self.dump(
+            operation::GET_TABLE,
             number,
             |_| {},
-            |message| {
-                Ok(match decode::message(message)? {
-                    Object::Table(table) => Some(table),
-                    _ => None,
-                })
+            |object| match object {
+                Object::Table(table) => Some(table),
+                _ => None,
             },
-        )?;
-        Ok(all)
+        )
     }
 
     /// All chains of a table; none if there is no such table.
@@ -199,24 +195,49 @@ impl Netfilter {
         )
     }
 
-    /// All elements of a set or map, in the kernel's order, which says nothing.
+    /// All elements of a set or map, sorted. For one that packets change, see
+    /// [`Netfilter::changing_elements`].
+    ///
+    /// # Errors
+    ///
+    /// If there is no such set, the kernel refuses, or the set never stays the same.
+    pub fn elements(&mut self, table: &Table, set: &str) -> Result<Vec<Element>, Error> {
+        for _ in 0..DUMP_ATTEMPTS {
+            let mut all = self.dumped_elements(table, set)?;
+            // The kernel goes on after each part of a dump by the number of elements that it gave. If
+            // it has rehashed a growing set meanwhile, some come twice and as many are missing.
+            let given = all.len();
+            all.dedup_by(|one, other| place(one) == place(other));
+            if all.len() == given {
+                return Ok(all);
+            }
+        }
+        Err(NetlinkError::Unsteady.into())
+    }
+
+    /// The elements of a set or map that packets change, sorted. Those that come or go while this
+    /// reads, and others beside them, may be missing.
     ///
     /// # Errors
     ///
     /// If there is no such set, or the kernel refuses.
-    pub fn elements(&mut self, table: &Table, set: &str) -> Result<Vec<Element>, Error> {
-        let place = |b: &mut Builder, table: &Table| encode::elements_place(b, table, set);
-        let parts = self.objects(
-            table,
-            operation::GET_ELEMENT,
-            place,
-            |object| match object {
-                Object::Elements(elements) => Some(elements),
-                _ => None,
-            },
-        )?;
+    pub fn changing_elements(&mut self, table: &Table, set: &str) -> Result<Vec<Element>, Error> {
+        let mut all = self.dumped_elements(table, set)?;
+        all.dedup_by(|one, other| place(one) == place(other));
+        Ok(all)
+    }
+
+    /// What one dump gives, sorted.
+    fn dumped_elements(&mut self, table: &Table, set: &str) -> Result<Vec<Element>, Error> {
+        let of = |b: &mut Builder, table: &Table| encode::elements_place(b, table, set);
+        let parts = self.objects(table, operation::GET_ELEMENT, of, |object| match object {
+            Object::Elements(elements) => Some(elements),
+            _ => None,
+        })?;
         let parts = parts.into_iter().map(|part| part.object.elements);
-        Ok(parts.flatten().collect())
+        let mut all: Vec<_> = parts.flatten().collect();
+        all.sort_unstable_by(|one, other| place(one).cmp(&place(other)));
+        Ok(all)
     }
 
     /// All objects of a kind in a table. Some kernels give those of other tables as well.
@@ -227,16 +248,42 @@ impl Netfilter {
         place: impl Fn(&mut Builder, &Table),
         pick: impl Fn(Object) -> Option<Existing<T>>,
     ) -> Result<Vec<Existing<T>>, Error> {
-        let all = self.socket.dump(
-            kind::of(NFTABLES, operation),
+        self.dump(
+            operation,
             table.family.number(),
             |b| place(b, table),
-            |message| -> Result<_, Malformed> {
-                let object = pick(decode::message(message)?);
-                Ok(object.filter(|object| object.table == table.name))
-            },
-        )?;
-        Ok(all)
+            |object| pick(object).filter(|object| object.table == table.name),
+        )
+    }
+
+    /// All objects of a kind, of one generation. The kernel's own mark of an interrupted dump is not
+    /// enough: it does not set it for elements.
+    fn dump<T>(
+        &mut self,
+        operation: u8,
+        family: u8,
+        body: impl Fn(&mut Builder),
+        pick: impl Fn(Object) -> Option<T>,
+    ) -> Result<Vec<T>, Error> {
+        for _ in 0..DUMP_ATTEMPTS {
+            let before = self.generation()?.id;
+            self.settle()?;
+            let ask = kind::of(NFTABLES, operation);
+            let all = self.socket.dump(ask, family, &body, |message| {
+                Ok(pick(decode::message(message)?))
+            })?;
+            if self.generation()?.id == before {
+                return Ok(all);
+            }
+        }
+        Err(NetlinkError::Unsteady.into())
+    }
+
+    /// Waits until a transaction under way is over: the kernel counts the generation up, and only
+    /// then takes out of its sets what is not in it any more. An empty transaction waits for others,
+    /// and changes nothing.
+    fn settle(&mut self) -> Result<(), Error> {
+        Ok(Batch::new().with_bytes(|bytes| self.socket.send(bytes))?)
     }
 }
 
@@ -244,6 +291,11 @@ impl AsFd for Netfilter {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// What a set has only once.
+fn place(element: &Element) -> (&Value, &Option<Value>, bool) {
+    (&element.key, &element.key_end, element.interval_end)
 }
 
 /// What the kernel said about a transaction.

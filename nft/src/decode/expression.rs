@@ -243,7 +243,11 @@ fn dynset(fields: &Fields<'_>) -> Known {
         op,
         key: known!(fields.register(4)?),
         data: fields.register(5)?,
-        timeout: fields.be64(6)?.map(Duration::from_millis),
+        // The kernel says 0 where the set's own timeout counts.
+        timeout: fields
+            .be64(6)?
+            .filter(|time| *time != 0)
+            .map(Duration::from_millis),
     }))
 }
 
@@ -262,6 +266,8 @@ fn numgen(fields: &Fields<'_>) -> Known {
 }
 
 fn nat(fields: &Fields<'_>) -> Known {
+    // That there is an address and a port; the kernel sets these bits by itself.
+    const IMPLIED: u32 = 1 | 1 << 1;
     let kind = match known!(fields.be32(1)?) {
         0 => NatKind::Snat,
         1 => NatKind::Dnat,
@@ -282,7 +288,7 @@ fn nat(fields: &Fields<'_>) -> Known {
         family: known!(family.and_then(Family::of)),
         address,
         port,
-        flags: fields.be32(7)?.unwrap_or(0),
+        flags: fields.be32(7)?.unwrap_or(0) & !IMPLIED,
     }))
 }
 

@@ -234,14 +234,16 @@ fn set_userdata(set: &Set) -> Vec<u8> {
         entries.extend(byte_order(types).to_ne_bytes());
     };
     entry(a::SET_KEY_BYTE_ORDER, &set.key);
-    if let Some(MapData::Value(types)) = &set.data {
-        entry(a::SET_DATA_BYTE_ORDER, types);
+    match &set.data {
+        None => {}
+        Some(MapData::Verdict) => entry(a::SET_DATA_BYTE_ORDER, &[]),
+        Some(MapData::Value(types)) => entry(a::SET_DATA_BYTE_ORDER, types),
     }
     entries.extend(comment(a::SET_COMMENT, set.comment.as_deref()));
     entries
 }
 
-/// nft's number for the byte order of a type: unknown (of a concatenation), host's, big-endian.
+/// nft's number for the byte order of a type: none (of a concatenation or a verdict), host's, big-endian.
 fn byte_order(types: &[Type]) -> u32 {
     match types {
         [single] if single.host_order() => 1,

@@ -10,6 +10,7 @@ pub use parse::{
     Acknowledgement, Attribute, Attributes, Malformed, Message, Messages, acknowledgement,
     attributes, messages,
 };
+pub(crate) use socket::DUMP_ATTEMPTS;
 pub use socket::{NetlinkError, Socket};
 
 /// The length of a message's header, in bytes (`struct nlmsghdr`).

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const OVERHEAD: usize = 32;
 
 /// How often a dump is begun anew because the state changed while it ran.
-const DUMP_ATTEMPTS: usize = 100;
+pub(crate) const DUMP_ATTEMPTS: usize = 100;
 
 sockopt_impl!(
     /// Acknowledgements carry the kernel's explanation.
@@ -271,7 +271,7 @@ impl Socket {
     }
 
     /// Asks for all objects of a kind: each message goes to `each`, and the results are given. It
-    /// begins anew if the state changed meanwhile.
+    /// begins anew if the kernel says that the state changed meanwhile.
     ///
     /// # Errors
     ///

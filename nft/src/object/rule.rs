@@ -76,6 +76,28 @@ impl Rule {
         })
     }
 
+    /// `LOAD first-last`, in the order of big-endian numbers.
+    #[must_use]
+    pub fn between(self, load: Load, first: impl Into<Value>, last: impl Into<Value>) -> Self {
+        self.compare(load, CmpOp::Gte, first).push(Expression::Cmp {
+            from: Register::FIRST,
+            op: CmpOp::Lte,
+            value: last.into(),
+        })
+    }
+
+    /// `LOAD != first-last`, in the order of big-endian numbers.
+    #[must_use]
+    pub fn outside(mut self, load: Load, first: impl Into<Value>, last: impl Into<Value>) -> Self {
+        emit(&mut self.expressions, load, Register::FIRST);
+        self.push(Expression::Range {
+            from: Register::FIRST,
+            outside: true,
+            first: first.into(),
+            last: last.into(),
+        })
+    }
+
     /// Any of these bits of a number is set: `ct state established,related`.
     #[must_use]
     pub fn any(self, load: Load, bits: u32) -> Self {
@@ -154,11 +176,8 @@ impl Rule {
         data: Vec<Load>,
         timeout: Option<Duration>,
     ) -> Self {
-        // As nft does: one load alone takes a whole 128-bit register.
-        let taken = match &key[..] {
-            [_] => 4,
-            fields => fields.iter().map(words).sum(),
-        };
+        // As nft does: the key has a 128-bit register at least.
+        let taken = key.iter().map(words).sum::<u8>().max(4);
         emit_all(&mut self.expressions, key, Register::FIRST);
         let data_register = (!data.is_empty()).then(|| Register::FIRST.after(taken));
         if let Some(register) = data_register {

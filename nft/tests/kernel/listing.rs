@@ -3,18 +3,22 @@
 use libtest_mimic::Failed;
 use onehop_nft::*;
 
-use crate::Test;
 use crate::ruleset::{V4, V6, Words, ruleset};
 use crate::support::{listing, nft, same_text};
+use crate::{Needs, Test};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("nft_lists_the_ipv4_ruleset_as_it_was_meant", true, || {
-        lists(&V4)
-    }),
-    ("nft_lists_the_ipv6_ruleset_as_it_was_meant", true, || {
-        lists(&V6)
-    }),
-    ("what_nft_lists_nft_takes_back", true, takes_back),
+    (
+        "nft_lists_the_ipv4_ruleset_as_it_was_meant",
+        Needs::Nft,
+        || lists(&V4),
+    ),
+    (
+        "nft_lists_the_ipv6_ruleset_as_it_was_meant",
+        Needs::Nft,
+        || lists(&V6),
+    ),
+    ("what_nft_lists_nft_takes_back", Needs::Nft, takes_back),
 ];
 
 fn lists(words: &Words) -> Result<(), Failed> {

@@ -14,10 +14,25 @@ use std::process::{Command, ExitCode, Stdio};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
+use onehop_nft::Netfilter;
 use support::in_namespace;
 
-/// A test: its name, whether it needs the program `nft`, and what it checks.
-type Test = (&'static str, bool, fn() -> Result<(), Failed>);
+/// A test: its name, what it needs, and what it checks.
+type Test = (&'static str, Needs, fn() -> Result<(), Failed>);
+
+/// What a test needs of the machine, beside namespaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needs {
+    /// Nothing.
+    Nothing,
+    /// The program `nft`.
+    Nft,
+    /// That one send may have some megabytes.
+    Buffer,
+}
+
+/// More than any transaction of these tests has, except the one that is to be too large.
+const BUFFER: usize = 4 << 20;
 
 fn main() -> ExitCode {
     if let Some(code) = refused::child() {
@@ -26,15 +41,7 @@ fn main() -> ExitCode {
     // A user namespace can be entered only before there are threads.
     let privileged = support::gain_privileges();
     let arguments = Arguments::from_args();
-    let has_nft = Command::new("nft")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    if !has_nft {
-        eprintln!("ignored: tests that need nft, which is not here (package nftables)");
-    }
+    let lacking = lacking();
     let groups: [&[Test]; 7] = [
         listing::TESTS,
         bytes::TESTS,
@@ -44,14 +51,37 @@ fn main() -> ExitCode {
         changes::TESTS,
         netlink::TESTS,
     ];
-    let trial = |&(name, needs_nft, check): &Test| {
+    let trial = |&(name, needs, check): &Test| {
         let privileged = privileged.clone();
         let run = move || {
             privileged?;
             in_namespace(check)
         };
-        Trial::test(name, run).with_ignored_flag(needs_nft && !has_nft)
+        Trial::test(name, run).with_ignored_flag(lacking.contains(&needs))
     };
     let trials = groups.iter().copied().flatten().map(trial).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// What this machine does not have. Says so.
+fn lacking() -> Vec<Needs> {
+    let mut lacking = Vec::new();
+    let nft = Command::new("nft")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if !nft.is_ok_and(|status| status.success()) {
+        eprintln!("ignored: tests that need nft, which is not here (package nftables)");
+        lacking.push(Needs::Nft);
+    }
+    let capacity = Netfilter::open().and_then(|netfilter| netfilter.capacity(BUFFER));
+    // Where nothing can be opened, every test fails and says why.
+    if capacity.is_ok_and(|capacity| capacity < BUFFER) {
+        eprintln!(
+            "ignored: tests of large transactions, which need root or net.core.wmem_max of 2 MiB"
+        );
+        lacking.push(Needs::Buffer);
+    }
+    lacking
 }

@@ -91,6 +91,21 @@ pub(crate) const V6: Words = Words {
     ),
 };
 
+impl Words {
+    /// A listing less what [`Ruleset::without_what_nft_refuses`] leaves out.
+    pub(crate) fn without_what_nft_refuses(&self, text: &str) -> String {
+        let aborts = self.family == Family::Ip6;
+        let map = text.find("\tmap endpoints").expect("the map");
+        let end = map + text[map..].find("}\n\n").expect("its end") + 3;
+        let text = format!("{}{}", &text[..map], &text[end..]);
+        let gone = |line: &str| {
+            line.contains("@endpoints") || (aborts && line.contains("update @affinity"))
+        };
+        let lines = text.lines().filter(|line| !gone(line));
+        lines.map(|line| format!("{line}\n")).collect()
+    }
+}
+
 pub(crate) fn ip(text: &str) -> Value {
     Value::new().ip(text.parse::<std::net::IpAddr>().expect("an address"))
 }
@@ -266,8 +281,7 @@ fn rules(words: &Words) -> Vec<(&'static str, Rule)> {
             "input",
             Rule::new()
                 .eq(L4PROTO, tcp)
-                .compare(TH_DPORT, CmpOp::Gte, Value::new().port(30000))
-                .compare(TH_DPORT, CmpOp::Lte, Value::new().port(32767))
+                .between(TH_DPORT, Value::new().port(30000), Value::new().port(32767))
                 .drop(),
         ),
         (

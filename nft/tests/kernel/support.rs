@@ -86,7 +86,7 @@ pub(crate) fn same<T: PartialEq + std::fmt::Debug>(
     if got == want {
         return Ok(());
     }
-    Err(format!("{what}\n got: {got:#?}\nwant: {want:#?}").into())
+    Err(format!("{what}\n got: {got:?}\nwant: {want:?}").into())
 }
 
 /// Fails unless two texts are equal, and shows the first line that differs.
