@@ -425,6 +425,30 @@ fn sticky(family: Family, cluster: &[u8], local: &[u8]) -> ServicePlan {
     plan(&format!("sticky-{family:?}"), vec![port])
 }
 
+/// The time that a client is remembered counts from its last connection.
+fn assert_time_begins_anew(network: &Network, dataplane: &mut Dataplane, called: SocketAddr) {
+    let table = table(Family::of(called.ip()));
+    let mut left = || {
+        let affinity = dataplane
+            .netfilter
+            .changing_elements(&table, crate::dataplane::layout::AFFINITY);
+        match &affinity.expect("elements")[..] {
+            [client] => client.expires.expect("a time"),
+            others => panic!("one client, but {others:?}"),
+        }
+    };
+    let timeout = Duration::from_secs(10800);
+    std::thread::sleep(Duration::from_millis(1100));
+    let before = left();
+    assert!(before < timeout - Duration::from_secs(1), "{before:?}");
+    connect(&network.client, called);
+    let after = left();
+    assert!(
+        after > before && after <= timeout,
+        "{after:?} after {before:?}"
+    );
+}
+
 #[test]
 fn a_client_stays_with_one_pod_across_addresses_losses_and_restarts() {
     let network = Network::new();
@@ -439,6 +463,7 @@ fn a_client_stays_with_one_pod_across_addresses_losses_and_restarts() {
         let first = pods_of(&network.client, internal);
         assert_eq!(first.len(), 1, "several pods of one client: {first:?}");
         assert_eq!(pods_of(&network.client, vip), first, "at another address");
+        assert_time_begins_anew(&network, &mut dataplane, internal);
         // Under policy Local, a list without the client's pod: it gets the other, and stays there.
         let chosen: u8 = if first.contains("pod-1") { 1 } else { 2 };
         let other = 3 - chosen;
