@@ -158,7 +158,7 @@ fn what_the_bundled_proxy_cannot_use_is_named() {
             &["--config", "wrong.yaml", "--masquerade-all"],
             &["cannot be used with '--masquerade-all'"],
         ),
-        (&["--proxy-mode", "iptables"], &["iptables", "nftables"]),
+        (&["--proxy-mode", "iptables"], &["invalid value 'iptables'"]),
         (
             &["--cluster-cidr", "10.0.0.0"],
             &["--cluster-cidr must be a network", "10.0.0.0/32"],
