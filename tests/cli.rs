@@ -173,7 +173,7 @@ fn what_the_bundled_proxy_cannot_use_is_named() {
         ),
         (
             &["--detect-local-mode", "BridgeInterface"],
-            &["--pod-bridge-interface <NAME>"],
+            &["not provided: --pod-bridge-interface"],
         ),
         (
             &["--kubeconfig", "missing"],
