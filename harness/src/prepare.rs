@@ -30,15 +30,12 @@ pub enum PrepareError {
     Sandbox(#[from] SandboxError),
 }
 
-/// The load balancer's rules are written with it, in every lab.
-const EVERY_LAB: &str = "nft";
-
 /// Where Debian and others have programs that change a network, and an ordinary user's `PATH`
 /// does not lead.
 const SYSTEM_FOLDERS: [&str; 2] = ["/usr/sbin", "/sbin"];
 
 /// Appends `/usr/sbin` and `/sbin` to `PATH`, so that an ordinary user's lab finds `nft`, `iptables`
-/// and `conntrack`: its own, the load balancer's and the proxy's alike.
+/// and `conntrack`: the proxy's, and those that collect evidence.
 ///
 /// To be called first thing in `main`.
 ///
@@ -70,8 +67,8 @@ fn with_system_folders(path: Option<&OsStr>) -> OsString {
 }
 
 /// Loads profiles and finds their programs; builds those that are tools and not here yet. Before it
-/// builds anything, it checks that this machine has all that every lab needs, and what these
-/// profiles require besides: programs, and namespaces.
+/// builds anything, it checks that this machine has what every lab needs, namespaces, and the
+/// programs that these profiles require.
 ///
 /// To be called before any thread starts.
 ///
@@ -162,7 +159,7 @@ pub fn real_api(progress: &mut dyn FnMut(Progress)) -> Result<ApiKind, PrepareEr
     Ok(ApiKind::Real(located.path))
 }
 
-/// Checks that the programs are here that every lab runs, and those that these profiles require.
+/// Checks that the programs are here that these profiles require. A lab itself needs none.
 ///
 /// # Errors
 /// When some are not in `PATH`; each is named, with its package.
@@ -170,7 +167,7 @@ pub fn programs<'a>(profiles: impl IntoIterator<Item = &'a Profile>) -> Result<(
     let required = profiles.into_iter().flat_map(|p| &p.netns.requires);
     let required = required.map(String::as_str);
     let path = env::var_os("PATH").unwrap_or_default();
-    let missing = missing([EVERY_LAB].into_iter().chain(required), &path);
+    let missing = missing(required, &path);
     if missing.is_empty() {
         Ok(())
     } else {

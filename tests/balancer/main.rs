@@ -7,7 +7,6 @@ mod lab;
 
 use std::io;
 use std::net::SocketAddr;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -40,10 +39,7 @@ fn main() {
     onehop_harness::prepare::complete_path();
     let inside = netns::enter(false);
     let arguments = Arguments::from_args();
-    let missing = match &inside {
-        Err(error) => Some(format!("no namespaces: {error}")),
-        Ok(_) => nft_is_missing(),
-    };
+    let missing = inside.err().map(|error| format!("no namespaces: {error}"));
     let ignored = missing.is_some();
     if let Some(reason) = missing {
         eprintln!("the load balancer is not tested: {reason}");
@@ -85,13 +81,6 @@ fn main() {
         }),
     ];
     libtest_mimic::run(&arguments, trials).exit();
-}
-
-/// Why the rules cannot be made, if they cannot.
-fn nft_is_missing() -> Option<String> {
-    let mut nft = Command::new("nft");
-    let found = nft.arg("--version").stdout(Stdio::null()).status().is_ok();
-    (!found).then(|| "nft is not installed (package nftables)".to_owned())
 }
 
 /// Runs a check in both modes, each in a lab of its own.

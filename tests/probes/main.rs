@@ -58,7 +58,7 @@ fn main() -> ExitCode {
         .stdout(Stdio::null())
         .status();
     let no_nft = (!nft.is_ok_and(|status| status.success())).then(|| "nft is missing".to_owned());
-    // Without nft there is no load balancer either, so there is no lab at all.
+    // The rules in this lab are made by hand, with nft.
     let missing = no_sandbox.or(no_nft);
     let bench = (missing.is_none() && !arguments.list).then(|| Arc::new(Bench::build()));
     let trial = |&(name, check): &(&str, Check)| {

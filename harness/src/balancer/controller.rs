@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Service;
+use onehop_nft::Netfilter;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -21,8 +22,7 @@ use crate::netns::Namespace;
 use crate::timing::Timing;
 use crate::world::{AddressPlan, Node};
 
-/// How long more events are awaited after one. A change of the world comes as several, and `nft`
-/// costs several milliseconds each time.
+/// How long more events are awaited after one: a change of the world comes as several.
 const COALESCE: Duration = Duration::from_millis(3);
 
 /// Pause before refused rules are tried again.
@@ -97,6 +97,7 @@ impl Served {
 /// All state of the load balancer.
 pub(super) struct Controller {
     namespace: Namespace,
+    netfilter: Netfilter,
     nodes: Vec<Node>,
     timing: Timing,
     /// None where Services are given by hand.
@@ -116,8 +117,9 @@ pub(super) struct Controller {
 }
 
 impl Controller {
+    /// A controller of the nftables in this namespace.
     pub(super) fn new(
-        namespace: Namespace,
+        (namespace, netfilter): (Namespace, Netfilter),
         nodes: Vec<Node>,
         timing: Timing,
         client: Option<kube::Client>,
@@ -126,6 +128,7 @@ impl Controller {
     ) -> Self {
         Self {
             namespace,
+            netfilter,
             nodes,
             timing,
             client,
@@ -142,11 +145,11 @@ impl Controller {
     }
 
     /// Gives the kernel the rules of the present state.
-    pub(super) async fn program(&mut self) -> Result<(), dataplane::NftError> {
+    fn program(&mut self) -> Result<(), onehop_nft::Error> {
         let plan = self.plan();
         if self.applied.as_ref() != Some(&plan) {
-            let text = plan.changes_from(self.applied.as_ref().unwrap_or(&Plan::default()));
-            dataplane::apply(&self.namespace, &text).await?;
+            let mut changes = plan.changes_from(self.applied.as_ref().unwrap_or(&Plan::default()));
+            self.netfilter.commit(&mut changes)?;
             self.applied = Some(plan);
         }
         Ok(())
@@ -174,7 +177,7 @@ impl Controller {
             if !changed {
                 continue;
             }
-            let programmed = self.program().await;
+            let programmed = self.program();
             refused = programmed.is_err();
             let problem = programmed.err().map(|error| chain(&error));
             self.set_problem(DATAPLANE.to_owned(), problem);

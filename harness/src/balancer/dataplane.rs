@@ -1,10 +1,8 @@
 //! The load balancer's rules and routes in the kernel of its host.
 
 use std::io;
-use std::process::{Output, Stdio};
 
-use tokio::io::AsyncWriteExt;
-use tokio::process::{Child, Command};
+use onehop_nft::Netfilter;
 
 use crate::netns::{Host, Namespace, NetworkError};
 use crate::world::{AddressPlan, Node};
@@ -18,16 +16,13 @@ const FIRST_MARK: u32 = 1000;
 
 /// Why rules could not be changed. The old ones are whole then.
 #[derive(Debug, thiserror::Error)]
-pub enum NftError {
-    /// The program is not there, or could not be started.
-    #[error("failed to run nft, which the load balancer needs (package nftables)")]
-    Start(#[source] io::Error),
-    /// The program was started, and its input or output broke.
-    #[error("failed to hand the rules to nft")]
-    Pipe(#[source] io::Error),
-    /// The program or the kernel refused the rules.
-    #[error("nft refused the rules: {0}")]
-    Refused(String),
+pub enum RulesError {
+    /// The namespace could not be entered.
+    #[error("failed to enter the load balancer's namespace")]
+    Namespace(#[source] io::Error),
+    /// The kernel refused.
+    #[error(transparent)]
+    Refused(#[from] onehop_nft::Error),
 }
 
 /// The mark by which packets go to the node at this position.
@@ -49,35 +44,10 @@ pub(super) async fn prepare(host: &Host, nodes: &[Node]) -> Result<(), NetworkEr
     Ok(())
 }
 
-/// Gives rules to the kernel, in one transaction.
-pub(super) async fn apply(namespace: &Namespace, rules: &str) -> Result<(), NftError> {
-    let mut child = start(namespace).map_err(NftError::Start)?;
-    let mut input = child.stdin.take().expect("the input is a pipe");
-    // Written to the end before anything is read. This cannot block for ever: nft reads all of
-    // its input before it complains.
-    let written = input.write_all(rules.as_bytes()).await;
-    drop(input);
-    let Output { status, stderr, .. } = child.wait_with_output().await.map_err(NftError::Pipe)?;
-    if status.success() {
-        return written.map_err(NftError::Pipe);
-    }
-    let text = String::from_utf8_lossy(&stderr).trim().to_owned();
-    Err(NftError::Refused(if text.is_empty() {
-        status.to_string()
-    } else {
-        text
-    }))
-}
-
-/// Starts `nft` inside a namespace: a child is born in the namespace of the thread that forks.
-fn start(namespace: &Namespace) -> io::Result<Child> {
-    namespace.within(|| {
-        Command::new("nft")
-            .args(["-f", "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-    })?
+/// Opens nftables in a namespace, and sees that the kernel answers.
+pub(super) fn open(namespace: &Namespace) -> Result<Netfilter, RulesError> {
+    let opened = namespace.within(Netfilter::open);
+    let mut netfilter = opened.map_err(RulesError::Namespace)??;
+    netfilter.generation()?;
+    Ok(netfilter)
 }

@@ -12,7 +12,7 @@
 //! would answer it directly. Clouds that preserve the client's address have the same limit.
 //!
 //! ```text
-//! watch ─► wanted ─┐                      ┌─► plan ─► dataplane (nft)
+//! watch ─► wanted ─┐                      ┌─► plan ─► dataplane (nftables)
 //!                  ├─► controller (state) ┼─► status (API)
 //! health ─► tally ─┘                      └─► view
 //! ```
@@ -33,7 +33,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch as latest;
 use tokio::task::JoinSet;
 
-pub use dataplane::NftError;
+pub use dataplane::RulesError;
 pub(crate) use dataplane::mark;
 pub use view::{NodeHealth, View};
 pub use wanted::HealthCheck;
@@ -50,9 +50,9 @@ pub enum BalancerError {
     /// Its routes were refused.
     #[error("failed to prepare the load balancer's routes")]
     Routes(#[from] NetworkError),
-    /// Its rules were refused, or there is no `nft`.
+    /// The kernel refused its rules, or has no nftables.
     #[error("failed to prepare the load balancer's rules")]
-    Rules(#[from] NftError),
+    Rules(#[from] RulesError),
 }
 
 /// A running load balancer. Dropped, it stops to watch and to check; the rules that it made stay
@@ -71,7 +71,7 @@ impl Balancer {
     /// until it can be.
     ///
     /// # Errors
-    /// When the kernel refuses a route, or `nft` is missing or refused.
+    /// When the kernel refuses a route, or has no nftables.
     pub async fn start(
         host: &Host,
         nodes: Vec<Node>,
@@ -104,16 +104,16 @@ impl Balancer {
         let (events, received) = unbounded_channel();
         let (show, shown) = latest::channel(Shown::default());
         let namespace = host.namespace().clone();
-        let mut controller = Controller::new(
-            namespace,
+        // First of all: where the kernel has no nftables, that is known before any Service.
+        let netfilter = dataplane::open(&namespace)?;
+        let controller = Controller::new(
+            (namespace, netfilter),
             nodes,
             timing.clone(),
             client.clone(),
             events.clone(),
             show,
         );
-        // The empty table first: where `nft` does not work, that is known before any Service.
-        controller.program().await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(controller.run(received));
         if let Some(client) = client {

@@ -1,4 +1,4 @@
-//! The rules that the load balancer wants, as data and as text for `nft`. Pure.
+//! The rules that the load balancer wants, as data. Pure.
 //!
 //! One table a Service, so that a change to one Service touches no packet of another: a packet
 //! under way while the kernel replaces a table may be looked up half in the old one and half in
@@ -17,8 +17,13 @@
 //! A node drawn in mode `vip` is drawn again while nobody answered and it has become unhealthy:
 //! the client's retransmission is then its second chance, as with a cloud's consistent hash.
 
-use std::fmt::Write;
 use std::net::IpAddr;
+
+use onehop_nft::{
+    Batch, CT_DIRECTION, CT_MARK, CT_STATE, Chain, ChainKind, Element, Family as TableFamily, Hook,
+    L4PROTO, Load, NFPROTO, Rule, Set, TH_DPORT, Table, Type, Value, Verdict, ct_state, daddr, map,
+    priority, random,
+};
 
 use super::wanted::Port;
 use crate::case::BalancerMode;
@@ -35,9 +40,9 @@ pub(super) struct Target {
 /// The rules of one Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Forwarding {
-    /// `namespace/name`, for whoever reads the text.
+    /// `namespace/name`, for whoever lists the rules.
     pub(super) service: String,
-    /// The number of its address, which names its chains.
+    /// The number of its address, which names its table.
     pub(super) number: u8,
     pub(super) mode: BalancerMode,
     /// Its addresses, of the families it has.
@@ -54,112 +59,158 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// The text that makes `nft` turn the tables of an older plan into this one's, in one
-    /// transaction. Tables that stay the same are not in it.
-    pub(super) fn changes_from(&self, old: &Self) -> String {
-        let mut text = String::new();
-        for gone in old
-            .services
-            .iter()
-            .filter(|service| !self.services.contains(service))
-        {
-            writeln!(text, "delete table inet {}", gone.table()).expect("a string takes text");
+    /// The transaction that turns the tables of an older plan into this one's. Tables that stay the
+    /// same are not in it.
+    pub(super) fn changes_from(&self, old: &Self) -> Batch {
+        let mut batch = Batch::new();
+        let stays = |number| self.services.iter().any(|service| service.number == number);
+        for gone in old.services.iter().filter(|service| !stays(service.number)) {
+            batch.destroy_table(&gone.table());
         }
-        for service in self
-            .services
-            .iter()
-            .filter(|service| !old.services.contains(service))
-        {
-            text.push_str(&service.render());
+        let is_new = |service: &&Forwarding| !old.services.contains(service);
+        for service in self.services.iter().filter(is_new) {
+            service.rules().add_to(&mut batch);
         }
-        text
+        batch
+    }
+}
+
+/// The table of one Service, as data: what the kernel is given, in this order.
+#[derive(Debug, PartialEq, Eq)]
+struct Rules {
+    table: Table,
+    chains: Vec<(Chain, Vec<Rule>)>,
+    sets: Vec<(Set, Vec<Element>)>,
+}
+
+impl Rules {
+    /// Puts it in place of what there is of its name.
+    fn add_to(&self, batch: &mut Batch) {
+        let table = &self.table;
+        batch.destroy_table(table);
+        batch.add_table(table);
+        for (chain, _) in &self.chains {
+            batch.add_chain(table, chain);
+        }
+        for (set, elements) in &self.sets {
+            batch.add_set(table, set);
+            batch.add_elements(table, &set.name, elements);
+        }
+        for (chain, rules) in &self.chains {
+            for rule in rules {
+                batch.add_rule(table, &chain.name, rule);
+            }
+        }
+    }
+
+    fn chain(&mut self, chain: Chain, rules: Vec<Rule>) {
+        self.chains.push((chain, rules));
     }
 }
 
 impl Forwarding {
-    /// The name of its table, of family `inet`.
-    fn table(&self) -> String {
-        format!("onehop_balancer_{}", self.number)
+    fn table(&self) -> Table {
+        let name = format!("onehop_balancer_{}", self.number);
+        Table::new(TableFamily::Inet, name).comment(&*self.service)
     }
 
-    /// The text that makes `nft` add its table.
-    fn render(&self) -> String {
-        let mut lines = vec![
-            format!("# {}", self.service),
-            format!("table inet {} {{", self.table()),
-        ];
-        lines.extend(self.chains());
-        lines.extend(self.balance());
+    fn rules(&self) -> Rules {
+        let mut rules = Rules {
+            table: self.table(),
+            chains: Vec::new(),
+            sets: Vec::new(),
+        };
+        match self.mode {
+            // No healthy node: new connections are dropped.
+            _ if self.targets.is_empty() => {}
+            BalancerMode::Vip => self.draw(&mut rules),
+            BalancerMode::NodePort => self.rewrite_chains(&mut rules),
+        }
+        self.balance(&mut rules);
         if self.mode == BalancerMode::NodePort {
-            lines.extend(self.rewrite());
+            self.rewrite(&mut rules);
         }
-        lines.extend(self.prerouting());
-        lines.push("}\n".to_owned());
-        lines.join("\n")
+        self.prerouting(&mut rules);
+        rules
     }
 
-    fn prerouting(&self) -> Vec<String> {
-        let mut body =
-            vec!["type filter hook prerouting priority mangle; policy accept;".to_owned()];
-        for family in Family::ALL {
-            let own: Vec<_> = self.addresses_of(family).map(ToString::to_string).collect();
-            if !own.is_empty() {
-                let own = own.join(", ");
-                body.push(format!(
-                    "{} daddr {{ {own} }} goto balance",
-                    keyword(family)
-                ));
-            }
-        }
-        chain("prerouting", body)
+    fn prerouting(&self, rules: &mut Rules) {
+        let own = |address: &IpAddr| {
+            let family = Family::of(*address);
+            of(family)
+                .eq(daddr(table_family(family)), *address)
+                .goto("balance")
+        };
+        let hook = Hook::Prerouting;
+        rules.chain(
+            Chain::base("prerouting", ChainKind::Filter, hook, priority::MANGLE),
+            self.addresses.iter().map(own).collect(),
+        );
     }
 
-    fn balance(&self) -> Vec<String> {
+    fn balance(&self, rules: &mut Rules) {
+        let known = || Rule::new().any(CT_STATE, ct_state::ESTABLISHED | ct_state::RELATED);
         let mut body = vec![
-            "ct state established,related ct direction original ct mark != 0 \
-             meta mark set ct mark accept"
-                .to_owned(),
-            "ct state established,related accept".to_owned(),
+            known()
+                .eq(CT_DIRECTION, Value::new().byte(0))
+                .ne(CT_MARK, Value::new().number(0))
+                .set_mark(CT_MARK)
+                .accept(),
+            known().accept(),
         ];
-        body.extend(self.lookups("ct state new ", |_, port| self.verdict(port)));
-        body.push("drop".to_owned());
-        chain("balance", body)
+        let new = || Rule::new().any(CT_STATE, ct_state::NEW);
+        body.extend(self.lookups(rules, "services", new, |_, port| self.verdict(port)));
+        body.push(Rule::new().drop());
+        rules.chain(Chain::regular("balance"), body);
     }
 
-    fn rewrite(&self) -> Vec<String> {
-        let mut body = vec!["type nat hook prerouting priority dstnat; policy accept;".to_owned()];
-        body.extend(self.lookups("", |family, port| {
+    fn rewrite(&self, rules: &mut Rules) {
+        let verdict = |family, port: &Port| {
             self.rewrites(port)
-                .then(|| format!("goto {}", rewrite_chain(family, port)))
-        }));
-        chain("rewrite", body)
+                .then(|| Verdict::goto(rewrite_chain(family, port)))
+        };
+        let body = self.lookups(rules, "rewrites", Rule::new, verdict);
+        let hook = Hook::Prerouting;
+        rules.chain(
+            Chain::base("rewrite", ChainKind::Nat, hook, priority::DSTNAT),
+            body,
+        );
     }
 
-    /// A rule for each family that looks flows up by address, protocol and port.
+    /// A rule for each family that looks flows up by address, protocol and port, and its map, whose
+    /// name begins thus.
     fn lookups(
         &self,
-        condition: &str,
-        verdict: impl Fn(Family, &Port) -> Option<String>,
-    ) -> Vec<String> {
-        let rule = |family| {
+        rules: &mut Rules,
+        name: &str,
+        condition: impl Fn() -> Rule,
+        verdict: impl Fn(Family, &Port) -> Option<Verdict>,
+    ) -> Vec<Rule> {
+        let mut body = Vec::new();
+        for family in Family::ALL {
             let mut elements = Vec::new();
             for address in self.addresses_of(family) {
                 for port in &self.ports {
                     if let Some(verdict) = verdict(family, port) {
-                        let (protocol, port) = (nft_protocol(port.protocol), port.port);
-                        elements.push(format!("{address} . {protocol} . {port} : {verdict}"));
+                        let key = Value::new().ip(*address);
+                        let key = key.proto(protocol(port.protocol).0).port(port.port);
+                        elements.push(Element::verdict(key, verdict));
                     }
                 }
             }
-            (!elements.is_empty()).then(|| {
-                format!(
-                    "{condition}{} daddr . meta l4proto . th dport vmap {{ {} }}",
-                    keyword(family),
-                    elements.join(", ")
-                )
-            })
-        };
-        Family::ALL.into_iter().filter_map(rule).collect()
+            if elements.is_empty() {
+                continue;
+            }
+            let name = format!("{name}_{}", keyword(family));
+            let key = [address_type(family), Type::InetProto, Type::InetService];
+            let set = Set::verdict_map(&*name, &key);
+            rules.sets.push((set, elements));
+            let destination = daddr(table_family(family));
+            let mut rule = of(family);
+            rule.expressions.extend(condition().expressions);
+            body.push(rule.vmap([destination, L4PROTO, TH_DPORT], name));
+        }
+        body
     }
 
     fn addresses_of(&self, family: Family) -> impl Iterator<Item = &IpAddr> {
@@ -168,10 +219,10 @@ impl Forwarding {
     }
 
     /// What happens to a new flow; nothing (so that it is dropped) if it has nowhere to go.
-    fn verdict(&self, port: &Port) -> Option<String> {
+    fn verdict(&self, port: &Port) -> Option<Verdict> {
         match self.mode {
-            BalancerMode::Vip => (!self.targets.is_empty()).then(|| "goto draw".to_owned()),
-            BalancerMode::NodePort => self.rewrites(port).then(|| "accept".to_owned()),
+            BalancerMode::Vip => (!self.targets.is_empty()).then(|| Verdict::goto("draw")),
+            BalancerMode::NodePort => self.rewrites(port).then_some(Verdict::Accept),
         }
     }
 
@@ -180,198 +231,102 @@ impl Forwarding {
         port.node_port.is_some() && !self.targets.is_empty()
     }
 
-    fn chains(&self) -> Vec<String> {
-        if self.targets.is_empty() {
-            return vec!["  # no healthy node: new connections are dropped".to_owned()];
-        }
-        match self.mode {
-            BalancerMode::Vip => {
-                let marks: Vec<_> = self.targets.iter().map(|t| t.mark.to_string()).collect();
-                let body = vec![
-                    format!(
-                        "ct mark {{ {} }} meta mark set ct mark accept",
-                        marks.join(", ")
-                    ),
-                    format!("ct mark set {}", draw(marks.iter().map(String::as_str))),
-                    "meta mark set ct mark accept".to_owned(),
-                ];
-                chain("draw", body)
-            }
-            BalancerMode::NodePort => Family::ALL
-                .into_iter()
-                .filter(|family| self.addresses_of(*family).next().is_some())
-                .flat_map(|family| self.rewrite_chains(family))
-                .collect(),
-        }
+    /// Mode `vip`: a flow gets a node's mark, and keeps it while the node is healthy.
+    fn draw(&self, rules: &mut Rules) {
+        let marks = self.targets.iter();
+        let marks: Vec<_> = marks
+            .map(|target| Value::new().number(target.mark))
+            .collect();
+        let healthy = marks.iter().copied().map(Element::new).collect();
+        rules
+            .sets
+            .push((Set::new("healthy", &[Type::Mark]), healthy));
+        let drawn = draw(rules, "draw", &[Type::Mark], &marks);
+        rules.chain(
+            Chain::regular("draw"),
+            vec![
+                Rule::new()
+                    .in_set(CT_MARK, "healthy")
+                    .set_mark(CT_MARK)
+                    .accept(),
+                Rule::new().set_ct_mark(drawn),
+                Rule::new().set_mark(CT_MARK).accept(),
+            ],
+        );
     }
 
-    fn rewrite_chains(&self, family: Family) -> Vec<String> {
-        let chain_of = |port: &Port| {
-            let node_port = port.node_port?;
-            let nodes = self.targets.iter();
-            let nodes = nodes.map(|t| format!("{} . {node_port}", t.address.of(family)));
-            let body = vec![format!(
-                "meta l4proto {} dnat {} to {}",
-                nft_protocol(port.protocol),
-                keyword(family),
-                draw(nodes)
-            )];
-            Some(chain(&rewrite_chain(family, port), body))
-        };
-        self.ports.iter().filter_map(chain_of).flatten().collect()
+    /// Mode `node-port`: a chain for each family and port, which draws a node.
+    fn rewrite_chains(&self, rules: &mut Rules) {
+        for family in Family::ALL {
+            if self.addresses_of(family).next().is_none() {
+                continue;
+            }
+            for port in &self.ports {
+                let Some(node_port) = port.node_port else {
+                    continue;
+                };
+                let nodes = self.targets.iter();
+                let node = |node: &Target| Value::new().ip(node.address.of(family)).port(node_port);
+                let nodes: Vec<_> = nodes.map(node).collect();
+                let name = rewrite_chain(family, port);
+                let types = [address_type(family), Type::InetService];
+                let drawn = draw(rules, &name, &types, &nodes);
+                let rewrite = Rule::new().dnat(table_family(family), drawn);
+                rules.chain(Chain::regular(name), vec![rewrite]);
+            }
+        }
     }
+}
+
+/// A new rule for packets of one family, as the table sees both.
+fn of(family: Family) -> Rule {
+    Rule::new().eq(NFPROTO, Value::new().byte(table_family(family).number()))
 }
 
 fn rewrite_chain(family: Family, port: &Port) -> String {
-    let protocol = nft_protocol(port.protocol);
+    let (_, protocol) = protocol(port.protocol);
     format!("{}_{protocol}_{}", keyword(family), port.port)
 }
 
-/// Draws one of the values, each with the same probability.
-fn draw(values: impl Iterator<Item = impl AsRef<str>>) -> String {
-    let mut elements = String::new();
-    let mut count = 0;
-    for value in values {
-        let comma = if count == 0 { "" } else { ", " };
-        write!(elements, "{comma}{count} : {}", value.as_ref()).expect("a string takes text");
-        count += 1;
-    }
-    format!("numgen random mod {count} map {{ {elements} }}")
-}
-
-fn chain(name: &str, body: Vec<String>) -> Vec<String> {
-    let body = body.into_iter().map(|rule| format!("    {rule}"));
-    std::iter::once(format!("  chain {name} {{"))
-        .chain(body)
-        .chain(["  }".to_owned()])
-        .collect()
+/// Draws one of the values, each with the same probability, from a map of this name.
+fn draw(rules: &mut Rules, name: &str, types: &[Type], values: &[Value]) -> Load {
+    let count = u32::try_from(values.len()).expect("a world has few nodes");
+    let length = values.iter().map(Value::len).max().unwrap_or_default();
+    let length = u32::try_from(length).expect("at most 64");
+    let elements = std::iter::zip(0.., values);
+    let elements =
+        elements.map(|(number, value)| Element::value(Value::new().number(number), *value));
+    let set = Set::map(name, &[Type::Mark], types);
+    rules.sets.push((set, elements.collect()));
+    map(random(count), name, length)
 }
 
 fn keyword(family: Family) -> &'static str {
+    table_family(family).keyword()
+}
+
+fn table_family(family: Family) -> TableFamily {
     match family {
-        Family::V4 => "ip",
-        Family::V6 => "ip6",
+        Family::V4 => TableFamily::Ip,
+        Family::V6 => TableFamily::Ip6,
     }
 }
 
-fn nft_protocol(protocol: Protocol) -> &'static str {
+fn address_type(family: Family) -> Type {
+    match family {
+        Family::V4 => Type::Ipv4Addr,
+        Family::V6 => Type::Ipv6Addr,
+    }
+}
+
+/// The protocol's number in an IP header, and its word in nft's language.
+fn protocol(protocol: Protocol) -> (u8, &'static str) {
     match protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-        Protocol::Sctp => "sctp",
+        Protocol::Tcp => (6, "tcp"),
+        Protocol::Udp => (17, "udp"),
+        Protocol::Sctp => (132, "sctp"),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::world::AddressPlan;
-
-    fn forwarding(mode: BalancerMode, nodes: &[u8]) -> Forwarding {
-        Forwarding {
-            service: "default/web".to_owned(),
-            number: 7,
-            mode,
-            addresses: AddressPlan::vip(7).both().to_vec(),
-            ports: vec![Port {
-                protocol: Protocol::Tcp,
-                port: 80,
-                node_port: Some(30080),
-            }],
-            targets: nodes
-                .iter()
-                .map(|number| Target {
-                    mark: 1000 + u32::from(*number),
-                    address: AddressPlan::node_host(10 + number),
-                })
-                .collect(),
-        }
-    }
-
-    #[test]
-    fn a_vip_service_draws_a_mark() {
-        let expected = "\
-# default/web
-table inet onehop_balancer_7 {
-  chain draw {
-    ct mark { 1001, 1003 } meta mark set ct mark accept
-    ct mark set numgen random mod 2 map { 0 : 1001, 1 : 1003 }
-    meta mark set ct mark accept
-  }
-  chain balance {
-    ct state established,related ct direction original ct mark != 0 meta mark set ct mark accept
-    ct state established,related accept
-    ct state new ip daddr . meta l4proto . th dport vmap { 198.51.100.7 . tcp . 80 : goto draw }
-    ct state new ip6 daddr . meta l4proto . th dport vmap { 2001:db8:100::7 . tcp . 80 : goto draw }
-    drop
-  }
-  chain prerouting {
-    type filter hook prerouting priority mangle; policy accept;
-    ip daddr { 198.51.100.7 } goto balance
-    ip6 daddr { 2001:db8:100::7 } goto balance
-  }
-}
-";
-        assert_eq!(forwarding(BalancerMode::Vip, &[1, 3]).render(), expected);
-    }
-
-    #[test]
-    fn a_node_port_service_rewrites_the_destination() {
-        let text = forwarding(BalancerMode::NodePort, &[1, 3]).render();
-        for rule in [
-            "198.51.100.7 . tcp . 80 : accept",
-            "198.51.100.7 . tcp . 80 : goto ip_tcp_80",
-            "meta l4proto tcp dnat ip to numgen random mod 2 map \
-             { 0 : 172.18.0.11 . 30080, 1 : 172.18.0.13 . 30080 }",
-            "meta l4proto tcp dnat ip6 to numgen random mod 2 map \
-             { 0 : fd00:18::b . 30080, 1 : fd00:18::d . 30080 }",
-        ] {
-            assert!(text.contains(rule), "{rule}\nis missing in\n{text}");
-        }
-        assert!(!text.contains("mark set numgen"), "{text}");
-    }
-
-    #[test]
-    fn without_a_healthy_node_the_address_is_known_and_new_flows_are_dropped() {
-        for mode in [BalancerMode::Vip, BalancerMode::NodePort] {
-            let text = forwarding(mode, &[]).render();
-            assert!(!text.contains("vmap") && !text.contains("numgen"), "{text}");
-            assert!(text.contains("ip daddr { 198.51.100.7 } goto balance"));
-        }
-    }
-
-    #[test]
-    fn node_port_mode_drops_a_port_that_has_no_node_port() {
-        let mut service = forwarding(BalancerMode::NodePort, &[1]);
-        service.ports[0].node_port = None;
-        let text = service.render();
-        assert!(!text.contains("dnat") && !text.contains("vmap"), "{text}");
-    }
-
-    #[test]
-    fn a_change_names_only_the_tables_that_change() {
-        let plan = |services: &[Forwarding]| Plan {
-            services: services.to_vec(),
-        };
-        let (stays, changes) = (
-            forwarding(BalancerMode::Vip, &[1]),
-            forwarding(BalancerMode::Vip, &[1, 3]),
-        );
-        let stays = Forwarding { number: 8, ..stays };
-        let changed = Forwarding {
-            targets: Vec::new(),
-            ..changes.clone()
-        };
-        let old = plan(&[stays.clone(), changes]);
-        let text = plan(&[stays.clone(), changed.clone()]).changes_from(&old);
-        assert_eq!(
-            text,
-            format!("delete table inet onehop_balancer_7\n{}", changed.render())
-        );
-        assert_eq!(
-            plan(&[stays]).changes_from(&old),
-            "delete table inet onehop_balancer_7\n"
-        );
-        assert_eq!(old.changes_from(&old), "");
-    }
-}
+mod tests;

@@ -1,0 +1,257 @@
+use onehop_nft::Data;
+
+use super::*;
+use crate::world::AddressPlan;
+
+fn forwarding(mode: BalancerMode, nodes: &[u8]) -> Forwarding {
+    Forwarding {
+        service: "default/web".to_owned(),
+        number: 7,
+        mode,
+        addresses: AddressPlan::vip(7).both().to_vec(),
+        ports: vec![Port {
+            protocol: Protocol::Tcp,
+            port: 80,
+            node_port: Some(30080),
+        }],
+        targets: nodes
+            .iter()
+            .map(|number| Target {
+                mark: 1000 + u32::from(*number),
+                address: AddressPlan::node_host(10 + number),
+            })
+            .collect(),
+    }
+}
+
+fn names<T, U>(all: &[(T, U)], name: impl Fn(&T) -> &str) -> Vec<String> {
+    all.iter().map(|(each, _)| name(each).to_owned()).collect()
+}
+
+fn chains(rules: &Rules) -> Vec<String> {
+    names(&rules.chains, |chain| &chain.name)
+}
+
+fn sets(rules: &Rules) -> Vec<String> {
+    names(&rules.sets, |set| &set.name)
+}
+
+fn chain<'a>(rules: &'a Rules, name: &str) -> &'a [Rule] {
+    let found = rules.chains.iter().find(|(chain, _)| chain.name == name);
+    &found.expect("the chain").1
+}
+
+fn elements<'a>(rules: &'a Rules, name: &str) -> &'a [Element] {
+    let found = rules.sets.iter().find(|(set, _)| set.name == name);
+    &found.expect("the set").1
+}
+
+fn ip(text: &str) -> Value {
+    Value::new().ip(text.parse::<IpAddr>().expect("an address"))
+}
+
+fn number(number: u32) -> Value {
+    Value::new().number(number)
+}
+
+#[test]
+fn a_vip_service_draws_a_mark() {
+    let rules = forwarding(BalancerMode::Vip, &[1, 3]).rules();
+    assert_eq!(rules.table.name, "onehop_balancer_7");
+    assert_eq!(rules.table.comment.as_deref(), Some("default/web"));
+    assert_eq!(chains(&rules), ["draw", "balance", "prerouting"]);
+    assert_eq!(
+        sets(&rules),
+        ["healthy", "draw", "services_ip", "services_ip6"]
+    );
+    assert_eq!(
+        chain(&rules, "draw"),
+        [
+            // ct mark @healthy meta mark set ct mark accept
+            Rule::new()
+                .in_set(CT_MARK, "healthy")
+                .set_mark(CT_MARK)
+                .accept(),
+            // ct mark set numgen random mod 2 map @draw
+            Rule::new().set_ct_mark(map(random(2), "draw", 4)),
+            // meta mark set ct mark accept
+            Rule::new().set_mark(CT_MARK).accept(),
+        ]
+    );
+    assert_eq!(
+        elements(&rules, "healthy"),
+        [1001, 1003].map(|mark| Element::new(number(mark)))
+    );
+    assert_eq!(
+        elements(&rules, "draw"),
+        [(0, 1001), (1, 1003)].map(|(at, mark)| Element::value(number(at), number(mark)))
+    );
+}
+
+#[test]
+fn known_flows_come_first_and_the_rest_is_dropped() {
+    let rules = forwarding(BalancerMode::Vip, &[1, 3]).rules();
+    let known = ct_state::ESTABLISHED | ct_state::RELATED;
+    let lookup = |family: TableFamily, map: &str| {
+        // meta nfproto FAMILY ct state new FAMILY daddr . meta l4proto . th dport vmap @MAP
+        Rule::new()
+            .eq(NFPROTO, Value::new().byte(family.number()))
+            .any(CT_STATE, ct_state::NEW)
+            .vmap([daddr(family), L4PROTO, TH_DPORT], map)
+    };
+    assert_eq!(
+        chain(&rules, "balance"),
+        [
+            // ct state established,related ct direction original ct mark != 0 meta mark set ct mark accept
+            Rule::new()
+                .any(CT_STATE, known)
+                .eq(CT_DIRECTION, Value::new().byte(0))
+                .ne(CT_MARK, number(0))
+                .set_mark(CT_MARK)
+                .accept(),
+            // ct state established,related accept
+            Rule::new().any(CT_STATE, known).accept(),
+            lookup(TableFamily::Ip, "services_ip"),
+            lookup(TableFamily::Ip6, "services_ip6"),
+            Rule::new().drop(),
+        ]
+    );
+    let draw = |address| Element::verdict(ip(address).proto(6).port(80), Verdict::goto("draw"));
+    assert_eq!(elements(&rules, "services_ip"), [draw("198.51.100.7")]);
+    assert_eq!(elements(&rules, "services_ip6"), [draw("2001:db8:100::7")]);
+    let own = |family: TableFamily, address| {
+        // FAMILY daddr ADDRESS goto balance
+        Rule::new()
+            .eq(NFPROTO, Value::new().byte(family.number()))
+            .eq(daddr(family), ip(address))
+            .goto("balance")
+    };
+    assert_eq!(
+        chain(&rules, "prerouting"),
+        [
+            own(TableFamily::Ip, "198.51.100.7"),
+            own(TableFamily::Ip6, "2001:db8:100::7"),
+        ]
+    );
+}
+
+#[test]
+fn a_node_port_service_rewrites_the_destination() {
+    let rules = forwarding(BalancerMode::NodePort, &[1, 3]).rules();
+    assert_eq!(
+        chains(&rules),
+        [
+            "ip_tcp_80",
+            "ip6_tcp_80",
+            "balance",
+            "rewrite",
+            "prerouting"
+        ]
+    );
+    let key = || ip("198.51.100.7").proto(6).port(80);
+    assert_eq!(
+        elements(&rules, "services_ip"),
+        [Element::verdict(key(), Verdict::Accept)]
+    );
+    assert_eq!(
+        elements(&rules, "rewrites_ip"),
+        [Element::verdict(key(), Verdict::goto("ip_tcp_80"))]
+    );
+    for (family, name, length, nodes) in [
+        (
+            TableFamily::Ip,
+            "ip_tcp_80",
+            8,
+            ["172.18.0.11", "172.18.0.13"],
+        ),
+        (
+            TableFamily::Ip6,
+            "ip6_tcp_80",
+            20,
+            ["fd00:18::b", "fd00:18::d"],
+        ),
+    ] {
+        // dnat FAMILY to numgen random mod 2 map @NAME
+        let rewrite = Rule::new().dnat(family, map(random(2), name, length));
+        assert_eq!(chain(&rules, name), [rewrite]);
+        let [first, second] = nodes.map(|node| ip(node).port(30080));
+        assert_eq!(
+            elements(&rules, name),
+            [
+                Element::value(number(0), first),
+                Element::value(number(1), second)
+            ]
+        );
+    }
+    assert!(!sets(&rules).contains(&"draw".to_owned()));
+}
+
+#[test]
+fn without_a_healthy_node_the_address_is_known_and_new_flows_are_dropped() {
+    for mode in [BalancerMode::Vip, BalancerMode::NodePort] {
+        let rules = forwarding(mode, &[]).rules();
+        assert_eq!(sets(&rules), [""; 0]);
+        assert_eq!(chain(&rules, "balance").len(), 3);
+        assert_eq!(chain(&rules, "prerouting").len(), 2);
+    }
+}
+
+#[test]
+fn node_port_mode_drops_a_port_that_has_no_node_port() {
+    let mut service = forwarding(BalancerMode::NodePort, &[1]);
+    service.ports[0].node_port = None;
+    let rules = service.rules();
+    assert_eq!(sets(&rules), [""; 0]);
+    assert_eq!(chains(&rules), ["balance", "rewrite", "prerouting"]);
+    assert_eq!(chain(&rules, "rewrite"), []);
+}
+
+#[test]
+fn every_name_that_a_rule_uses_is_there() {
+    for mode in [BalancerMode::Vip, BalancerMode::NodePort] {
+        let rules = forwarding(mode, &[1, 2, 3]).rules();
+        let known = chains(&rules);
+        for (set, elements) in &rules.sets {
+            for element in elements {
+                if let Some(Data::Verdict(Verdict::Goto(chain))) = &element.data {
+                    assert!(
+                        known.contains(&chain.to_string()),
+                        "{chain} of {}",
+                        set.name
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_change_touches_only_the_tables_that_change() {
+    let plan = |services: &[Forwarding]| Plan {
+        services: services.to_vec(),
+    };
+    let size = |change: &[&Forwarding], gone: &[&Forwarding]| {
+        let mut batch = Batch::new();
+        gone.iter()
+            .for_each(|gone| batch.destroy_table(&gone.table()));
+        change.iter().for_each(|new| new.rules().add_to(&mut batch));
+        batch.len()
+    };
+    let before = forwarding(BalancerMode::Vip, &[1, 3]);
+    let stays = Forwarding {
+        number: 8,
+        ..forwarding(BalancerMode::Vip, &[1])
+    };
+    let after = Forwarding {
+        targets: Vec::new(),
+        ..before.clone()
+    };
+    let old = plan(&[stays.clone(), before.clone()]);
+    let changes = |new: &Plan| new.changes_from(&old).len();
+    assert_eq!(
+        changes(&plan(&[stays.clone(), after.clone()])),
+        size(&[&after], &[])
+    );
+    assert_eq!(changes(&plan(&[stays])), size(&[], &[&before]));
+    assert!(old.changes_from(&old).is_empty());
+}
