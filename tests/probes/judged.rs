@@ -112,6 +112,7 @@ fn judged_from(
     let flow = FlowCheck {
         from,
         to: Target::NodePort(host.to_owned()),
+        port: "",
         expect: expect.clone(),
     };
     let remote = bench.at(host, family, port);
@@ -123,7 +124,7 @@ fn judged_from(
         &flow,
         family,
         &observed,
-        case_port,
+        &[case_port],
         Asked::Covering,
         1,
         &bench.lab.ground(),

@@ -119,6 +119,7 @@ impl Network {
             AddressPlan::node_networks(),
             AddressPlan::cluster_cidrs(),
             AddressPlan::vip_cidrs(),
+            AddressPlan::external_cidrs(),
         ] {
             router.route_both(networks, lb_end, "lb").await?;
         }
@@ -148,9 +149,11 @@ impl Network {
             host.route_both(other.pod_cidrs, other.address, UPLINK)
                 .await?;
         }
-        self.get(LOAD_BALANCER)
-            .route_both(node.pod_cidrs, node.address, UPLINK)
-            .await?;
+        for networks in [node.pod_cidrs, node.external_cidrs] {
+            self.get(LOAD_BALANCER)
+                .route_both(networks, node.address, UPLINK)
+                .await?;
+        }
         self.get(API)
             .route_both(node.pod_cidrs, node.address, UPLINK)
             .await
