@@ -66,6 +66,16 @@ impl Index {
             .map(|(name, _)| name)
     }
 
+    /// The names of the slices, in order.
+    pub fn slices(&self) -> impl Iterator<Item = &ObjectName> {
+        self.owners.keys()
+    }
+
+    /// The names of the ServiceCIDRs, in order.
+    pub fn service_cidr_names(&self) -> impl Iterator<Item = &str> {
+        self.service_cidrs.keys().map(|name| &**name)
+    }
+
     /// The plan of a Service, if it exists.
     #[must_use]
     pub fn plan(&self, name: &ObjectName) -> Option<ServicePlan> {

@@ -15,6 +15,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 pub(super) struct Pace {
     least: Duration,
     failures: u32,
+    made: Instant,
     /// When the last attempt ended.
     last: Option<Instant>,
     /// Since a change came in that no attempt has had.
@@ -27,6 +28,7 @@ impl Pace {
         Self {
             least,
             failures: 0,
+            made: Instant::now(),
             last: None,
             changed: false,
         }
@@ -53,7 +55,7 @@ impl Pace {
         let last = match self.last {
             Some(last) if self.failures > 0 || self.changed => last,
             Some(_) => return None,
-            None => return self.changed.then(Instant::now),
+            None => return self.changed.then_some(self.made),
         };
         let pause = match self.failures {
             0 => Duration::ZERO,
@@ -77,11 +79,11 @@ mod tests {
 
     #[test]
     fn nothing_is_due_without_a_change_or_a_failure() {
-        let start = Instant::now();
         let mut pace = Pace::new(Duration::ZERO);
+        let start = Instant::now();
         assert_eq!(pace.due(), None);
         pace.changed();
-        assert!(pace.due() <= Some(Instant::now()));
+        assert!(pace.due().is_some_and(|due| due <= start), "at once");
         pace.ended(start, true);
         assert_eq!(pace.due(), None);
     }
