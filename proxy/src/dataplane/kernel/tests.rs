@@ -8,6 +8,7 @@ use super::*;
 use crate::dataplane::{Detector, NodePorts};
 use crate::plan::{Front, FrontKind, Handling};
 
+mod network;
 mod packets;
 mod sequences;
 
