@@ -146,7 +146,9 @@ fn change_text(change: &Change) -> String {
 fn backends_text(backends: &[Backend]) -> String {
     let one = |backend: &Backend| {
         let state = match (backend.ready, backend.serving, backend.terminating) {
-            (true, ..) => None,
+            (true, _, true) => Some("ready, terminating".to_owned()),
+            (true, _, false) if !backend.stated => Some("nothing said".to_owned()),
+            (true, _, false) => None,
             (false, true, true) => Some("terminating".to_owned()),
             (false, false, true) => Some("terminating, not serving".to_owned()),
             (false, _, false) => Some("not ready".to_owned()),

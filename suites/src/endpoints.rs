@@ -147,6 +147,50 @@ fn terminating() -> Vec<Case> {
 fn not_serving() -> Vec<Case> {
     vec![
         Case::new(
+            "endpoints/cluster/ready-unless-said-otherwise",
+            "A pod of whose conditions nothing is said is ready, and so is one that is published \
+             as ready while it terminates; beside them, a terminating one gets nothing.",
+            Service::node_port(),
+            &STORY,
+        )
+        .backends(vec![
+            Backend::unstated("web-0"),
+            Backend::terminating("web-1"),
+            Backend::published("web-2"),
+        ])
+        .sources(&[
+            "kubernetes/staging/src/k8s.io/api/discovery/v1/types.go",
+            SLICES,
+        ])
+        .check(
+            "nothing said, terminating, published",
+            by_any(&["web-0", "web-2"]),
+        ),
+        Case::new(
+            "endpoints/local/ready-unless-said-otherwise",
+            "Under Local, a pod of whose conditions nothing is said, and one that is published as \
+             ready while it terminates, keep their nodes' traffic.",
+            Service::node_port().external(Policy::Local),
+            &STORY,
+        )
+        .backends(vec![
+            Backend::unstated("web-0"),
+            Backend::terminating("web-1"),
+            Backend::published("web-2"),
+        ])
+        .sources(&[
+            "kubernetes/staging/src/k8s.io/api/discovery/v1/types.go",
+            SLICES,
+        ])
+        .check(
+            "nothing said, terminating, published",
+            [
+                kept("vm1", &["web-0"]),
+                dropped(&private(), node_port("vm2")),
+                kept("vm3", &["web-2"]),
+            ],
+        ),
+        Case::new(
             "endpoints/cluster/not-serving-is-never-used",
             "Pods that do not serve get nothing, terminating or not, beside others and alone: then \
              the Service refuses, as without any pod.",

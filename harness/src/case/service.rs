@@ -278,6 +278,8 @@ pub struct Backend {
     pub serving: bool,
     /// `conditions.terminating`.
     pub terminating: bool,
+    /// Whether the EndpointSlice says anything of the conditions. A ready endpoint may go without.
+    pub stated: bool,
     /// The zones that it is meant for: `hints.forZones`.
     pub zones: Vec<String>,
     /// The nodes that it is meant for: `hints.forNodes`.
@@ -291,6 +293,19 @@ impl Backend {
     /// A ready endpoint.
     pub fn ready(pod: &str) -> Self {
         Self::new(pod, true, true, false)
+    }
+
+    /// An endpoint of whose conditions nothing is said, which means that it is ready.
+    pub fn unstated(pod: &str) -> Self {
+        Self {
+            stated: false,
+            ..Self::ready(pod)
+        }
+    }
+
+    /// An endpoint that is ready though it is being deleted: `publishNotReadyAddresses`.
+    pub fn published(pod: &str) -> Self {
+        Self::new(pod, true, true, true)
     }
 
     /// An endpoint that is being deleted and still serves.
@@ -314,6 +329,7 @@ impl Backend {
             ready,
             serving,
             terminating,
+            stated: true,
             zones: Vec::new(),
             nodes: Vec::new(),
             slice: 0,

@@ -227,13 +227,15 @@ pub(super) fn endpoints(
         let mut endpoint = json!({
             "addresses": [pod.address.of(family)],
             "nodeName": pod.node,
-            "conditions": {
+            "targetRef": {"kind": "Pod", "namespace": NAMESPACE, "name": pod.name},
+        });
+        if backend.stated {
+            endpoint["conditions"] = json!({
                 "ready": backend.ready,
                 "serving": backend.serving,
                 "terminating": backend.terminating,
-            },
-            "targetRef": {"kind": "Pod", "namespace": NAMESPACE, "name": pod.name},
-        });
+            });
+        }
         let hints = [("forZones", &backend.zones), ("forNodes", &backend.nodes)];
         for (field, names) in hints.into_iter().filter(|(_, names)| !names.is_empty()) {
             let names: Vec<_> = names.iter().map(|name| json!({ "name": name })).collect();
