@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use onehop_harness::bench::Measure;
 use onehop_harness::case::{self, BalancerMode};
 use onehop_harness::timing::Timing;
 use onehop_harness::world::Family;
@@ -21,6 +22,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Judge a Service proxy by the conformance cases
     Run(RunArguments),
+    /// Measure how fast Service proxies are, side by side
+    Bench(BenchArguments),
     /// List the cases
     List(ListArguments),
     /// Show one case: its claim, its sources, and what it expects
@@ -102,6 +105,49 @@ pub(crate) struct RunArguments {
     /// Keep the lab after a failure, until interrupted, and print how to enter it
     #[arg(long)]
     pub(crate) keep: bool,
+}
+
+#[derive(Args)]
+#[command(after_long_help = crate::bench::measures_help())]
+pub(crate) struct BenchArguments {
+    /// A proxy to measure, as for `run`; may be given more than once. Ratios compare the first with
+    /// the last
+    #[arg(long = "proxy", value_name = "NAME|FILE")]
+    #[arg(default_values = ["bundled", "kube-proxy-nftables"])]
+    pub(crate) proxies: Vec<String>,
+    /// The program of the proxies, instead of the one that their profiles name
+    #[arg(long, value_name = "FILE")]
+    pub(crate) proxy_binary: Option<PathBuf>,
+    /// Services that are present, with two endpoints each
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(2..=60_000))]
+    pub(crate) services: u32,
+    /// A measure, by its name below; may be given more than once; all when there is none
+    #[arg(long = "measure", value_name = "NAME", value_parser = crate::bench::measure_named)]
+    pub(crate) measures: Vec<Measure>,
+    /// The address family of Services and endpoints
+    #[arg(long, value_enum, default_value_t, ignore_case = true)]
+    pub(crate) family: FamilyArgument,
+    /// Cold starts of each proxy
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
+    /// Endpoint changes: so many for CPU time, under load and in a burst, and a quarter of them one
+    /// at a time for latency
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(16..=5000))]
+    pub(crate) changes: u32,
+    /// How long connections are opened in each of four turns
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    pub(crate) connect_millis: u64,
+    /// How long anything that is waited for may take
+    #[arg(long, value_name = "N", default_value_t = 600)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) patience_seconds: u64,
+    /// Write bench.json, and the proxies' configuration and logs, to this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Args)]

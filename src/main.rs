@@ -4,6 +4,7 @@
 
 mod apiserver;
 mod arguments;
+mod bench;
 mod catalogue;
 mod lab;
 mod preparation;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
     miette::set_hook(Box::new(plain)).expect("no hook is set before this one");
     let done = match arguments.command {
         Command::Run(arguments) => run::run(arguments),
+        Command::Bench(arguments) => bench::bench(&arguments),
         Command::List(arguments) => catalogue::list(&arguments),
         Command::Show { case } => catalogue::show(&case),
         Command::Trace(arguments) => trace::trace(&arguments),

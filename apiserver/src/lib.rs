@@ -55,6 +55,7 @@
 #![forbid(unsafe_code)]
 
 mod codec;
+mod direct;
 mod field;
 mod http;
 mod identity;
@@ -67,6 +68,8 @@ mod service;
 mod status;
 mod store;
 mod validate;
+
+pub use direct::Refusal;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;

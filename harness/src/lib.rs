@@ -1,6 +1,7 @@
 //! Worlds, providers, probes, journeys, the load balancer, and verdicts.
 
 pub mod balancer;
+pub mod bench;
 pub mod case;
 pub mod control_plane;
 pub mod error;

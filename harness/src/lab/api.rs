@@ -66,6 +66,7 @@ pub struct LabApi {
     token: Option<String>,
     kubeconfig: PathBuf,
     tasks: Mutex<JoinSet<()>>,
+    embedded: Option<ApiServer>,
     real: Option<ControlPlane>,
 }
 
@@ -84,7 +85,7 @@ impl LabApi {
         fs::create_dir_all(dir).map_err(io_error(format!("create {}", dir.display())))?;
         let mut tasks = JoinSet::new();
         let address = SocketAddr::from((AddressPlan::api().v4, PORT));
-        let (url, token, kubeconfig, real, local_url) = match kind {
+        let (url, token, kubeconfig, embedded, real, local_url) = match kind {
             ApiKind::Embedded => {
                 let server = ApiServer::new(Config {
                     service_cidrs: AddressPlan::service_cidrs().to_vec(),
@@ -93,12 +94,12 @@ impl LabApi {
                 tasks.spawn(serve(server.clone(), listen(host, address)?));
                 let local = listen_here()?;
                 let local_url = format!("http://{}", local_address(&local)?);
-                tasks.spawn(serve(server, local));
+                tasks.spawn(serve(server.clone(), local));
                 let url = format!("http://{address}");
                 let path = dir.join("kubeconfig");
                 fs::write(&path, kubeconfig(&url, None))
                     .map_err(io_error(format!("write {}", path.display())))?;
-                (url, None, path, None, local_url)
+                (url, None, path, Some(server), None, local_url)
             }
             ApiKind::Real(assets) => {
                 let local = listen_here()?;
@@ -110,7 +111,7 @@ impl LabApi {
                     token,
                     kubeconfig,
                 } = real.endpoint().clone();
-                (url, Some(token), kubeconfig, Some(real), local_url)
+                (url, Some(token), kubeconfig, None, Some(real), local_url)
             }
         };
         let client = client(&local_url, token.as_deref())?;
@@ -120,6 +121,7 @@ impl LabApi {
             token,
             kubeconfig,
             tasks: Mutex::new(tasks),
+            embedded,
             real,
         };
         Ok((api, client))
@@ -133,6 +135,11 @@ impl LabApi {
     /// The kubeconfig by which nodes reach it.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// The embedded one, to write to without a connection; none when the API is a real one.
+    pub fn embedded(&self) -> Option<&ApiServer> {
+        self.embedded.as_ref()
     }
 
     /// What it is: for results.

@@ -297,7 +297,7 @@ impl Lab {
 
     async fn start_proxies(&mut self, proxy: &ProxyUnderTest) -> Result<(), LabError> {
         let start = |node: &crate::world::Node| {
-            let values = self.placeholders(node, &proxy.program.path);
+            let values = placeholders(node, &proxy.program.path, &self.api, &self.dir);
             NodeProxy::start(
                 &proxy.profile,
                 &values,
@@ -313,22 +313,6 @@ impl Lab {
             .collect::<Result<_, _>>()?;
         try_join_all(self.proxies.iter().map(|proxy| proxy.ready(&self.timing))).await?;
         Ok(())
-    }
-
-    fn placeholders(&self, node: &crate::world::Node, program: &Path) -> Placeholders {
-        let joined = |parts: &[ipnet::IpNet; 2]| format!("{},{}", parts[0], parts[1]);
-        Placeholders {
-            program: program.to_owned(),
-            node: node.name.clone(),
-            node_ip: node.address.v4.to_string(),
-            node_ips: node.address.to_string(),
-            kubeconfig: self.api.kubeconfig().display().to_string(),
-            api_url: self.api.url().to_owned(),
-            cluster_cidr: joined(&AddressPlan::cluster_cidrs()),
-            service_cidr: joined(&AddressPlan::service_cidrs()),
-            pod_cidr: joined(&node.pod_cidrs),
-            dir: self.dir.join(&node.name).display().to_string(),
-        }
     }
 
     /// The world of this lab.
@@ -550,6 +534,28 @@ impl Lab {
         let pods = self.world.nodes.iter().filter_map(first_on);
         pods.map(|pod| SocketAddr::new(pod.address.of(family), BASELINE_PORT))
             .collect()
+    }
+}
+
+/// What the placeholders of a profile stand for on a node. The proxy's folder is below `dir`.
+pub(crate) fn placeholders(
+    node: &crate::world::Node,
+    program: &Path,
+    api: &LabApi,
+    dir: &Path,
+) -> Placeholders {
+    let joined = |parts: &[ipnet::IpNet; 2]| format!("{},{}", parts[0], parts[1]);
+    Placeholders {
+        program: program.to_owned(),
+        node: node.name.clone(),
+        node_ip: node.address.v4.to_string(),
+        node_ips: node.address.to_string(),
+        kubeconfig: api.kubeconfig().display().to_string(),
+        api_url: api.url().to_owned(),
+        cluster_cidr: joined(&AddressPlan::cluster_cidrs()),
+        service_cidr: joined(&AddressPlan::service_cidrs()),
+        pod_cidr: joined(&node.pod_cidrs),
+        dir: dir.join(&node.name).display().to_string(),
     }
 }
 

@@ -81,7 +81,7 @@ impl Objects {
     }
 
     /// Creates the namespace, the Nodes and the Pods of a world, each with its status.
-    pub(super) async fn create_world(&self, world: &World) -> kube::Result<()> {
+    pub(crate) async fn create_world(&self, world: &World) -> kube::Result<()> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let namespace = object(json!({"metadata": {"name": NAMESPACE}}));
         namespaces

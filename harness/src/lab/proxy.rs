@@ -131,6 +131,8 @@ struct Exits {
     count: u32,
     last: String,
     restarts: u32,
+    /// The process that runs.
+    process: Option<u32>,
     /// The last exit after it was ready.
     unexpected: Option<UnexpectedExit>,
 }
@@ -142,6 +144,10 @@ impl Record {
 
     fn ready(&self) {
         self.lock().ready = true;
+    }
+
+    fn runs(&self, child: &Child) {
+        self.lock().process = child.id();
     }
 
     fn restarted(&self) {
@@ -203,6 +209,7 @@ impl NodeProxy {
             log: log.clone(),
             exits: Mutex::default(),
         });
+        record.runs(&first);
         let supervised = supervise(first, spawn, timing.clone(), record.clone());
         let supervisor = tokio::spawn(supervised);
         Ok(Self {
@@ -274,6 +281,23 @@ impl NodeProxy {
         &self.log
     }
 
+    /// The id of its process, as of the last start.
+    pub fn process(&self) -> Option<u32> {
+        self.record.exits().process
+    }
+
+    /// How often it has exited, whether it was ready by then or not; how it did the last time, and
+    /// what it said.
+    pub fn exits(&self) -> Option<UnexpectedExit> {
+        let exits = self.record.exits();
+        (exits.count > 0).then(|| UnexpectedExit {
+            node: self.node.clone(),
+            exits: exits.count,
+            status: exits.last,
+            said: last_lines(&self.log),
+        })
+    }
+
     /// How often it has exited and was started again.
     pub fn restarts(&self) -> u32 {
         self.record.exits().restarts
@@ -315,7 +339,10 @@ async fn supervise(
         pause = (pause * 2).min(timing.restart_backoff_limit);
         record.restarted();
         match spawn() {
-            Ok(next) => child = next,
+            Ok(next) => {
+                record.runs(&next);
+                child = next;
+            }
             Err(error) => {
                 tracing::error!(%error, "the proxy cannot be started again");
                 record.exited(format!("a failed restart ({error})"));

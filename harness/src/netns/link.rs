@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use ipnet::IpNet;
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth};
-use rtnetlink::packet_route::route::RouteType;
+use rtnetlink::packet_route::route::{RouteScope, RouteType};
 use rtnetlink::packet_route::rule::RuleAction;
 use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
@@ -15,6 +15,9 @@ use rtnetlink::{
 
 use super::Namespace;
 use crate::world::Dual;
+
+/// The routing table of a host's own addresses (`RT_TABLE_LOCAL`).
+const LOCAL_TABLE: u32 = 255;
 
 /// What the lab could not build, and why.
 #[derive(Debug, thiserror::Error)]
@@ -155,7 +158,7 @@ impl Host {
 
     /// Routes a network through a gateway on this link. The gateway need not lie in a network of
     /// the interface (`onlink`), as with point-to-point pod links.
-    pub(super) async fn route(
+    pub(crate) async fn route(
         &self,
         to: IpNet,
         gateway: Option<IpAddr>,
@@ -238,6 +241,30 @@ impl Host {
             self.netlink.route().add(route).replace().execute().await,
             || format!("make {network} unreachable"),
         )
+    }
+
+    /// Makes every address of a network this host's own, without an interface that has it: what
+    /// listens on all addresses answers at each of them.
+    pub(crate) async fn own(&self, network: IpNet) -> Result<(), NetworkError> {
+        let (prefix, loopback) = (network.prefix_len(), self.index("lo")?);
+        let route = match network {
+            IpNet::V4(network) => RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(network.addr(), prefix)
+                .scope(RouteScope::Host)
+                .kind(RouteType::Local)
+                .table_id(LOCAL_TABLE)
+                .output_interface(loopback)
+                .build(),
+            IpNet::V6(network) => RouteMessageBuilder::<Ipv6Addr>::new()
+                .destination_prefix(network.addr(), prefix)
+                .kind(RouteType::Local)
+                .table_id(LOCAL_TABLE)
+                .output_interface(loopback)
+                .build(),
+        };
+        self.done(self.netlink.route().add(route).execute().await, || {
+            format!("own all of {network}")
+        })
     }
 
     fn index(&self, interface: &str) -> Result<u32, NetworkError> {

@@ -12,4 +12,4 @@ pub use namespace::Namespace;
 pub use network::{API, FABRIC, Network, ROUTER};
 pub use process::start_in;
 pub(crate) use sandbox::threads;
-pub use sandbox::{Sandbox, SandboxError, check, enter};
+pub use sandbox::{Sandbox, SandboxError, check, enter, enter_as_root};

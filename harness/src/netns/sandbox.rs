@@ -89,6 +89,42 @@ pub struct Sandbox {
 /// # Panics
 /// When other threads already run, because only the calling one would be inside.
 pub fn enter(door: bool) -> Result<Sandbox, SandboxError> {
+    enter_with(door, Users::Own)
+}
+
+/// As [`enter`], but root keeps its user namespace, if it may make the others.
+///
+/// To root of a namespace of its own the kernel refuses a send buffer that holds a transaction of
+/// thousands of rules (`SO_SNDBUFFORCE`), and programs of iptables and nftables fail with "message
+/// too long". Without it, what runs inside may also change what is the machine's own.
+///
+/// # Errors
+/// As [`enter`].
+///
+/// # Panics
+/// As [`enter`].
+pub fn enter_as_root() -> Result<Sandbox, SandboxError> {
+    if Uid::effective().is_root() {
+        match enter_with(false, Users::Kept) {
+            // A container's root may not, and its user namespaces may all the same.
+            Err(SandboxError::Namespaces { source, .. })
+                if source.kind() == io::ErrorKind::PermissionDenied => {}
+            done => return done,
+        }
+    }
+    enter_with(false, Users::Own)
+}
+
+/// The user namespace of what is inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Users {
+    /// A new one.
+    Own,
+    /// The one outside.
+    Kept,
+}
+
+fn enter_with(door: bool, users: Users) -> Result<Sandbox, SandboxError> {
     assert_eq!(
         threads(),
         1,
@@ -102,7 +138,7 @@ pub fn enter(door: bool) -> Result<Sandbox, SandboxError> {
     let (mut ready_in, mut ready_out) =
         io::pipe().map_err(|source| system("make a pipe", source))?;
 
-    match clone_into_namespaces()? {
+    match clone_into_namespaces(users)? {
         0 => {
             drop(ready_out);
             let mut pid = [0; 4];
@@ -122,7 +158,9 @@ pub fn enter(door: bool) -> Result<Sandbox, SandboxError> {
             drop((ready_in, door));
             let inner = Pid::from_raw(inner);
             let signals = hold_signals()?;
-            write_id_maps(inner, outer_uid).map_err(SandboxError::IdMap)?;
+            if users == Users::Own {
+                write_id_maps(inner, outer_uid).map_err(SandboxError::IdMap)?;
+            }
             ready_out
                 .write_all(&inner.as_raw().to_le_bytes())
                 .map_err(|source| system("start the inner process", source))?;
@@ -177,12 +215,12 @@ pub fn check() -> Result<(), SandboxError> {
 }
 
 /// Forks into new namespaces: 0 in the inner process, the inner process id in the outer one.
-fn clone_into_namespaces() -> Result<i32, SandboxError> {
-    let flags = libc::CLONE_NEWUSER
-        | libc::CLONE_NEWNS
-        | libc::CLONE_NEWNET
-        | libc::CLONE_NEWPID
-        | libc::SIGCHLD;
+fn clone_into_namespaces(users: Users) -> Result<i32, SandboxError> {
+    let users = match users {
+        Users::Own => libc::CLONE_NEWUSER,
+        Users::Kept => 0,
+    };
+    let flags = users | libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWPID | libc::SIGCHLD;
     // SAFETY: clone without CLONE_VM and with a null stack is fork(2) plus namespaces: the child
     // goes on with a copy of this address space and stack. The process has one thread (asserted
     // by the caller), so no lock can be held by a thread that the child lacks.
