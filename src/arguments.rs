@@ -86,7 +86,7 @@ pub(crate) struct RunArguments {
     pub(crate) patterns: Vec<String>,
     /// A proxy under test: a built-in profile, with a version if wanted (NAME@v1.36.3), or the path
     /// of a profile; may be given more than once
-    #[arg(long = "proxy", value_name = "NAME|FILE", default_values = ["kube-proxy-nftables"])]
+    #[arg(long = "proxy", value_name = "NAME|FILE", default_values = ["bundled"])]
     pub(crate) proxies: Vec<String>,
     #[command(flatten)]
     pub(crate) lab: LabArguments,
@@ -180,7 +180,7 @@ pub(crate) struct TraceArguments {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) family: FamilyArgument,
     /// The proxy under test, as for `run`
-    #[arg(long, value_name = "NAME|FILE", default_value = "kube-proxy-nftables")]
+    #[arg(long, value_name = "NAME|FILE", default_value = "bundled")]
     pub(crate) proxy: String,
     #[command(flatten)]
     pub(crate) lab: LabArguments,
@@ -191,7 +191,7 @@ pub(crate) enum LabCommand {
     /// Bring up a lab and stay in the foreground; interrupt to end it
     Up {
         /// The proxy under test, as for `run`
-        #[arg(long, value_name = "NAME|FILE", default_value = "kube-proxy-nftables")]
+        #[arg(long, value_name = "NAME|FILE", default_value = "bundled")]
         proxy: String,
         /// Run no proxy
         #[arg(long, conflicts_with = "proxy")]

@@ -16,6 +16,7 @@ mod table;
 mod tools;
 mod trace;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     // A terminal wraps lines by itself; a command or a path that was broken in two cannot be copied.
     let plain = |_: &_| Box::new(MietteHandlerOpts::new().wrap_lines(false).build()) as _;

@@ -16,8 +16,9 @@ use crate::arguments::{LocalMode, ProxyArguments};
 /// What is logged at a verbosity of kube-proxy's.
 pub(crate) fn log_level(verbosity: u32) -> &'static str {
     match verbosity {
-        0..2 => "info",
-        2..4 => "info,onehop_proxy=debug",
+        // What kube warns of is every end of a connection, which the proxy reports itself.
+        0..2 => "info,kube_client=error",
+        2..4 => "info,kube_client=error,onehop_proxy=debug",
         _ => "info,onehop_proxy=trace,kube=debug",
     }
 }

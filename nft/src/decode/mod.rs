@@ -15,7 +15,9 @@ pub(crate) use describe::describe;
 use crate::batch::{NFTABLES, operation};
 use crate::encode::attribute as a;
 use crate::encode::{chain_type, hook_number, policy_number};
-use crate::netlink::{Acknowledgement, Attribute, Attributes, Malformed, Message, acknowledgement};
+use crate::netlink::{
+    Acknowledgement, Attribute, Attributes, Malformed, Message, acknowledgement, messages,
+};
 use crate::object::{
     Base, Chain, ChainKind, Data, Element, Family, Hook, Policy, Rule, Set, Table, Value, Verdict,
 };
@@ -86,6 +88,15 @@ pub enum Object {
     Acknowledgement(Acknowledgement),
     /// Anything else.
     Other,
+}
+
+/// Reads all messages of one reception.
+///
+/// # Errors
+///
+/// If one is malformed.
+pub fn all(bytes: &[u8]) -> Result<Vec<Object>, Malformed> {
+    messages(bytes).map(|each| message(&each?)).collect()
 }
 
 /// Reads a message.

@@ -9,7 +9,6 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::batch::Batch;
-use crate::netlink::messages;
 use crate::object::*;
 
 /// The objects in the messages of a transaction.

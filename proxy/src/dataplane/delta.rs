@@ -54,8 +54,4 @@ impl Delta {
         self.changes()
             .filter_map(|(key, change)| Some((*key, change.after?)))
     }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.classes.is_empty() && self.changes().next().is_none()
-    }
 }

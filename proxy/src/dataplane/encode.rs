@@ -36,7 +36,9 @@ pub(super) fn key(key: &Key) -> Element {
                 .proto(front.protocol.number())
                 .port(front.port),
         ),
-        Key::Endpoint { id, number } | Key::Slot { id, number } => Element::new(bytes.number(id).number(number)),
+        Key::Endpoint { id, number } | Key::Slot { id, number } => {
+            Element::new(bytes.number(id).number(number))
+        }
         Key::Sources { id, first, last } => {
             Element::new(bytes.number(id).ip(first)).to(bytes.number(id).ip(last))
         }
@@ -52,9 +54,9 @@ pub(super) fn element(element_key: &Key, value: &Value) -> Element {
     let data = match value {
         Value::Member => None,
         Value::Number(number) => Some(Data::Value(bytes.number(*number))),
-        Value::Endpoint(endpoint) => Some(Data::Value(
-            bytes.ip(endpoint.ip()).port(endpoint.port()),
-        )),
+        Value::Endpoint(endpoint) => {
+            Some(Data::Value(bytes.ip(endpoint.ip()).port(endpoint.port())))
+        }
         Value::Chain(class) => Some(Data::Verdict(Verdict::goto(class.chain()))),
         Value::Refusal(Refusal::Drop) => Some(Data::Verdict(Verdict::Drop)),
         Value::Refusal(Refusal::Reject) => Some(Data::Verdict(Verdict::goto(layout::REJECT))),

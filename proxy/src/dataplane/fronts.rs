@@ -46,7 +46,7 @@ impl Installed {
 #[derive(Debug)]
 enum Claims {
     One(u32),
-    Several(Box<Vec<u32>>),
+    Several(Vec<u32>),
 }
 
 impl Claims {
@@ -61,7 +61,7 @@ impl Claims {
         match ids.len() {
             0 => None,
             1 => ids.pop().map(Self::One),
-            _ => Some(Self::Several(Box::new(ids))),
+            _ => Some(Self::Several(ids)),
         }
     }
 }

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use onehop_nft::{Batch, Error, Netfilter};
 
 use super::delta::Delta;
-use super::options::{Options, without_loopback};
+use super::options::{Detector, Options, without_loopback};
 use super::read::{Desired, Difference, Found};
 use super::state::{Conflict, State, index};
 use super::write::{Writer, chains_of, table};
@@ -28,6 +28,9 @@ const CHAIN_REST: Duration = Duration::from_secs(2);
 /// old rules are whole, and the next call makes up for it.
 #[derive(Debug, thiserror::Error)]
 pub enum DataplaneError {
+    /// No interface can have this name, or one that begins so.
+    #[error("tell pods by the interface {0:?}: a name has 1 to 15 bytes")]
+    InterfaceName(Box<str>),
     /// The kernel could not be asked what it has.
     #[error("read nftables")]
     Read(#[source] Error),
@@ -88,8 +91,13 @@ impl Dataplane {
     ///
     /// # Errors
     ///
-    /// If the kernel has no nftables, or the process no right to them.
+    /// If the kernel has no nftables, or the process no right to them; if an interface of the options cannot be.
     pub fn open(options: Options) -> Result<Self, DataplaneError> {
+        if let Detector::Interface(name) | Detector::InterfacePrefix(name) = &options.detector
+            && !(1..=15).contains(&name.len())
+        {
+            return Err(DataplaneError::InterfaceName(name.clone()));
+        }
         let mut netfilter = Netfilter::open().map_err(DataplaneError::Read)?;
         let mut ids = HashMap::new();
         for family in &options.families {
@@ -121,7 +129,9 @@ impl Dataplane {
         self.sweep_chains();
         let mut deltas: [Delta; 2] = Default::default();
         let mut recorder = self.in_step.then_some(&mut deltas);
-        let retired = self.state.retire_classes(UNUSED_CLASSES, recorder.as_deref_mut());
+        let retired = self
+            .state
+            .retire_classes(UNUSED_CLASSES, recorder.as_deref_mut());
         for (name, plan) in changes.services {
             if udp_differs(self.state.plan(&name), plan.as_ref()) {
                 self.udp_changed.insert(name.clone());
@@ -130,9 +140,11 @@ impl Dataplane {
         }
         if let Some(addresses) = changes.node_port_addresses {
             let addresses = without_loopback(&addresses);
-            self.state.set_node_port_addresses(&addresses, recorder.as_deref_mut());
+            self.state.set_node_port_addresses(&addresses, recorder);
         }
-        let service_cidrs = changes.service_cidrs.filter(|cidrs| *cidrs != self.service_cidrs);
+        let service_cidrs = changes
+            .service_cidrs
+            .filter(|cidrs| *cidrs != self.service_cidrs);
         let new_cidrs = service_cidrs.is_some();
         if let Some(cidrs) = service_cidrs {
             self.service_cidrs = cidrs;
@@ -262,8 +274,7 @@ impl Dataplane {
                 writer.destroy();
             }
             let found = &found[index(*family)];
-            let of_classes =
-                writer.replace(found, &self.state, &self.options, &self.service_cidrs);
+            let of_classes = writer.replace(found, &self.state, &self.options, &self.service_cidrs);
             let fixed = super::layout::chains(*family, &self.options).into_iter();
             let fixed = fixed.map(|ruled| ruled.chain.name);
             made[index(*family)] = Made {
@@ -359,6 +370,8 @@ pub fn cleanup() -> Result<bool, DataplaneError> {
         }
     }
     let any = !batch.is_empty();
-    netfilter.commit(&mut batch).map_err(DataplaneError::Change)?;
+    netfilter
+        .commit(&mut batch)
+        .map_err(DataplaneError::Change)?;
     Ok(any)
 }

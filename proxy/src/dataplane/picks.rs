@@ -9,21 +9,14 @@ use onehop_nft::{
 };
 
 use super::classes::{Class, Pick};
-use super::layout::{
-    AFFINITY, ENDPOINTS, SERVICE_IDS, SLOTS, table_family,
-};
+use super::layout::{AFFINITY, ENDPOINTS, SERVICE_IDS, SLOTS, table_family};
 use super::options::{Detector, Options};
-use super::steps::{
-    Registers, copy, find, in_network, load, lookup, outside_network, usable,
-};
+use super::steps::{Registers, copy, find, in_network, load, lookup, outside_network, usable};
 use crate::model::Family;
 use crate::plan::Handling;
 
 /// `RTN_LOCAL`: the type of the node's own addresses.
 const LOCAL: u32 = 2;
-
-/// `NF_NAT_RANGE_MAP_IPS | NF_NAT_RANGE_PROTO_SPECIFIED`: the kernel adds them, and they are what is read back.
-const ADDRESS_AND_PORT: u32 = 3;
 
 /// The rules of a class: which list of endpoints, and whether the client's address is kept
 /// (`behaviour.md`, 2; upstream's order of things in `pkg/proxy/nftables/proxier.go`).
@@ -189,13 +182,13 @@ impl PickChain<'_> {
         rule.push(load(client, self.registers().after))
     }
 
-    fn affinity(&self, op: DynsetOp, timeout: Duration) -> Expression {
+    fn affinity(&self, op: DynsetOp, timeout: Option<Duration>) -> Expression {
         Expression::Dynset {
             set: AFFINITY.into(),
             op,
             key: self.registers().number,
             data: Some(self.registers().slot),
-            timeout: Some(timeout),
+            timeout,
         }
     }
 
@@ -208,7 +201,7 @@ impl PickChain<'_> {
             LookupTo::Register(registers.slot),
         ));
         let rule = self.endpoint_of_slot(rule);
-        self.translate(rule.push(self.affinity(DynsetOp::Update, timeout)))
+        self.translate(rule.push(self.affinity(DynsetOp::Update, Some(timeout))))
     }
 
     /// To any endpoint, which is remembered in place of a former one that the list has not any more: the
@@ -216,8 +209,8 @@ impl PickChain<'_> {
     fn pick_and_remember(&self, timeout: Duration) -> Rule {
         let rule = self
             .load_client(self.choose(self.pick.count))
-            .push(self.affinity(DynsetOp::Delete, Duration::ZERO))
-            .push(self.affinity(DynsetOp::Add, timeout));
+            .push(self.affinity(DynsetOp::Delete, None))
+            .push(self.affinity(DynsetOp::Add, Some(timeout)));
         self.translate(rule)
     }
 
@@ -227,7 +220,7 @@ impl PickChain<'_> {
             family: table_family(self.family),
             address: Some(self.registers().endpoint),
             port: Some(self.registers().port),
-            flags: ADDRESS_AND_PORT,
+            flags: 0,
         })
     }
 }

@@ -10,6 +10,9 @@ use super::element::{FrontKey, Key, List, Value};
 use crate::model::Family;
 use crate::plan::{FrontKind, PortPlan};
 
+#[cfg(test)]
+mod tests;
+
 /// The keys of a port's fronts. One may come twice, such as an external address that is a VIP as well.
 pub(super) fn front_keys(port: &PortPlan) -> impl Iterator<Item = FrontKey> {
     let (family, protocol) = (port.family, port.protocol);
@@ -26,8 +29,8 @@ pub(super) fn front_class(port: &PortPlan, key: FrontKey) -> Option<(Class, bool
         .filter(|front| FrontKey::of(front, port.family, port.protocol) == Some(key))
         .peekable();
     let class = Class::of(matching.peek()?, port);
-    let ranged = port.source_ranges.is_some()
-        && matching.any(|front| front.kind == FrontKind::LoadBalancer);
+    let ranged =
+        port.source_ranges.is_some() && matching.any(|front| front.kind == FrontKind::LoadBalancer);
     Some((class, ranged))
 }
 
@@ -51,7 +54,8 @@ pub(super) fn port_elements(
         })
     });
     let sources = sources(port, node_ips).into_iter();
-    let sources = sources.map(move |(first, last)| (Key::Sources { id, first, last }, Value::Member));
+    let sources =
+        sources.map(move |(first, last)| (Key::Sources { id, first, last }, Value::Member));
     endpoints.chain(sources)
 }
 
@@ -140,7 +144,8 @@ pub(super) fn without_absurd(port: &mut PortPlan) {
     for list in [&mut port.cluster, &mut port.local] {
         list.retain(|endpoint| Family::of(endpoint.ip()) == family && endpoint.port() != 0);
     }
-    port.hairpins.retain(|address| Family::of(*address) == family);
+    port.hairpins
+        .retain(|address| Family::of(*address) == family);
 }
 
 /// Puts endpoints that a list had before in the places where they were, as far as it is long enough.
@@ -151,6 +156,8 @@ pub(super) fn keep_places(before: &[SocketAddr], list: &mut Vec<SocketAddr>) {
         *place = left.take(endpoint);
     }
     let mut rest = list.iter().filter(|endpoint| left.contains(endpoint));
-    let filled = places.iter().map(|place| place.or_else(|| rest.next().copied()));
+    let filled = places
+        .iter()
+        .map(|place| place.or_else(|| rest.next().copied()));
     *list = filled.flatten().collect();
 }

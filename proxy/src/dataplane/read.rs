@@ -36,7 +36,10 @@ impl Found {
             return Ok(Self::default());
         }
         let chains = netfilter.chains(&wanted)?;
-        let known: BTreeSet<_> = layout::sets(family).into_iter().map(|set| set.name).collect();
+        let known: BTreeSet<_> = layout::sets(family)
+            .into_iter()
+            .map(|set| set.name)
+            .collect();
         let sets = netfilter.sets(&wanted)?.into_iter();
         let sets = sets.map(|set| set.object.name);
         // Sets that a rule made for itself go with the rule.
@@ -61,7 +64,9 @@ impl Found {
         }
         let elements = netfilter.elements(&table(family), layout::SERVICE_IDS)?;
         let ids = elements.iter();
-        Ok(ids.filter_map(|element| encode::front_id(family, element)).collect())
+        Ok(ids
+            .filter_map(|element| encode::front_id(family, element))
+            .collect())
     }
 }
 
@@ -103,7 +108,10 @@ impl Desired<'_> {
             what.push("is missing".to_owned());
         }
         let family = self.family;
-        Ok(what.into_iter().map(|what| Difference { family, what }).collect())
+        Ok(what
+            .into_iter()
+            .map(|what| Difference { family, what })
+            .collect())
     }
 
     fn compare_chains(
@@ -136,11 +144,15 @@ impl Desired<'_> {
             }
             for (number, (is, should)) in rules.iter().zip(&ruled.rules).enumerate() {
                 if is != should {
-                    what.push(format!("rule {number} of chain {name} is {is:?}, not {should:?}"));
+                    what.push(format!(
+                        "rule {number} of chain {name} is {is:?}, not {should:?}"
+                    ));
                 }
             }
         }
-        let strange = chains.into_keys().filter(|name| !self.retired.contains(name));
+        let strange = chains
+            .into_keys()
+            .filter(|name| !self.retired.contains(name));
         what.extend(strange.map(|name| format!("chain {name} should not be there")));
         Ok(())
     }
@@ -154,10 +166,13 @@ impl Desired<'_> {
             ruled
         });
         let classes = self.state.classes(self.family);
-        let classes =
-            classes.flat_map(|class| ruled_chains_of(&class, self.family, self.options).collect::<Vec<_>>());
+        let classes = classes.flat_map(|class| {
+            ruled_chains_of(&class, self.family, self.options).collect::<Vec<_>>()
+        });
         let chains = fixed.chain(classes);
-        chains.map(|ruled| (ruled.chain.name.clone(), ruled)).collect()
+        chains
+            .map(|ruled| (ruled.chain.name.clone(), ruled))
+            .collect()
     }
 
     fn compare_sets(

@@ -110,6 +110,9 @@ impl State {
         plan: Option<ServicePlan>,
         mut deltas: Deltas<'_>,
     ) {
+        if plan.is_some() && self.plan(name) == plan.as_ref() {
+            return;
+        }
         let mut touched = Touched::new();
         let old = self.take(name);
         if let Some((_, held)) = &old {
@@ -174,9 +177,17 @@ impl State {
 
     /// Ports that were there before keep their numbers, and their endpoints keep theirs as far as they can:
     /// a large Service that changes one endpoint then changes few elements.
-    fn number_ports(&mut self, service: u32, plan: &mut ServicePlan, old: Option<Held>) -> Vec<u32> {
+    fn number_ports(
+        &mut self,
+        service: u32,
+        plan: &mut ServicePlan,
+        old: Option<Held>,
+    ) -> Vec<u32> {
         let mut former: BTreeMap<(Family, Protocol, Box<str>), (u32, PortPlan)> = BTreeMap::new();
-        for (id, port) in old.into_iter().flat_map(|held| held.ids.into_iter().zip(held.plan.ports)) {
+        for (id, port) in old
+            .into_iter()
+            .flat_map(|held| held.ids.into_iter().zip(held.plan.ports))
+        {
             let identity = (port.family, port.protocol, port.port_name.clone());
             if let Some((displaced, _)) = former.insert(identity, (id, port)) {
                 self.ids.release(displaced);
@@ -306,7 +317,10 @@ impl State {
         mut deltas: Deltas<'_>,
     ) {
         for family in Family::ALL {
-            let of_family = addresses.iter().copied().filter(|ip| Family::of(*ip) == family);
+            let of_family = addresses
+                .iter()
+                .copied()
+                .filter(|ip| Family::of(*ip) == family);
             let after: BTreeSet<IpAddr> = of_family.collect();
             let current = &mut self.tables[index(family)].node_port_addresses;
             let before = std::mem::replace(current, after.clone());
@@ -322,7 +336,11 @@ impl State {
     }
 
     /// Forgets classes without fronts if there are many, and returns them by family.
-    pub(super) fn retire_classes(&mut self, limit: usize, mut deltas: Deltas<'_>) -> Vec<(Family, Class)> {
+    pub(super) fn retire_classes(
+        &mut self,
+        limit: usize,
+        mut deltas: Deltas<'_>,
+    ) -> Vec<(Family, Class)> {
         let mut all = Vec::new();
         for family in Family::ALL {
             let retired = self.tables[index(family)].classes.retire(limit);
@@ -338,7 +356,10 @@ impl State {
 
     /// The classes of a table.
     pub(super) fn classes(&self, family: Family) -> impl Iterator<Item = Class> {
-        self.tables[index(family)].classes.iter().map(|(class, _)| class)
+        self.tables[index(family)]
+            .classes
+            .iter()
+            .map(|(class, _)| class)
     }
 
     /// All elements of a table.

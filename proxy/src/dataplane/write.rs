@@ -7,8 +7,8 @@ use onehop_nft::{Batch, Chain, Element, Rule, Table};
 
 use super::classes::{Class, Pick};
 use super::delta::Delta;
-use super::encode;
 use super::element::{Key, Value};
+use super::encode;
 use super::layout::{self, Ruled};
 use super::options::Options;
 use super::picks::{class_rules, pick_rules};

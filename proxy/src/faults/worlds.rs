@@ -67,7 +67,7 @@ pub(super) fn without_node_hints(world: &mut World, _: &mut Past) {
 pub(super) fn partial_hints_count(world: &mut World, _: &mut Past) {
     if world.endpoints().any(|endpoint| !endpoint.zones.is_empty()) {
         let without = world.endpoints().filter(|e| e.zones.is_empty());
-        without.for_each(|endpoint| drop(endpoint.zones.insert("nowhere".into())));
+        without.for_each(|endpoint| endpoint.zones.extend(["nowhere".into()]));
     }
 }
 

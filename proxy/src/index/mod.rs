@@ -144,10 +144,10 @@ impl Index {
             .collect();
         let mut touched = Touched::new();
         for name in gone {
-            touched.append(&mut self.delete_service(&name));
+            touched.extend(self.delete_service(&name));
         }
         for service in services {
-            touched.append(&mut self.apply_service(service));
+            touched.extend(self.apply_service(service));
         }
         touched
     }
@@ -223,10 +223,10 @@ impl Index {
             .collect();
         let mut touched = Touched::new();
         for name in gone {
-            touched.append(&mut self.delete_slice(&name));
+            touched.extend(self.delete_slice(&name));
         }
         for (name, slice) in slices {
-            touched.append(&mut self.apply_slice(&name, slice));
+            touched.extend(self.apply_slice(&name, slice));
         }
         touched
     }

@@ -214,13 +214,16 @@ async fn until(moment: Option<std::time::Instant>) {
 const POD_CIDRS_PATIENCE: Duration = Duration::from_mins(5);
 const ADDRESSES_PATIENCE: Duration = Duration::from_secs(30);
 
-/// An error with its causes, on one line.
+/// An error with its causes, on one line. Some say their cause themselves.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
         source = cause.source();
     }
     text

@@ -103,12 +103,13 @@ impl Proxy {
     pub(super) fn observe(&mut self, observed: Observed) {
         let around = self.around();
         match &observed {
-            Observed::Broken(kind, error) => {
-                tracing::warn!(
-                    kind = kind.name(),
-                    "the watch broke, the rules stay: {}",
-                    chain(error)
-                );
+            Observed::Broken { kind, error, again } => {
+                let (kind, error) = (kind.name(), chain(error));
+                if *again {
+                    tracing::debug!(kind, "the watch broke again: {error}");
+                } else {
+                    tracing::warn!(kind, "the watch broke, the rules stay: {error}");
+                }
                 return;
             }
             Observed::Healed(kind) => {
@@ -133,7 +134,7 @@ impl Proxy {
         self.take(concerns);
     }
 
-    fn take(&mut self, mut concerns: Concerns) {
+    fn take(&mut self, concerns: Concerns) {
         for problem in &concerns.problems {
             tracing::warn!("{problem}");
         }
@@ -141,7 +142,8 @@ impl Proxy {
             self.around().state.node_changed(None);
         }
         let changed = !concerns.touched.is_empty() || concerns.service_cidrs;
-        self.pending.services.append(&mut concerns.touched);
+        // Not `append`, whose time is that of all that is pending.
+        self.pending.services.extend(concerns.touched);
         self.pending.service_cidrs |= concerns.service_cidrs;
         if changed {
             self.queued();

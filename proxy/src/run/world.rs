@@ -79,7 +79,7 @@ impl World {
             Observed::Slice(change) => self.slice(change),
             Observed::Node(change) => self.node(change),
             Observed::ServiceCidr(change) => self.service_cidr(change),
-            Observed::Broken(..) | Observed::Healed(_) => Concerns::default(),
+            Observed::Broken { .. } | Observed::Healed(_) => Concerns::default(),
         }
     }
 

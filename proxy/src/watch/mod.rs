@@ -5,18 +5,22 @@
 //! longer while the API is away. Whoever listens keeps what it knows meanwhile.
 
 mod client;
+mod pauses;
 mod read;
+
+use std::future::ready;
+use std::time::Instant;
 
 use futures::stream::{self, BoxStream, Stream, StreamExt};
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
-use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Config, Event};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
 use crate::model::ObjectName;
+use pauses::Pauses;
 
 pub use client::{ClientError, Connection, connect};
 pub use read::Read;
@@ -73,8 +77,15 @@ pub enum Observed {
     Node(Change<Node>),
     /// About a ServiceCIDR.
     ServiceCidr(Change<ServiceCIDR>),
-    /// A watch broke. It is repeated.
-    Broken(Kind, watcher::Error),
+    /// A watch broke. It is repeated after a pause.
+    Broken {
+        /// Which.
+        kind: Kind,
+        /// Why.
+        error: watcher::Error,
+        /// It had not worked since it broke before.
+        again: bool,
+    },
     /// A watch that was broken works again.
     Healed(Kind),
 }
@@ -124,17 +135,23 @@ where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
     let api: Api<Read<K>> = Api::all(client.clone());
-    let mut broken = false;
+    let (mut broken, mut pauses) = (false, Pauses::default());
     watcher::watcher(api, config)
-        .default_backoff()
         .flat_map(move |event| {
-            let healed = (broken && event.is_ok()).then_some(Observed::Healed(kind));
-            broken = event.is_err();
-            let said = match event {
-                Ok(event) => observed(change(event)),
-                Err(error) => Observed::Broken(kind, error),
+            let again = broken;
+            // That a list is asked for does not prove that there is an answer.
+            broken = event.is_err() || (broken && matches!(event, Ok(Event::Init)));
+            let healed = (again && !broken).then_some(Observed::Healed(kind));
+            let (said, pause) = match event {
+                Ok(event) => (observed(change(event)), None),
+                Err(error) => {
+                    let pause = pauses.after(&error, Instant::now());
+                    (Observed::Broken { kind, error, again }, Some(pause))
+                }
             };
-            stream::iter(healed.into_iter().chain([said]))
+            // The watch is not asked again before the pause has passed.
+            let rest = stream::iter(pause).then(tokio::time::sleep);
+            stream::iter(healed.into_iter().chain([said])).chain(rest.filter_map(|()| ready(None)))
         })
         .boxed()
 }

@@ -30,7 +30,7 @@ fn described(entry: &Entry) -> Vec<u8> {
     out.message(kind::of(SUBSYSTEM, 0), flags::ACK, 7, (2, 0), |out| {
         put_entry(out, entry);
         out.nest(CTA_TUPLE_REPLY, |out| {
-            put_tuple(out, entry.flow.answers_from, entry.flow.source)
+            put_tuple(out, entry.flow.answers_from, entry.flow.source);
         });
         out.be32(3, 0);
     });

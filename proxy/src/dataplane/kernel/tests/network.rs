@@ -233,7 +233,12 @@ impl Network {
                 join(&handle, host, link).await;
             }
             // The node's own connections to services have to have a route before they are translated.
-            default_routes(&handle, "link3", Family::ALL.map(|family| neighbour(family, 3))).await;
+            default_routes(
+                &handle,
+                "link3",
+                Family::ALL.map(|family| neighbour(family, 3)),
+            )
+            .await;
         });
         for (link, pod) in (1..).zip(&pods) {
             pod.serve(&Family::ALL.map(|family| neighbour(family, link)));
@@ -257,7 +262,7 @@ impl Network {
     }
 
     /// The pod that answers a client outside that has an address of its own.
-    pub(super) fn from_another_address(&self, family: Family, called: SocketAddr) -> String {
+    pub(super) fn pod_of_another_client(&self, family: Family, called: SocketAddr) -> String {
         let last = self.addresses.fetch_add(1, Ordering::Relaxed);
         let (own, prefix) = match family {
             Family::V4 => (IpAddr::from([10, 0, 0, last]), 24),
@@ -266,7 +271,8 @@ impl Network {
         let given = async { address(&self.client.handle(), "eth0", own, prefix).await };
         self.runtime.block_on(given);
         self.client.run(|| {
-            let socket = Socket::new(Domain::for_address(called), Type::STREAM, None).expect("a socket");
+            let socket =
+                Socket::new(Domain::for_address(called), Type::STREAM, None).expect("a socket");
             let from = SocketAddr::new(own, 0).into();
             let mut tries = (0..100).map(|_| {
                 let bound = socket.bind(&from);
@@ -274,7 +280,9 @@ impl Network {
                 bound
             });
             assert!(tries.any(|bound| bound.is_ok()), "{own} is not usable");
-            socket.connect_timeout(&called.into(), PATIENCE).expect("a connection");
+            socket
+                .connect_timeout(&called.into(), PATIENCE)
+                .expect("a connection");
             match ask(&mut socket.into()) {
                 Outcome::Reached(pod, _) => pod,
                 other => panic!("{own} to {called}: {other:?}"),
@@ -291,7 +299,11 @@ impl Network {
                     let place = SocketAddr::new(neighbour(family, pod), PORT);
                     let mut tries = (0..20).map(|_| connect(host, place));
                     let works = tries.any(|outcome| matches!(outcome, Outcome::Reached(..)));
-                    assert!(works, "{} does not reach {place} without any proxy", host.name);
+                    assert!(
+                        works,
+                        "{} does not reach {place} without any proxy",
+                        host.name
+                    );
                 }
             }
         }
@@ -317,19 +329,33 @@ async fn join(node: &Handle, host: &Host, link: u8) {
         address(node, &near, gateway(family, link), prefix).await;
         address(&handle, "eth0", neighbour(family, link), prefix).await;
     }
-    default_routes(&handle, "eth0", Family::ALL.map(|family| gateway(family, link))).await;
+    default_routes(
+        &handle,
+        "eth0",
+        Family::ALL.map(|family| gateway(family, link)),
+    )
+    .await;
 }
 
 async fn index(handle: &Handle, interface: &str) -> u32 {
     use futures::TryStreamExt;
-    let mut links = handle.link().get().match_name(interface.to_owned()).execute();
+    let mut links = handle
+        .link()
+        .get()
+        .match_name(interface.to_owned())
+        .execute();
     let link = links.try_next().await.expect("rtnetlink").expect("a link");
     link.header.index
 }
 
 async fn up(handle: &Handle, interface: &str) {
     let link = LinkUnspec::new_with_index(index(handle, interface).await).up();
-    handle.link().set(link.build()).execute().await.expect("a link");
+    handle
+        .link()
+        .set(link.build())
+        .execute()
+        .await
+        .expect("a link");
 }
 
 async fn address(handle: &Handle, interface: &str, address: IpAddr, prefix: u8) {

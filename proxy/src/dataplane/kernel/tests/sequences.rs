@@ -60,18 +60,21 @@ fn port_plans() -> impl Strategy<Value = PortPlan> {
             let address = |number: u16| member(family, number);
             let places = |list: BTreeSet<u16>| -> Vec<SocketAddr> {
                 let list = list.into_iter();
-                list.map(|number| SocketAddr::new(address(number), 8080)).collect()
+                list.map(|number| SocketAddr::new(address(number), 8080))
+                    .collect()
             };
             let ranges = ranges.map(|ranges| {
                 let ranges = ranges.into_iter().map(address);
                 ranges.map(IpNet::from).collect()
             });
-            let fronts = fronts.into_iter().map(|(kind, number, port, handling)| Front {
-                address: (kind != FrontKind::NodePort).then(|| address(number)),
-                port,
-                kind,
-                handling,
-            });
+            let fronts = fronts
+                .into_iter()
+                .map(|(kind, number, port, handling)| Front {
+                    address: (kind != FrontKind::NodePort).then(|| address(number)),
+                    port,
+                    kind,
+                    handling,
+                });
             PortPlan {
                 protocol,
                 affinity,
@@ -183,7 +186,9 @@ fn run(steps: Vec<Step>) {
     for step in steps {
         take(step, &mut wanted, &mut dataplane);
     }
-    dataplane.apply(Changes::default()).expect("what failed before");
+    dataplane
+        .apply(Changes::default())
+        .expect("what failed before");
     assert_in_step(&mut dataplane);
     let incremental = contents(&mut dataplane);
     let all = wanted.all();
@@ -214,7 +219,11 @@ fn take(step: Step, wanted: &mut Wanted, dataplane: &mut Dataplane) {
                 Ok(report) => assert_eq!(report.bytes, 0),
                 Err(error) => panic!("{error:?}"),
             }
-            assert_eq!(contents(dataplane), before, "a refused change had an effect");
+            assert_eq!(
+                contents(dataplane),
+                before,
+                "a refused change had an effect"
+            );
         }
         Step::Addresses(addresses) => {
             wanted.addresses.clone_from(&addresses);
@@ -241,7 +250,11 @@ fn take(step: Step, wanted: &mut Wanted, dataplane: &mut Dataplane) {
         }
         Step::Flush | Step::Delete => {
             let mut batch = Batch::new();
-            for chain in dataplane.netfilter.chains(&table(Family::V4)).expect("chains") {
+            for chain in dataplane
+                .netfilter
+                .chains(&table(Family::V4))
+                .expect("chains")
+            {
                 batch.flush_chain(&table(Family::V4), &chain.object.name);
             }
             if matches!(step, Step::Delete) {
@@ -251,7 +264,9 @@ fn take(step: Step, wanted: &mut Wanted, dataplane: &mut Dataplane) {
             other.commit(&mut batch).expect("the kernel takes it");
             assert!(!dataplane.verify().expect("an answer").is_empty());
             dataplane.distrust();
-            dataplane.apply(Changes::default()).expect("the kernel takes it");
+            dataplane
+                .apply(Changes::default())
+                .expect("the kernel takes it");
             assert_in_step(dataplane);
         }
     }
@@ -269,7 +284,11 @@ fn contents(dataplane: &mut Dataplane) -> BTreeMap<String, Doing> {
             let elements = dataplane.netfilter.elements(&table(family), &set.name);
             maps.insert(set.name, elements.unwrap_or_default());
         }
-        for name in [layout::CLUSTER_IPS, layout::HAIRPINS, layout::NODE_PORT_ADDRESSES] {
+        for name in [
+            layout::CLUSTER_IPS,
+            layout::HAIRPINS,
+            layout::NODE_PORT_ADDRESSES,
+        ] {
             for element in &maps[name] {
                 contents.insert(format!("{name} {:?}", element.key), Doing::default());
             }
@@ -279,12 +298,14 @@ fn contents(dataplane: &mut Dataplane) -> BTreeMap<String, Doing> {
         for front in &maps[layout::SERVICES] {
             let class = value(front);
             let id = ids[front.key.as_slice()];
-            let chain = verdict(&maps[layout::CLASSES], &class);
+            let chain = verdict(&maps[layout::CLASSES], class);
             let endpoints = endpoints_of(&maps, id, chain.contains("sticky"));
             let sources = checked.get(front.key.as_slice()).map(|checked| {
                 assert_eq!(*checked, id);
                 let ranges = &maps[layout::SOURCE_RANGES];
-                let ranges = ranges.iter().filter(|range| range.key.as_slice()[..4] == *id);
+                let ranges = ranges
+                    .iter()
+                    .filter(|range| range.key.as_slice()[..4] == *id);
                 let range = |range: &Element| {
                     let last = range.key_end.unwrap_or(range.key);
                     format!("{:?}", (&range.key.as_slice()[4..], &last.as_slice()[4..]))
@@ -295,7 +316,7 @@ fn contents(dataplane: &mut Dataplane) -> BTreeMap<String, Doing> {
             });
             let doing = (
                 chain,
-                verdict(&maps[layout::REFUSALS], &class),
+                verdict(&maps[layout::REFUSALS], class),
                 endpoints,
                 sources.unwrap_or_default(),
             );
@@ -307,7 +328,9 @@ fn contents(dataplane: &mut Dataplane) -> BTreeMap<String, Doing> {
 
 fn by_key(elements: &[Element]) -> BTreeMap<&[u8], &[u8]> {
     let elements = elements.iter();
-    elements.map(|element| (element.key.as_slice(), value(element))).collect()
+    elements
+        .map(|element| (element.key.as_slice(), value(element)))
+        .collect()
 }
 
 fn value(element: &Element) -> &[u8] {
@@ -370,10 +393,16 @@ fn unused_classes_are_removed() {
         let mut dataplane = Dataplane::open(options()).expect("nftables");
         dataplane.apply(Changes::default()).expect("an empty state");
         let scaled = |count: u16| {
-            let endpoints = (1..=count).map(|number| SocketAddr::new(member(Family::V6, number), 80));
+            let endpoints =
+                (1..=count).map(|number| SocketAddr::new(member(Family::V6, number), 80));
             let port = PortPlan {
                 cluster: endpoints.collect(),
-                fronts: vec![front(FrontKind::ClusterIp, "fd96::1", 80, Handling::InternalCluster)],
+                fronts: vec![front(
+                    FrontKind::ClusterIp,
+                    "fd96::1",
+                    80,
+                    Handling::InternalCluster,
+                )],
                 ..port(Family::V6)
             };
             changes([plan("scaled", vec![port])])
@@ -389,8 +418,13 @@ fn unused_classes_are_removed() {
             *since -= CHAIN_REST;
         }
         dataplane.apply(scaled(2)).expect("the kernel takes it");
-        let chains = dataplane.netfilter.chains(&table(Family::V6)).expect("chains");
-        let left = chains.iter().filter(|chain| retired.contains_key(&chain.object.name));
+        let chains = dataplane
+            .netfilter
+            .chains(&table(Family::V6))
+            .expect("chains");
+        let left = chains
+            .iter()
+            .filter(|chain| retired.contains_key(&chain.object.name));
         let left: Vec<_> = left.map(|chain| &chain.object.name).collect();
         // The class of two endpoints was retired and is wanted again.
         assert_eq!(left, ["pick-cluster-2", "internal-cluster-2-0"]);
@@ -411,9 +445,14 @@ fn a_table_of_another_layout_is_replaced() {
         batch.add_set(&table, &strange);
         let other = onehop_nft::Table::new(onehop_nft::Family::Ip, "another-table");
         batch.add_table(&other);
-        Netfilter::open().expect("nftables").commit(&mut batch).expect("the kernel takes it");
+        Netfilter::open()
+            .expect("nftables")
+            .commit(&mut batch)
+            .expect("the kernel takes it");
         let mut dataplane = Dataplane::open(options()).expect("nftables");
-        dataplane.apply(changes(everything())).expect("the kernel takes it");
+        dataplane
+            .apply(changes(everything()))
+            .expect("the kernel takes it");
         assert_in_step(&mut dataplane);
         assert!(cleanup().expect("the kernel takes it"));
         assert!(!cleanup().expect("the kernel takes it"));
@@ -429,22 +468,87 @@ fn of_two_services_with_the_same_front_the_first_by_name_has_it() {
         let service = |name: &str, endpoint: &str| {
             let port = PortPlan {
                 cluster: endpoints(&[endpoint]),
-                fronts: vec![front(FrontKind::ExternalIp, "192.0.2.1", 80, Handling::ExternalCluster)],
+                fronts: vec![front(
+                    FrontKind::ExternalIp,
+                    "192.0.2.1",
+                    80,
+                    Handling::ExternalCluster,
+                )],
                 ..port(Family::V4)
             };
             plan(name, vec![port])
         };
         let mut dataplane = Dataplane::open(options()).expect("nftables");
-        dataplane.apply(changes([service("b", "10.0.0.2:80")])).expect("b alone");
+        dataplane
+            .apply(changes([service("b", "10.0.0.2:80")]))
+            .expect("b alone");
         let alone = contents(&mut dataplane);
         assert!(dataplane.conflicts().is_empty());
-        dataplane.apply(changes([service("a", "10.0.0.1:80")])).expect("a as well");
+        dataplane
+            .apply(changes([service("a", "10.0.0.1:80")]))
+            .expect("a as well");
         let conflicts = dataplane.conflicts();
         assert_eq!(conflicts.len(), 1);
-        assert_eq!((&conflicts[0].winner, &conflicts[0].losers[..]), (&name("a"), &[name("b")][..]));
+        assert_eq!(
+            (&conflicts[0].winner, &conflicts[0].losers[..]),
+            (&name("a"), &[name("b")][..])
+        );
         assert_ne!(contents(&mut dataplane), alone);
         dataplane.apply(gone("a")).expect("a goes");
         assert_eq!(contents(&mut dataplane), alone);
         assert_in_step(&mut dataplane);
     });
+}
+
+/// Flows may be stale that went to an endpoint that no longer serves; who is chosen now does not matter to them.
+#[test]
+fn udp_changes_are_reported_once_the_kernel_has_them() {
+    in_namespace(|| {
+        let service = |cluster: &[&str], serving: &[&str]| {
+            let port = PortPlan {
+                protocol: Protocol::Udp,
+                cluster: endpoints(cluster),
+                serving: endpoints(serving),
+                fronts: vec![front(
+                    FrontKind::ClusterIp,
+                    "10.96.0.1",
+                    53,
+                    Handling::InternalCluster,
+                )],
+                ..port(Family::V4)
+            };
+            plan("udp", vec![port])
+        };
+        let mut dataplane = Dataplane::open(options()).expect("nftables");
+        let mut report = |sabotage, changes| {
+            dataplane.sabotage = sabotage;
+            dataplane
+                .apply(changes)
+                .map(|report| report.udp_changed.len())
+        };
+        let (a, b) = ("10.0.0.1:53", "10.0.0.2:53");
+        let both = || changes([service(&[a, b], &[a, b])]);
+        assert_eq!(report(false, both()).expect("all is new"), 1);
+        assert_eq!(report(false, both()).expect("nothing is new"), 0);
+        let one_chosen = changes([service(&[a], &[a, b])]);
+        assert_eq!(report(false, one_chosen).expect("another choice"), 0);
+        report(true, changes([service(&[b], &[b])])).expect_err("sabotage");
+        assert_eq!(
+            report(false, Changes::default()).expect("an endpoint less"),
+            1
+        );
+        assert_eq!(report(false, gone("udp")).expect("nothing left"), 1);
+    });
+}
+
+#[test]
+fn an_interface_that_cannot_be_is_refused() {
+    for name in ["", "sixteen-bytes-16"] {
+        let options = Options {
+            detector: Detector::Interface(name.into()),
+            ..options()
+        };
+        let opened = in_namespace(|| Dataplane::open(options));
+        assert!(matches!(opened, Err(DataplaneError::InterfaceName(_))));
+    }
 }
