@@ -33,7 +33,7 @@ pub struct Fault {
     pub breaks: &'static str,
     /// Who promises that behaviour, and which proxies have had this very bug.
     pub sources: &'static [&'static str],
-    /// Cases that catch it: each of them alone.
+    /// Cases that catch it. At least one must.
     pub caught_by: &'static [&'static str],
     deed: Deed,
 }
