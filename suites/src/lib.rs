@@ -110,7 +110,8 @@ mod tests {
         assert!(defects.is_empty(), "{defects:#?}");
         let ids: BTreeSet<_> = cases.iter().map(|case| &case.id).collect();
         assert_eq!(ids.len(), cases.len());
-        assert!(cases.len() >= 40, "{}", cases.len());
+        // Each case has ports and external addresses by its number, which is below 1000.
+        assert!((100..1000).contains(&cases.len()), "{}", cases.len());
     }
 
     #[test]

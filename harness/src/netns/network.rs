@@ -9,7 +9,8 @@
 //! Every link of a pod is point-to-point, so each packet of a pod crosses its node's IP layer
 //! and the number of hops is the number of routers. The load balancer is the gateway of the node
 //! network: it sees both directions, as a cloud's does, and it routes what is not addressed to a
-//! load-balancer address like any router.
+//! load-balancer address like any router. External addresses it routes to the node that each
+//! belongs to.
 
 use std::collections::BTreeMap;
 
