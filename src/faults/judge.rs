@@ -2,20 +2,15 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use onehop_harness::case::Case;
-use onehop_harness::lab::{ApiKind, Lab, LabError, LabOptions, NodeProxy, ProxyUnderTest};
 use onehop_harness::lab::UnexpectedExit;
+use onehop_harness::lab::{ApiKind, Lab, LabError, LabOptions, NodeProxy, ProxyUnderTest};
 use onehop_harness::run::{BatchOptions, CaseResult, Verdict, run_batch};
 use onehop_harness::timing::Timing;
 use onehop_harness::world::World;
 use onehop_proxy::faults::Fault;
 use tokio::sync::watch;
-
-/// How long a proxy with a fault may take until it behaves as expected, which it mostly never does. Long for a right
-/// one: the run without a fault has the same time.
-pub(crate) const CONVERGE: Duration = Duration::from_secs(5);
 
 /// How runs are made.
 #[derive(Clone, Debug)]
@@ -93,7 +88,10 @@ pub(crate) fn all_named<'a>(faults: impl Iterator<Item = &'a Fault> + Clone) -> 
             .clone()
             .any(|fault| fault.caught_by.contains(&case.id.as_str()))
     };
-    onehop_suites::catalogue().into_iter().filter(named).collect()
+    onehop_suites::catalogue()
+        .into_iter()
+        .filter(named)
+        .collect()
 }
 
 /// What the suite made of a fault. A case that fails without any fault catches none.

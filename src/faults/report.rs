@@ -80,7 +80,9 @@ impl Judged {
     /// Cases that the fault names, and that passed all the same.
     fn missed(&self) -> Vec<&str> {
         let passed = self.outcome.passed.iter().map(String::as_str);
-        passed.filter(|id| self.fault.caught_by.contains(id)).collect()
+        passed
+            .filter(|id| self.fault.caught_by.contains(id))
+            .collect()
     }
 
     /// For people who wait.
@@ -105,9 +107,8 @@ impl Judged {
 
     fn json(&self) -> Value {
         let reasons = |results: &[CaseResult]| -> Vec<Value> {
-            let reason = |r: &CaseResult| {
-                json!({ "case": r.id, "verdict": r.verdict, "reason": r.reason })
-            };
+            let reason =
+                |r: &CaseResult| json!({ "case": r.id, "verdict": r.verdict, "reason": r.reason });
             results.iter().map(reason).collect()
         };
         json!({

@@ -7,7 +7,9 @@ pub(super) fn always_fine(response: &mut Response<String>) {
 }
 
 pub(super) fn no_weight(response: &mut Response<String>) {
-    response.headers_mut().remove("x-load-balancing-endpoint-weight");
+    response
+        .headers_mut()
+        .remove("x-load-balancing-endpoint-weight");
 }
 
 pub(super) fn no_nosniff(response: &mut Response<String>) {

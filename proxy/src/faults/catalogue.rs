@@ -16,21 +16,30 @@ pub const FAULTS: &[Fault] = &[
         name: "serves-unready-endpoints",
         breaks: "An endpoint that is not ready gets nothing.",
         sources: &[TOPOLOGY],
-        caught_by: &["endpoints/cluster/not-serving-is-never-used", "endpoints/internal-local/not-serving-is-never-used"],
+        caught_by: &[
+            "endpoints/cluster/not-serving-is-never-used",
+            "endpoints/internal-local/not-serving-is-never-used",
+        ],
         deed: Deed::World(worlds::unready_are_ready),
     },
     Fault {
         name: "serves-terminating-endpoints-beside-ready-ones",
         breaks: "While any endpoint is ready, terminating ones get nothing.",
         sources: &[TOPOLOGY, "KEP-1669"],
-        caught_by: &["endpoints/local/ready-beside-terminating", "transitions/terminating-pods-serve-when-alone"],
+        caught_by: &[
+            "endpoints/local/ready-beside-terminating",
+            "transitions/terminating-pods-serve-when-alone",
+        ],
         deed: Deed::World(worlds::terminating_are_ready),
     },
     Fault {
         name: "never-falls-back-to-terminating-endpoints",
         breaks: "When no endpoint is ready, those that serve while they terminate do.",
         sources: &[TOPOLOGY, "KEP-1669", "c#37613", "c#19810"],
-        caught_by: &["endpoints/cluster/terminating", "endpoints/local/terminating-here-ready-elsewhere"],
+        caught_by: &[
+            "endpoints/cluster/terminating",
+            "endpoints/local/terminating-here-ready-elsewhere",
+        ],
         deed: Deed::World(worlds::terminating_are_gone),
     },
     Fault {
@@ -51,14 +60,20 @@ pub const FAULTS: &[Fault] = &[
         name: "drops-where-there-is-no-endpoint",
         breaks: "No usable endpoint anywhere: REJECT.",
         sources: &[NFTABLES],
-        caught_by: &["internal/cluster/no-endpoint-refused", "external/cluster/no-endpoint-refused"],
+        caught_by: &[
+            "internal/cluster/no-endpoint-refused",
+            "external/cluster/no-endpoint-refused",
+        ],
         deed: Deed::Plan(plans::drops_for_refusals),
     },
     Fault {
         name: "refuses-where-there-is-no-local-endpoint",
         breaks: "Usable endpoints elsewhere, none local, under Local: DROP.",
         sources: &[NFTABLES],
-        caught_by: &["external/local/node-without-pods-drops", "internal/local/pod-reaches-its-own-node"],
+        caught_by: &[
+            "external/local/node-without-pods-drops",
+            "internal/local/pod-reaches-its-own-node",
+        ],
         deed: Deed::Plan(plans::refusals_for_drops),
     },
     Fault {
@@ -93,7 +108,10 @@ pub const FAULTS: &[Fault] = &[
         name: "follows-hints-under-local",
         breaks: "Local overrides hints.",
         sources: &[TOPOLOGY],
-        caught_by: &["topology/local-ignores-hints", "topology/internal-local-ignores-hints"],
+        caught_by: &[
+            "topology/local-ignores-hints",
+            "topology/internal-local-ignores-hints",
+        ],
         deed: Deed::Plan(plans::local_follows_hints),
     },
     Fault {
@@ -129,7 +147,10 @@ pub const FAULTS: &[Fault] = &[
         name: "ignores-internal-local",
         breaks: "ClusterIP, internal Local: localEPs, else DROP.",
         sources: &[TOPOLOGY, "cal#8255"],
-        caught_by: &["internal/local/pod-reaches-its-own-node", "internal/local/switched-on-and-off"],
+        caught_by: &[
+            "internal/local/pod-reaches-its-own-node",
+            "internal/local/switched-on-and-off",
+        ],
         deed: Deed::World(worlds::internal_local_is_cluster),
     },
     Fault {
@@ -185,7 +206,10 @@ pub const FAULTS: &[Fault] = &[
         name: "lets-refused-connections-leave-the-node",
         breaks: "No usable endpoint anywhere: the node refuses its own processes itself.",
         sources: &[NFTABLES],
-        caught_by: &["external-ip/no-endpoint-refused-to-nodes", "scope/cluster-ip/wrong-port-refused"],
+        caught_by: &[
+            "external-ip/no-endpoint-refused-to-nodes",
+            "scope/cluster-ip/wrong-port-refused",
+        ],
         deed: Deed::Rules(rules::node_is_not_refused),
     },
     // NodePorts, external addresses, and VIPs.
@@ -193,7 +217,11 @@ pub const FAULTS: &[Fault] = &[
         name: "ignores-external-local",
         breaks: "External Local, outside client: localEPs, source kept; else DROP.",
         sources: &[TOPOLOGY, "k#62537"],
-        caught_by: &["external/local/client-ip-kept", "load-balancer/vip/local/client-ip-kept", "external-ip/local/client-ip-kept"],
+        caught_by: &[
+            "external/local/client-ip-kept",
+            "load-balancer/vip/local/client-ip-kept",
+            "external-ip/local/client-ip-kept",
+        ],
         deed: Deed::World(worlds::external_local_is_cluster),
     },
     Fault {
@@ -207,7 +235,10 @@ pub const FAULTS: &[Fault] = &[
         name: "forwards-to-remote-pods-under-local",
         breaks: "External Local, outside client: local endpoints alone.",
         sources: &[TOPOLOGY, "k#66062", "k#74383"],
-        caught_by: &["external/local/only-pods-of-the-entry-node", "external/local/pods-of-other-nodes-are-outside"],
+        caught_by: &[
+            "external/local/only-pods-of-the-entry-node",
+            "external/local/pods-of-other-nodes-are-outside",
+        ],
         deed: Deed::Plan(plans::local_has_all),
     },
     Fault {
@@ -249,21 +280,32 @@ pub const FAULTS: &[Fault] = &[
         name: "masquerades-whatever-it-translates",
         breaks: "What a client's address is kept for is not masqueraded.",
         sources: &[NFTABLES],
-        caught_by: &["internal/cluster/pod-reaches-all", "external/local/client-ip-kept"],
+        caught_by: &[
+            "internal/cluster/pod-reaches-all",
+            "external/local/client-ip-kept",
+        ],
         deed: Deed::Rules(rules::masquerade_whatever),
     },
     Fault {
         name: "masquerades-nothing",
         breaks: "External Cluster: masqueraded.",
         sources: &[NFTABLES],
-        caught_by: &["external/cluster/client-ip-lost", "external/cluster/pod-client-is-masqueraded"],
+        caught_by: &[
+            "external/cluster/client-ip-lost",
+            "external/cluster/pod-client-is-masqueraded",
+        ],
         deed: Deed::Options(rules::masquerade_nothing),
     },
     Fault {
         name: "holds-pods-and-nodes-to-external-local",
         breaks: "External Local, pod or node: clusterEPs.",
-        sources: &[NFTABLES, "k#75262", "k#93456", "k#131765", "c#45252", "fx#3076"],
-        caught_by: &["external/local/node-client-reaches-all", "load-balancer/vip/local/in-cluster-short-circuits"],
+        sources: &[
+            NFTABLES, "k#75262", "k#93456", "k#131765", "c#45252", "fx#3076",
+        ],
+        caught_by: &[
+            "external/local/node-client-reaches-all",
+            "load-balancer/vip/local/in-cluster-short-circuits",
+        ],
         deed: Deed::Plan(plans::no_short_circuit),
     },
     Fault {
@@ -284,7 +326,11 @@ pub const FAULTS: &[Fault] = &[
         name: "gives-one-pod-a-double-share",
         breaks: "Equal probability per new connection.",
         sources: &[NFTABLES],
-        caught_by: &["external/cluster/shares-are-even", "internal/cluster/shares-are-even", "external/local/shares-on-a-node-are-even"],
+        caught_by: &[
+            "external/cluster/shares-are-even",
+            "internal/cluster/shares-are-even",
+            "external/local/shares-on-a-node-are-even",
+        ],
         deed: Deed::Plan(plans::double_share),
     },
     Fault {
@@ -299,7 +345,10 @@ pub const FAULTS: &[Fault] = &[
         name: "masquerades-no-hairpin",
         breaks: "Hairpin: masqueraded, on every address type.",
         sources: &[NFTABLES, "k#134884", "kube-ovn#4457"],
-        caught_by: &["hairpin/cluster-ip", "hairpin/external-addresses-under-local"],
+        caught_by: &[
+            "hairpin/cluster-ip",
+            "hairpin/external-addresses-under-local",
+        ],
         deed: Deed::Plan(plans::no_hairpins),
     },
     Fault {
@@ -320,7 +369,10 @@ pub const FAULTS: &[Fault] = &[
         name: "applies-source-ranges-to-node-ports",
         breaks: "loadBalancerSourceRanges: NodePorts are exempt.",
         sources: &[NFTABLES, "c#42334"],
-        caught_by: &["source-ranges/no-other-address-is-restricted", "source-ranges/node-ports-under-local"],
+        caught_by: &[
+            "source-ranges/no-other-address-is-restricted",
+            "source-ranges/node-ports-under-local",
+        ],
         deed: Deed::Plan(plans::ranges_hold_node_ports),
     },
     Fault {
@@ -342,7 +394,7 @@ pub const FAULTS: &[Fault] = &[
         breaks: "allocateLoadBalancerNodePorts false: the VIP still works.",
         sources: &[NFTABLES, "KEP-1864"],
         caught_by: &["scope/no-node-ports/cluster", "scope/no-node-ports/local"],
-        deed: Deed::World(worlds::no_vips_without_node_ports),
+        deed: Deed::Plan(plans::vips_need_node_ports),
     },
     Fault {
         name: "has-node-ports-on-every-address",
@@ -384,7 +436,10 @@ pub const FAULTS: &[Fault] = &[
         name: "ignores-session-affinity",
         breaks: "Affinity ClientIP: a client stays with its pod.",
         sources: &[NFTABLES],
-        caught_by: &["affinity/cluster-ip/client-stays-with-its-pod", "affinity/node-port/client-stays-with-its-pod"],
+        caught_by: &[
+            "affinity/cluster-ip/client-stays-with-its-pod",
+            "affinity/node-port/client-stays-with-its-pod",
+        ],
         deed: Deed::World(worlds::no_affinity),
     },
     Fault {
@@ -427,7 +482,10 @@ pub const FAULTS: &[Fault] = &[
         name: "health-port-says-200-always",
         breaks: "healthCheckNodePort: 200 only with a local endpoint, else 503.",
         sources: &[SERVICE_HEALTH, "k#44311"],
-        caught_by: &["health-check/counts-local-endpoints", "health-check/follows-the-last-pod"],
+        caught_by: &[
+            "health-check/counts-local-endpoints",
+            "health-check/follows-the-last-pod",
+        ],
         deed: Deed::Answer(answers::always_fine),
     },
     Fault {
@@ -498,7 +556,10 @@ pub const FAULTS: &[Fault] = &[
         name: "sticks-to-the-first-external-policy",
         breaks: "A change of externalTrafficPolicy takes effect.",
         sources: &[TOPOLOGY, "an#3301", "kr#466"],
-        caught_by: &["transitions/external-policy-switched-both-ways", "external-ip/external-policy-switched-both-ways"],
+        caught_by: &[
+            "transitions/external-policy-switched-both-ways",
+            "external-ip/external-policy-switched-both-ways",
+        ],
         deed: Deed::World(worlds::external_policy_stays),
     },
     Fault {
@@ -533,21 +594,27 @@ pub const FAULTS: &[Fault] = &[
         name: "keeps-endpoints-that-are-gone",
         breaks: "An endpoint that is gone gets nothing.",
         sources: &[SLICES, "k#121362"],
-        caught_by: &["transitions/pods-come-and-go-under-cluster", "transitions/pod-moves-under-local"],
+        caught_by: &[
+            "transitions/pods-come-and-go-under-cluster",
+            "transitions/pod-moves-under-local",
+        ],
         deed: Deed::World(worlds::endpoints_stay),
     },
     Fault {
         name: "keeps-services-that-are-gone",
         breaks: "A Service that is gone, or another proxy's, is served no longer.",
         sources: &[NFTABLES],
-        caught_by: &["scope/service-proxy-name", "internal/cluster/pod-reaches-all"],
+        caught_by: &["scope/service-proxy-name"],
         deed: Deed::Changes(plans::keep_services),
     },
     Fault {
         name: "leaves-one-node-behind",
         breaks: "Every node follows every change.",
         sources: &[SLICES, "k#99299", "k#121362"],
-        caught_by: &["transitions/pod-moves-under-local", "health-check/follows-the-last-pod"],
+        caught_by: &[
+            "health-check/follows-the-last-pod",
+            "endpoints/cluster/terminating",
+        ],
         deed: Deed::World(worlds::one_node_is_stale),
     },
     Fault {
@@ -560,7 +627,12 @@ pub const FAULTS: &[Fault] = &[
     Fault {
         name: "keeps-stale-udp-flows",
         breaks: "UDP: flows whose endpoint no longer serves are ended after a sync.",
-        sources: &["kubernetes/pkg/proxy/conntrack/cleanup.go", "k#98305", "k#126934", "an#5112"],
+        sources: &[
+            "kubernetes/pkg/proxy/conntrack/cleanup.go",
+            "k#98305",
+            "k#126934",
+            "an#5112",
+        ],
         caught_by: &[],
         deed: Deed::StaleFlows,
     },

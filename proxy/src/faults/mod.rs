@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use http::Response;
 use k8s_openapi::api::core::v1 as core;
+use kube::runtime::watcher::Config;
 
 use crate::dataplane::{Changes, Options, Ruled};
 use crate::model::{Family, Node, ObjectName, Service, Slice};
@@ -102,6 +103,14 @@ pub fn commit(name: &str) -> Result<(), UnknownFault> {
 
 fn deed() -> Option<Deed> {
     COMMITTED.get().map(|fault| fault.deed)
+}
+
+/// The seam between the API and what is watched of it: a fault of objects sees all there are.
+pub(crate) fn watched(mut config: Config) -> Config {
+    if let Some(Deed::Object(_)) = deed() {
+        (config.label_selector, config.field_selector) = (None, None);
+    }
+    config
 }
 
 /// The seam between the API's objects and the model.

@@ -67,7 +67,9 @@ pub(super) fn local_follows_hints(plan: &mut ServicePlan, world: &World) {
         let zones = world.endpoint(at).map(|endpoint| &endpoint.zones);
         zones.is_none_or(|zones| zones.is_empty() || zones.contains(zone))
     };
-    plan.ports.iter_mut().for_each(|port| port.local.retain(meant));
+    plan.ports
+        .iter_mut()
+        .for_each(|port| port.local.retain(meant));
 }
 
 pub(super) fn terminating_follow_hints(plan: &mut ServicePlan, world: &World) {
@@ -78,7 +80,9 @@ pub(super) fn terminating_follow_hints(plan: &mut ServicePlan, world: &World) {
         let endpoint = world.endpoint(at);
         endpoint.is_none_or(|e| e.ready || e.zones.is_empty() || e.zones.contains(zone))
     };
-    plan.ports.iter_mut().for_each(|port| port.cluster.retain(meant));
+    plan.ports
+        .iter_mut()
+        .for_each(|port| port.cluster.retain(meant));
 }
 
 /// Outside clients get all endpoints, their source kept.
@@ -101,7 +105,8 @@ fn uses(port: &PortPlan, handling: Handling) -> bool {
 }
 
 fn local_is_cluster(plan: &mut ServicePlan, kind: FrontKind) {
-    let local = |front: &&mut Front| front.kind == kind && front.handling == Handling::ExternalLocal;
+    let local =
+        |front: &&mut Front| front.kind == kind && front.handling == Handling::ExternalLocal;
     plan.fronts()
         .filter(local)
         .for_each(|front| front.handling = Handling::ExternalCluster);
@@ -168,6 +173,15 @@ pub(super) fn local_loses_the_source(plan: &mut ServicePlan, _: &World) {
     });
 }
 
+/// Not as if nobody had them: what comes for them would go round between the nodes and whoever sends it.
+pub(super) fn vips_need_node_ports(plan: &mut ServicePlan, world: &World) {
+    let mut ports = world.service.ports.iter();
+    if ports.all(|port| port.node_port.is_none()) {
+        let vips = plan.fronts().filter(|f| f.kind == FrontKind::LoadBalancer);
+        vips.for_each(|front| front.handling = Handling::Reject);
+    }
+}
+
 pub(super) fn affinity_by_address(plan: &mut ServicePlan, _: &World) {
     split(plan, &OUTSIDE, |_| {});
 }
@@ -187,7 +201,11 @@ pub(super) fn ranges_hold_external_ips(plan: &mut ServicePlan, _: &World) {
 
 /// Each node port is one of the node's addresses, and held to the ranges as a VIP is.
 pub(super) fn ranges_hold_node_ports(plan: &mut ServicePlan, world: &World) {
-    for port in plan.ports.iter_mut().filter(|port| port.source_ranges.is_some()) {
+    for port in plan
+        .ports
+        .iter_mut()
+        .filter(|port| port.source_ranges.is_some())
+    {
         let family = port.family;
         let own = |address: &&IpAddr| Family::of(**address) == family;
         let Some(address) = world.node.addresses.iter().find(own) else {
@@ -220,13 +238,16 @@ fn endpoints(world: &World, family: Family) -> impl Iterator<Item = &Endpoint> {
 pub(super) fn health_counts_terminating(plan: &mut ServicePlan, world: &World) {
     count(plan, |family| {
         let here = endpoints(world, family).filter(|e| e.node.as_ref() == Some(&world.node.name));
-        here.filter(|endpoint| endpoint.ready || endpoint.serving).count()
+        here.filter(|endpoint| endpoint.ready || endpoint.serving)
+            .count()
     });
 }
 
 pub(super) fn health_counts_all_nodes(plan: &mut ServicePlan, world: &World) {
     count(plan, |family| {
-        endpoints(world, family).filter(|endpoint| endpoint.ready).count()
+        endpoints(world, family)
+            .filter(|endpoint| endpoint.ready)
+            .count()
     });
 }
 
@@ -241,7 +262,9 @@ pub(super) fn health_counts_ports(plan: &mut ServicePlan, world: &World) {
 
 pub(super) fn health_port_is_v4(plan: &mut ServicePlan, _: &World) {
     if let Some(health) = &mut plan.health {
-        health.local_endpoints.retain(|family, _| *family == Family::V4);
+        health
+            .local_endpoints
+            .retain(|family, _| *family == Family::V4);
     }
 }
 

@@ -9,7 +9,9 @@ const ONE_NODE: &str = "vm3";
 
 impl World {
     fn endpoints(&mut self) -> impl Iterator<Item = &mut Endpoint> {
-        self.slices.iter_mut().flat_map(|slice| &mut slice.endpoints)
+        self.slices
+            .iter_mut()
+            .flat_map(|slice| &mut slice.endpoints)
     }
 
     fn keep(&mut self, wanted: impl Fn(&Endpoint) -> bool) {
@@ -60,7 +62,9 @@ pub(super) fn without_hints(world: &mut World, _: &mut Past) {
 }
 
 pub(super) fn without_node_hints(world: &mut World, _: &mut Past) {
-    world.endpoints().for_each(|endpoint| endpoint.nodes.clear());
+    world
+        .endpoints()
+        .for_each(|endpoint| endpoint.nodes.clear());
 }
 
 /// Endpoints without a zone are meant for nobody, where others have one.
@@ -133,7 +137,8 @@ pub(super) fn one_node_is_stale(world: &mut World, past: &mut Past) {
     for family in crate::model::Family::ALL {
         if !past.slices.iter().any(|slice| slice.family == family) {
             let known = world.slices.iter().filter(|slice| slice.family == family);
-            past.slices.extend(known.filter(|slice| any(slice)).cloned());
+            past.slices
+                .extend(known.filter(|slice| any(slice)).cloned());
         }
     }
     world.slices.clone_from(&past.slices);
@@ -173,12 +178,6 @@ pub(super) fn external_local_falls_back(world: &mut World, _: &mut Past) {
 
 pub(super) fn without_source_ranges(world: &mut World, _: &mut Past) {
     world.service.source_ranges.clear();
-}
-
-pub(super) fn no_vips_without_node_ports(world: &mut World, _: &mut Past) {
-    if world.service.ports.iter().all(|port| port.node_port.is_none()) {
-        world.service.vips.clear();
-    }
 }
 
 pub(super) fn no_affinity(world: &mut World, _: &mut Past) {
