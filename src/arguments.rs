@@ -155,13 +155,6 @@ pub(crate) struct BenchArguments {
 }
 
 #[derive(Args)]
-#[cfg_attr(
-    not(feature = "faults"),
-    expect(
-        dead_code,
-        reason = "a build without faults says so, whatever is asked"
-    )
-)]
 pub(crate) struct FaultsArguments {
     /// Faults: their names, or parts of them; all when there is none
     pub(crate) patterns: Vec<String>,

@@ -73,24 +73,12 @@ impl Judge {
     }
 }
 
-/// The cases that a fault names.
-pub(crate) fn named(fault: &Fault) -> Vec<Case> {
+/// The cases that any of these faults names, each once.
+pub(crate) fn named(faults: &[&Fault]) -> Vec<Case> {
+    let names = |fault: &&Fault, case: &Case| fault.caught_by.contains(&case.id.as_str());
     let cases = onehop_suites::catalogue().into_iter();
     cases
-        .filter(|case| fault.caught_by.contains(&case.id.as_str()))
-        .collect()
-}
-
-/// The cases of any of these faults, each once.
-pub(crate) fn all_named<'a>(faults: impl Iterator<Item = &'a Fault> + Clone) -> Vec<Case> {
-    let named = |case: &Case| {
-        faults
-            .clone()
-            .any(|fault| fault.caught_by.contains(&case.id.as_str()))
-    };
-    onehop_suites::catalogue()
-        .into_iter()
-        .filter(named)
+        .filter(|case| faults.iter().any(|fault| names(fault, case)))
         .collect()
 }
 

@@ -35,7 +35,7 @@ mod with_faults {
     use onehop_proxy::faults::{FAULTS, Fault};
     use tokio::runtime::Runtime;
 
-    use super::judge::{Judge, Outcome, all_named, named};
+    use super::judge::{Judge, Outcome, named};
     use super::report::{self, Judged, Report};
     use super::{ExitCode, FaultsArguments, Result, miette};
     use crate::{NOT_JUDGED, preparation, run};
@@ -73,11 +73,14 @@ mod with_faults {
         report.write(&out)?;
         println!("{}", report.table());
         println!("{}", report.summary());
-        let interrupted = report.interrupted || !report.control_is_clean();
-        Ok(match (report.uncaught().count(), interrupted) {
-            (1.., _) => ExitCode::from(1),
-            (0, true) => ExitCode::from(NOT_JUDGED),
-            (0, false) => ExitCode::SUCCESS,
+        Ok(if report.interrupted {
+            ExitCode::from(NOT_JUDGED)
+        } else if report.uncaught().next().is_some() {
+            ExitCode::from(1)
+        } else if report.control_is_clean() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(NOT_JUDGED)
         })
     }
 
@@ -109,7 +112,7 @@ mod with_faults {
     ) -> Result<Report> {
         let clock = Instant::now();
         let cases = if arguments.quick {
-            all_named(faults.iter().copied())
+            named(faults)
         } else {
             onehop_suites::catalogue()
         };
@@ -119,9 +122,10 @@ mod with_faults {
             let reason = result.reason.as_deref().unwrap_or("no reason");
             println!("{}  {}  {reason}", result.verdict, result.id);
         }
-        let runs = stream::iter(faults).map(|&fault| {
+        let wanted = faults.iter().take_while(|_| !*judge.interrupted.borrow());
+        let runs = stream::iter(wanted).map(|&fault| {
             let cases = if arguments.quick {
-                named(fault)
+                named(&[fault])
             } else {
                 cases.clone()
             };

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use judge::{Judge, Outcome, all_named, named};
+use judge::{Judge, Outcome, named};
 use libtest_mimic::{Arguments, Failed, Trial};
 use onehop_harness::error::chain;
 use onehop_harness::lab::{ApiKind, ProxyUnderTest};
@@ -106,7 +106,7 @@ fn caught(fault: &'static Fault, proxy: &ProxyUnderTest) -> Result<(), Failed> {
     if fault.caught_by.is_empty() {
         return Err(format!("no case breaks when this does: {}", fault.breaks).into());
     }
-    let results = runtime().block_on(judge.run(Some(fault), &named(fault)));
+    let results = runtime().block_on(judge.run(Some(fault), &named(&[fault])));
     let outcome = Outcome::of(results.map_err(|error| chain(&error))?, control(&judge)?);
     if outcome.caught.is_empty() {
         let unjudged = outcome.unjudged.iter();
@@ -121,7 +121,8 @@ fn caught(fault: &'static Fault, proxy: &ProxyUnderTest) -> Result<(), Failed> {
 fn control(judge: &Judge) -> Result<&'static [CaseResult], String> {
     static CONTROL: OnceLock<Result<Vec<CaseResult>, String>> = OnceLock::new();
     let results = CONTROL.get_or_init(|| {
-        let results = runtime().block_on(judge.run(None, &all_named(FAULTS.iter())));
+        let all: Vec<&Fault> = FAULTS.iter().collect();
+        let results = runtime().block_on(judge.run(None, &named(&all)));
         results.map_err(|error| chain(&error))
     });
     results.as_deref().map_err(Clone::clone)

@@ -53,7 +53,7 @@ enum Deed {
     /// To what the rules depend on besides the Services.
     Options(fn(&mut Options)),
     /// To the rules that every table has.
-    Rules(fn(&mut Vec<Ruled>, Family)),
+    Rules(fn(&mut [Ruled], Family)),
     /// To the answer of a health check port.
     Answer(fn(&mut Response<String>)),
     /// Waits before every sync.

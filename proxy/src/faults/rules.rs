@@ -50,13 +50,13 @@ fn translated() -> Rule {
     Rule::new().any(CT_STATUS, ct_status::DNAT)
 }
 
-pub(super) fn masquerade_whatever(chains: &mut Vec<Ruled>, _: Family) {
+pub(super) fn masquerade_whatever(chains: &mut [Ruled], _: Family) {
     let rule = translated().masquerade(nat_flags::FULLY_RANDOM);
     chain(chains, "nat-postrouting").rules.push(rule);
 }
 
 /// Clients outside private address space are masqueraded.
-pub(super) fn masquerade_public(chains: &mut Vec<Ruled>, family: Family) {
+pub(super) fn masquerade_public(chains: &mut [Ruled], family: Family) {
     let private = match family {
         Family::V4 => networks(&["10.0.0.0/8", "172.16.0.0/12"]),
         Family::V6 => networks(&["fd00::/8"]),
@@ -70,16 +70,16 @@ pub(super) fn masquerade_public(chains: &mut Vec<Ruled>, family: Family) {
 }
 
 /// What the node itself sends is not held to source ranges.
-pub(super) fn node_is_not_held(chains: &mut Vec<Ruled>, _: Family) {
+pub(super) fn node_is_not_held(chains: &mut [Ruled], _: Family) {
     chain(chains, "filter-output-early").rules.clear();
 }
 
 /// What the node itself sends is not translated.
-pub(super) fn node_is_not_served(chains: &mut Vec<Ruled>, _: Family) {
+pub(super) fn node_is_not_served(chains: &mut [Ruled], _: Family) {
     chain(chains, "nat-output").rules.clear();
 }
 
 /// What the node itself sends is not refused by it.
-pub(super) fn node_is_not_refused(chains: &mut Vec<Ruled>, _: Family) {
+pub(super) fn node_is_not_refused(chains: &mut [Ruled], _: Family) {
     chain(chains, "filter-output").rules.clear();
 }
