@@ -24,6 +24,10 @@ pub(crate) enum Command {
     Run(RunArguments),
     /// Measure how fast Service proxies are, side by side
     Bench(BenchArguments),
+    /// Make the bundled proxy wrong in one way after the other, and see which cases notice
+    ///
+    /// Exits with 1 when no case notices a fault. In builds with the feature `faults`.
+    Faults(FaultsArguments),
     /// List the cases
     List(ListArguments),
     /// Show one case: its claim, its sources, and what it expects
@@ -148,6 +152,36 @@ pub(crate) struct BenchArguments {
     /// Write bench.json, and the proxies' configuration and logs, to this directory
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct FaultsArguments {
+    /// Faults: their names, or parts of them; all when there is none
+    pub(crate) patterns: Vec<String>,
+    /// List them and do nothing
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Run only the cases that a fault names as those that catch it
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// The proxy: a profile whose command is `onehop proxy`
+    #[arg(long, value_name = "NAME|FILE", default_value = "bundled")]
+    pub(crate) proxy: String,
+    #[command(flatten)]
+    pub(crate) lab: LabArguments,
+    /// How long a proxy may take after a change until a case has failed
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=15))]
+    pub(crate) converge_seconds: u64,
+    /// How many cases run side by side in a lab
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) jobs: u16,
+    /// How many labs are up side by side, each with one fault
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub(crate) labs: u16,
+    /// Where faults.json, logs and evidence go
+    #[arg(long, value_name = "DIR", default_value = "onehop-out")]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Args)]
@@ -353,6 +387,10 @@ pub(crate) struct ProxyArguments {
     /// Masquerade all traffic to cluster addresses
     #[arg(long, conflicts_with = "config")]
     pub(crate) masquerade_all: bool,
+    /// Be wrong in this way, see `onehop faults --list`
+    #[cfg(feature = "faults")]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) fault: Option<String>,
 }
 
 /// How a pod is told from other clients. Spelled as in the API.

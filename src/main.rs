@@ -6,6 +6,7 @@ mod apiserver;
 mod arguments;
 mod bench;
 mod catalogue;
+mod faults;
 mod lab;
 mod preparation;
 mod progress;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Run(arguments) => run::run(arguments),
         Command::Bench(arguments) => bench::bench(&arguments),
+        Command::Faults(arguments) => faults::faults(&arguments),
         Command::List(arguments) => catalogue::list(&arguments),
         Command::Show { case } => catalogue::show(&case),
         Command::Trace(arguments) => trace::trace(&arguments),

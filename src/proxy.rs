@@ -34,6 +34,10 @@ pub(crate) fn proxy(arguments: ProxyArguments) -> Result<ExitCode> {
         println!("{said}");
         return Ok(ExitCode::SUCCESS);
     }
+    #[cfg(feature = "faults")]
+    if let Some(fault) = &arguments.fault {
+        onehop_proxy::faults::commit(fault).into_diagnostic()?;
+    }
     let master = arguments.master.clone();
     let config = configuration(arguments)?;
     let connection = Connection {

@@ -297,7 +297,7 @@ async fn becomes_true(mut receiver: watch::Receiver<bool>) {
 }
 
 /// Becomes true when the run is asked to stop.
-fn interruption() -> Result<watch::Receiver<bool>> {
+pub(crate) fn interruption() -> Result<watch::Receiver<bool>> {
     let (sender, receiver) = watch::channel(false);
     for mut signals in signals::ends().into_diagnostic()? {
         let sender = sender.clone();

@@ -19,6 +19,22 @@ fn refused(ended: &Ended, texts: &[&str]) {
     assert!(!ended.stderr.contains("panicked"), "{ended:?}");
 }
 
+/// The proxy that people run cannot be told to misbehave.
+#[cfg(not(feature = "faults"))]
+#[test]
+fn a_build_without_faults_knows_none_and_says_how_to_get_one() {
+    let home = Home::new();
+    let ended = run(&mut home.onehop(&["faults"]));
+    refused(&ended, &["no faults", "--features faults"]);
+    let ended = run(&mut home.onehop(&["proxy", "--fault", "ignores-hints"]));
+    refused(&ended, &["unexpected argument"]);
+    let help = run(&mut home.onehop(&["proxy", "--help"])).stdout;
+    assert!(
+        help.contains("--masquerade-all") && !help.contains("--fault"),
+        "{help}"
+    );
+}
+
 #[test]
 fn an_unknown_pattern_is_named_and_the_catalogue_pointed_at() {
     let home = Home::new();

@@ -12,6 +12,8 @@ pub mod config;
 pub mod conntrack;
 pub mod dataplane;
 pub mod events;
+#[cfg(feature = "faults")]
+pub mod faults;
 pub mod fuzzing;
 pub mod health;
 pub mod host;

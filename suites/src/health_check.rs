@@ -1,16 +1,21 @@
 //! The health check node port, and the load balancer that follows it.
 
 use onehop_harness::case::{
-    Backend, BalancerCheck, BalancerMode, Case, Change, Feature, Policy, Question, Service,
+    Backend, BalancerCheck, BalancerMode, Case, Change, Feature, Policy, Port, Question, Service,
     ServiceType, Target,
 };
 
 use crate::load_balancer::{balanced_cluster, balanced_local, healthy};
-use crate::story::{NODES, ON_VM2, STORY, dropped, kept_on, node_port, private, reaches, ready};
+use crate::story::{
+    NODES, ON_VM2, STORY, dropped, kept_on, node_port, private, reaches, ready, tcp,
+};
 
 const SERVICE_HEALTH: &str = "kubernetes/pkg/proxy/healthcheck/service_health.go";
 const REGISTRY: &str = "kubernetes/pkg/registry/core/service/storage/alloc.go";
 const E2E_LB: &str = "kubernetes/test/e2e/network/loadbalancer.go";
+
+/// Two ports of a Service, which lead to the same pods.
+const PORTS: [Port; 2] = [tcp("web", 80), tcp("admin", 8080)];
 
 pub(crate) fn cases() -> Vec<Case> {
     let local = Service::load_balancer(BalancerMode::Vip).external(Policy::Local);
@@ -47,6 +52,15 @@ pub(crate) fn cases() -> Vec<Case> {
         .sources(&[SERVICE_HEALTH, E2E_LB])
         .needs(Feature::HealthCheckNodePort)
         .check("pods 1-0-2", ports([Some(1), Some(0), Some(2)])),
+        Case::new(
+            "health-check/several-ports-count-once",
+            "A pod counts once, however many ports the Service has.",
+            local.ports(&PORTS),
+            &STORY,
+        )
+        .sources(&[SERVICE_HEALTH])
+        .needs(Feature::HealthCheckNodePort)
+        .check("two ports, pods 1-0-2", ports([Some(1), Some(0), Some(2)])),
         Case::new(
             "health-check/follows-the-last-pod",
             "The port of a node turns 503 when its last pod leaves, and 200 when one comes.",

@@ -163,6 +163,14 @@ impl Profile {
         Ok(profile)
     }
 
+    /// The same proxy with more arguments at the end of its command. They may have placeholders.
+    #[must_use]
+    pub fn with_arguments(mut self, arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(|&argument| argument.to_owned());
+        self.netns.command.extend(arguments);
+        self
+    }
+
     /// Replaces the placeholders in everything that a node's proxy gets.
     ///
     /// # Errors

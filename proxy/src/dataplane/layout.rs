@@ -58,7 +58,7 @@ const BEFORE_DSTNAT: i32 = priority::DSTNAT - 10;
 const LOCAL: u32 = 2;
 
 /// The family as the kernel's tables have it.
-pub(super) fn table_family(family: Family) -> onehop_nft::Family {
+pub(crate) fn table_family(family: Family) -> onehop_nft::Family {
     match family {
         Family::V4 => onehop_nft::Family::Ip,
         Family::V6 => onehop_nft::Family::Ip6,
@@ -93,9 +93,9 @@ pub(super) fn sets(family: Family) -> Vec<Set> {
 }
 
 /// A chain with its rules.
-pub(super) struct Ruled {
-    pub(super) chain: Chain,
-    pub(super) rules: Vec<Rule>,
+pub(crate) struct Ruled {
+    pub(crate) chain: Chain,
+    pub(crate) rules: Vec<Rule>,
 }
 
 /// The chains that every table has, those that others name first.
@@ -120,7 +120,7 @@ pub(super) fn chains(family: Family, options: &Options) -> Vec<Ruled> {
     let (filter, nat) = (ChainKind::Filter, ChainKind::Nat);
     let sources = || vec![not_established(), source_check(family)];
     let dispatch = || vec![dispatch(family), node_port_dispatch(family, options)];
-    vec![
+    let chains = vec![
         fixed(REJECT, vec![Rule::new().reject(unreachable(family))]),
         fixed(UNALLOCATED, Vec::new()),
         base(
@@ -179,7 +179,10 @@ pub(super) fn chains(family: Family, options: &Options) -> Vec<Ruled> {
             priority::SRCNAT,
             postrouting(family, options),
         ),
-    ]
+    ];
+    #[cfg(feature = "faults")]
+    let chains = crate::faults::rules(chains, family);
+    chains
 }
 
 fn unreachable(family: Family) -> Reject {

@@ -30,6 +30,10 @@ mod write;
 pub use element::FrontKey;
 pub use kernel::{Changes, Dataplane, DataplaneError, Report, cleanup};
 pub use layout::TABLE;
+#[cfg(feature = "faults")]
+pub(crate) use layout::{Ruled, table_family};
 pub use options::{Detector, NodePorts, Options};
 pub use read::Difference;
 pub use state::Conflict;
+#[cfg(feature = "faults")]
+pub(crate) use steps::outside_network;

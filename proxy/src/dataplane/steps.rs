@@ -154,7 +154,7 @@ pub(super) fn in_network(rule: Rule, address: Load, network: IpNet) -> Rule {
 }
 
 /// An address is not in a network.
-pub(super) fn outside_network(rule: Rule, address: Load, network: IpNet) -> Rule {
+pub(crate) fn outside_network(rule: Rule, address: Load, network: IpNet) -> Rule {
     compare_network(rule, address, CmpOp::Ne, network)
 }
 

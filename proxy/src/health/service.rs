@@ -274,6 +274,8 @@ fn answer(owner: &Owner, healthy: bool) -> Response<String> {
     let mut response = server::respond(status, "application/json", body(owner, healthy));
     let weight = HeaderValue::from(count);
     response.headers_mut().insert(WEIGHT, weight);
+    #[cfg(feature = "faults")]
+    let response = crate::faults::answer(response);
     response
 }
 

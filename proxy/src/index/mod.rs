@@ -14,7 +14,12 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::model::{Node, ObjectName, Service, Slice};
-use crate::plan::{self, ServicePlan};
+use crate::plan::ServicePlan;
+
+#[cfg(feature = "faults")]
+use crate::faults::plan;
+#[cfg(not(feature = "faults"))]
+use crate::plan::service as plan;
 
 pub use observe::Observed;
 
@@ -81,7 +86,7 @@ impl Index {
     pub fn plan(&self, name: &ObjectName) -> Option<ServicePlan> {
         let entry = self.entries.get(name)?;
         let slices: Vec<&Slice> = entry.slices.iter().map(|(_, slice)| slice).collect();
-        Some(plan::service(entry.service.as_ref()?, &slices, &self.node))
+        Some(plan(entry.service.as_ref()?, &slices, &self.node))
     }
 
     /// The ranges of the ServiceCIDRs, sorted, none twice. One that holds an address of the node is left out: what

@@ -21,6 +21,8 @@ pub struct Observed {
 impl Index {
     /// A Service was added or changed.
     pub fn observe_service(&mut self, object: &core::Service) -> Observed {
+        #[cfg(feature = "faults")]
+        let object = &*crate::faults::object(object);
         let reading = objects::service(object);
         let mut problems = reading.problems;
         let touched = match reading.value {

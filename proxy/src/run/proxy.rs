@@ -207,7 +207,11 @@ impl Proxy {
 
     fn options(&self) -> Options {
         let liberal = tcp_is_liberal(&self.config);
-        settings::options(&self.config, &self.primary, &self.world.pod_cidrs, liberal)
+        let options =
+            settings::options(&self.config, &self.primary, &self.world.pod_cidrs, liberal);
+        #[cfg(feature = "faults")]
+        let options = crate::faults::options(options);
+        options
     }
 
     fn want_all(&mut self) {
@@ -334,6 +338,8 @@ impl Proxy {
     }
 
     async fn sync(&mut self) {
+        #[cfg(feature = "faults")]
+        crate::faults::late().await;
         let Work::Syncing(syncer, options) = &mut self.work else {
             return;
         };

@@ -106,7 +106,10 @@ impl Syncer {
         if pending.resync {
             self.dataplane.distrust();
         }
-        let applied = self.dataplane.apply(changes(index, pending));
+        let changes = changes(index, pending);
+        #[cfg(feature = "faults")]
+        let changes = crate::faults::changes(changes);
+        let applied = self.dataplane.apply(changes);
         let took = self.around.clock.now().steady.duration_since(started);
         let report = match applied {
             Ok(report) => report,
@@ -194,6 +197,10 @@ impl Syncer {
             serving.add(plan);
         }
         if serving.is_empty() {
+            return;
+        }
+        #[cfg(feature = "faults")]
+        if crate::faults::keeps_stale_flows() {
             return;
         }
         let table = self.conntrack.take();

@@ -115,6 +115,8 @@ pub fn observe(client: &Client, node: &str) -> impl Stream<Item = Observed> + us
     let config = || Config::default().page_size(PAGE).timeout(WATCH_SECONDS);
     let services = config().labels(OWN_SERVICES).fields(WITH_ADDRESS);
     let slices = config().labels(WITH_SERVICE_ADDRESS);
+    #[cfg(feature = "faults")]
+    let [services, slices] = [services, slices].map(crate::faults::watched);
     let own = config().fields(&format!("metadata.name={node}"));
     stream::select_all([
         watch(client, own, Kind::Node, Observed::Node),

@@ -1,0 +1,218 @@
+//! Ways to be wrong, on request: what a suite that judges proxies must catch.
+//!
+//! A fault is one entry of the [catalogue](FAULTS). It changes what passes between two layers of the proxy, at one of
+//! the few seams below; within the layers nothing knows of faults. Part of a build with the feature `faults` alone.
+
+mod answers;
+mod catalogue;
+mod objects;
+mod plans;
+mod rules;
+mod worlds;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use http::Response;
+use k8s_openapi::api::core::v1 as core;
+use kube::runtime::watcher::Config;
+
+use crate::dataplane::{Changes, Options, Ruled};
+use crate::model::{Family, Node, ObjectName, Service, Slice};
+use crate::plan::{self, ServicePlan};
+
+pub use catalogue::FAULTS;
+
+/// One way to be wrong.
+#[derive(Debug)]
+pub struct Fault {
+    /// Its name.
+    pub name: &'static str,
+    /// The behaviour that it breaks: what a right proxy does instead.
+    pub breaks: &'static str,
+    /// Who promises that behaviour, and which proxies have had this very bug.
+    pub sources: &'static [&'static str],
+    /// Cases that catch it. At least one must.
+    pub caught_by: &'static [&'static str],
+    deed: Deed,
+}
+
+/// What a fault does, and at which seam.
+#[derive(Clone, Copy, Debug)]
+enum Deed {
+    /// To a Service as the API gave it.
+    Object(fn(&mut core::Service)),
+    /// To what a plan is made from.
+    World(fn(&mut World, &mut Past)),
+    /// To a plan, given what it was made from.
+    Plan(fn(&mut ServicePlan, &World)),
+    /// To what is about to be programmed.
+    Changes(fn(&mut Changes)),
+    /// To what the rules depend on besides the Services.
+    Options(fn(&mut Options)),
+    /// To the rules that every table has.
+    Rules(fn(&mut [Ruled], Family)),
+    /// To the answer of a health check port.
+    Answer(fn(&mut Response<String>)),
+    /// Waits before every sync.
+    Late(Duration),
+    /// Never ends a flow.
+    StaleFlows,
+}
+
+/// What the plan of a Service is made from.
+#[derive(Clone, Debug)]
+struct World {
+    service: Service,
+    slices: Vec<Slice>,
+    node: Node,
+}
+
+/// What a fault remembers of a Service.
+#[derive(Debug, Default)]
+struct Past {
+    service: Option<Service>,
+    slices: Vec<Slice>,
+}
+
+/// There is no such fault.
+#[derive(Debug, thiserror::Error)]
+#[error("no fault {0}; onehop faults --list names them")]
+pub struct UnknownFault(String);
+
+static COMMITTED: OnceLock<&'static Fault> = OnceLock::new();
+static PAST: Mutex<BTreeMap<ObjectName, Past>> = Mutex::new(BTreeMap::new());
+
+/// Makes this process wrong in one way, for good. To be called before the proxy runs.
+///
+/// # Errors
+/// There is no fault of this name.
+///
+/// # Panics
+/// If the process is already wrong in another way.
+pub fn commit(name: &str) -> Result<(), UnknownFault> {
+    let fault = FAULTS.iter().find(|fault| fault.name == name);
+    let fault = fault.ok_or_else(|| UnknownFault(name.to_owned()))?;
+    let set = COMMITTED.set(fault);
+    assert!(set.is_ok(), "a process has one fault");
+    tracing::warn!(name, "this proxy is wrong on purpose");
+    Ok(())
+}
+
+fn deed() -> Option<Deed> {
+    COMMITTED.get().map(|fault| fault.deed)
+}
+
+/// The seam between the API and what is watched of it: a fault of objects sees all there are.
+pub(crate) fn watched(mut config: Config) -> Config {
+    if let Some(Deed::Object(_)) = deed() {
+        (config.label_selector, config.field_selector) = (None, None);
+    }
+    config
+}
+
+/// The seam between the API's objects and the model.
+pub(crate) fn object(object: &core::Service) -> Cow<'_, core::Service> {
+    let mut object = Cow::Borrowed(object);
+    if let Some(Deed::Object(change)) = deed() {
+        change(object.to_mut());
+    }
+    object
+}
+
+/// The seams before and after planning. Stands in for [`plan::service`].
+pub(crate) fn plan(service: &Service, slices: &[&Slice], node: &Node) -> ServicePlan {
+    let deed @ (Deed::World(_) | Deed::Plan(_)) = deed().unwrap_or(Deed::StaleFlows) else {
+        return plan::service(service, slices, node);
+    };
+    let mut world = World {
+        service: service.clone(),
+        slices: slices.iter().map(|&slice| slice.clone()).collect(),
+        node: node.clone(),
+    };
+    if let Deed::World(change) = deed {
+        let mut past = PAST.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut world, past.entry(service.name.clone()).or_default());
+    }
+    let slices: Vec<_> = world.slices.iter().collect();
+    let mut plan = plan::service(&world.service, &slices, &world.node);
+    if let Deed::Plan(change) = deed {
+        change(&mut plan, &world);
+    }
+    plan
+}
+
+/// The seam between planning and the kernel.
+pub(crate) fn changes(mut changes: Changes) -> Changes {
+    if let Some(Deed::Changes(change)) = deed() {
+        change(&mut changes);
+    }
+    changes
+}
+
+/// The seam between the configuration and the rules.
+pub(crate) fn options(mut options: Options) -> Options {
+    if let Some(Deed::Options(change)) = deed() {
+        change(&mut options);
+    }
+    options
+}
+
+/// The seam between the rules and their bytes.
+pub(crate) fn rules(mut chains: Vec<Ruled>, family: Family) -> Vec<Ruled> {
+    if let Some(Deed::Rules(change)) = deed() {
+        change(&mut chains, family);
+    }
+    chains
+}
+
+/// The seam between a health check port and who asks.
+pub(crate) fn answer(mut response: Response<String>) -> Response<String> {
+    if let Some(Deed::Answer(change)) = deed() {
+        change(&mut response);
+    }
+    response
+}
+
+/// The seam between what happens and when it is synced.
+pub(crate) async fn late() {
+    if let Some(Deed::Late(time)) = deed() {
+        tokio::time::sleep(time).await;
+    }
+}
+
+/// The seam between a sync and the flows that it makes stale.
+pub(crate) fn keeps_stale_flows() -> bool {
+    matches!(deed(), Some(Deed::StaleFlows))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_fault_has_a_name_of_its_own_and_says_what_it_breaks_and_on_whose_word() {
+        let names: BTreeSet<_> = FAULTS.iter().map(|fault| fault.name).collect();
+        assert_eq!(names.len(), FAULTS.len());
+        assert!(FAULTS.len() >= 30, "{}", FAULTS.len());
+        for fault in FAULTS {
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            assert!(fault.name.chars().all(plain), "{}", fault.name);
+            assert!(!fault.breaks.is_empty(), "{}", fault.name);
+            assert!(!fault.sources.is_empty(), "{}", fault.name);
+            let cases: BTreeSet<_> = fault.caught_by.iter().collect();
+            assert_eq!(cases.len(), fault.caught_by.len(), "{}", fault.name);
+        }
+    }
+
+    #[test]
+    fn a_fault_that_there_is_not_cannot_be_committed() {
+        let unknown = commit("no-such-fault").expect_err("there is none");
+        assert!(unknown.to_string().starts_with("no fault no-such-fault"));
+        assert!(deed().is_none());
+    }
+}

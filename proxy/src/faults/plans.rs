@@ -1,0 +1,279 @@
+//! What faults do to plans, and to what is about to be programmed.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::dataplane::Changes;
+use crate::model::{Endpoint, Family};
+use crate::plan::{Front, FrontKind, Handling, PortPlan, ServicePlan};
+
+use super::World;
+
+impl ServicePlan {
+    fn fronts(&mut self) -> impl Iterator<Item = &mut Front> {
+        self.ports.iter_mut().flat_map(|port| &mut port.fronts)
+    }
+}
+
+impl World {
+    /// The endpoint that listens there.
+    fn endpoint(&self, at: &SocketAddr) -> Option<&Endpoint> {
+        let mut all = self.slices.iter().flat_map(|slice| &slice.endpoints);
+        all.find(|endpoint| endpoint.address == at.ip())
+    }
+}
+
+pub(super) fn drops_for_refusals(plan: &mut ServicePlan, _: &World) {
+    let refused = plan.fronts().filter(|f| f.handling == Handling::Reject);
+    refused.for_each(|front| front.handling = Handling::Drop);
+}
+
+/// Also where the pods and the node itself would get to endpoints elsewhere.
+pub(super) fn refusals_for_drops(plan: &mut ServicePlan, _: &World) {
+    for port in &mut plan.ports {
+        let none = port.local.is_empty();
+        for front in &mut port.fronts {
+            match front.handling {
+                Handling::Drop => front.handling = Handling::Reject,
+                Handling::ExternalLocal if none => front.handling = Handling::Reject,
+                _ => {}
+            }
+        }
+    }
+}
+
+pub(super) fn only_first_endpoint(plan: &mut ServicePlan, _: &World) {
+    for port in &mut plan.ports {
+        port.cluster.truncate(1);
+        port.local.truncate(1);
+    }
+}
+
+pub(super) fn double_share(plan: &mut ServicePlan, _: &World) {
+    for port in &mut plan.ports {
+        for list in [&mut port.cluster, &mut port.local] {
+            if list.len() > 1 {
+                list.extend(list.first().copied());
+            }
+        }
+    }
+}
+
+pub(super) fn local_follows_hints(plan: &mut ServicePlan, world: &World) {
+    let Some(zone) = &world.node.zone else {
+        return;
+    };
+    let meant = |at: &SocketAddr| {
+        let zones = world.endpoint(at).map(|endpoint| &endpoint.zones);
+        zones.is_none_or(|zones| zones.is_empty() || zones.contains(zone))
+    };
+    plan.ports
+        .iter_mut()
+        .for_each(|port| port.local.retain(meant));
+}
+
+pub(super) fn terminating_follow_hints(plan: &mut ServicePlan, world: &World) {
+    let Some(zone) = &world.node.zone else {
+        return;
+    };
+    let meant = |at: &SocketAddr| {
+        let endpoint = world.endpoint(at);
+        endpoint.is_none_or(|e| e.ready || e.zones.is_empty() || e.zones.contains(zone))
+    };
+    plan.ports
+        .iter_mut()
+        .for_each(|port| port.cluster.retain(meant));
+}
+
+/// Outside clients get all endpoints, their source kept.
+pub(super) fn local_has_all(plan: &mut ServicePlan, _: &World) {
+    for port in &mut plan.ports {
+        if uses(port, Handling::ExternalLocal) {
+            port.local.clone_from(&port.cluster);
+        }
+    }
+}
+
+pub(super) fn local_has_all_with_affinity(plan: &mut ServicePlan, world: &World) {
+    if world.service.affinity.is_some() {
+        local_has_all(plan, world);
+    }
+}
+
+fn uses(port: &PortPlan, handling: Handling) -> bool {
+    port.fronts.iter().any(|front| front.handling == handling)
+}
+
+fn local_is_cluster(plan: &mut ServicePlan, kind: FrontKind) {
+    let local =
+        |front: &&mut Front| front.kind == kind && front.handling == Handling::ExternalLocal;
+    plan.fronts()
+        .filter(local)
+        .for_each(|front| front.handling = Handling::ExternalCluster);
+}
+
+pub(super) fn local_vips_are_cluster(plan: &mut ServicePlan, _: &World) {
+    local_is_cluster(plan, FrontKind::LoadBalancer);
+}
+
+pub(super) fn local_external_ips_are_cluster(plan: &mut ServicePlan, _: &World) {
+    local_is_cluster(plan, FrontKind::ExternalIp);
+}
+
+pub(super) fn local_node_ports_are_cluster(plan: &mut ServicePlan, _: &World) {
+    local_is_cluster(plan, FrontKind::NodePort);
+}
+
+/// Gives fronts of a kind a port of their own, which others no longer share anything with.
+fn split(plan: &mut ServicePlan, kinds: &[FrontKind], change: impl Fn(&mut PortPlan)) {
+    for mut port in std::mem::take(&mut plan.ports) {
+        for kind in kinds {
+            let mut own = port.clone();
+            own.port_name = format!("{}-{kind:?}", port.port_name).into();
+            own.fronts.retain(|front| front.kind == *kind);
+            port.fronts.retain(|front| front.kind != *kind);
+            change(&mut own);
+            if !own.fronts.is_empty() {
+                plan.ports.push(own);
+            }
+        }
+        plan.ports.push(port);
+    }
+}
+
+const OUTSIDE: [FrontKind; 3] = [
+    FrontKind::NodePort,
+    FrontKind::ExternalIp,
+    FrontKind::LoadBalancer,
+];
+
+/// Under Local, pods and the node itself are held to the node's own endpoints.
+pub(super) fn no_short_circuit(plan: &mut ServicePlan, _: &World) {
+    split(plan, &OUTSIDE, |port| {
+        if uses(port, Handling::ExternalLocal) {
+            port.cluster.clone_from(&port.local);
+            if port.local.is_empty() {
+                port.fronts
+                    .iter_mut()
+                    .for_each(|front| front.handling = Handling::Drop);
+            }
+        }
+    });
+}
+
+/// The source of outside clients is lost, though only local pods serve them.
+pub(super) fn local_loses_the_source(plan: &mut ServicePlan, _: &World) {
+    split(plan, &OUTSIDE, |port| {
+        if uses(port, Handling::ExternalLocal) && !port.local.is_empty() {
+            port.cluster.clone_from(&port.local);
+            port.fronts
+                .iter_mut()
+                .for_each(|front| front.handling = Handling::ExternalCluster);
+        }
+    });
+}
+
+/// Not as if nobody had them: what comes for them would go round between the nodes and whoever sends it.
+pub(super) fn vips_need_node_ports(plan: &mut ServicePlan, world: &World) {
+    let mut ports = world.service.ports.iter();
+    if ports.all(|port| port.node_port.is_none()) {
+        let vips = plan.fronts().filter(|f| f.kind == FrontKind::LoadBalancer);
+        vips.for_each(|front| front.handling = Handling::Reject);
+    }
+}
+
+pub(super) fn affinity_by_address(plan: &mut ServicePlan, _: &World) {
+    split(plan, &OUTSIDE, |_| {});
+}
+
+pub(super) fn no_hairpins(plan: &mut ServicePlan, _: &World) {
+    plan.ports.iter_mut().for_each(|port| port.hairpins.clear());
+}
+
+pub(super) fn other_ports_are_nobodys(plan: &mut ServicePlan, _: &World) {
+    plan.cluster_ips.clear();
+}
+
+pub(super) fn ranges_hold_external_ips(plan: &mut ServicePlan, _: &World) {
+    let external = plan.fronts().filter(|f| f.kind == FrontKind::ExternalIp);
+    external.for_each(|front| front.kind = FrontKind::LoadBalancer);
+}
+
+/// Each node port is one of the node's addresses, and held to the ranges as a VIP is.
+pub(super) fn ranges_hold_node_ports(plan: &mut ServicePlan, world: &World) {
+    for port in plan
+        .ports
+        .iter_mut()
+        .filter(|port| port.source_ranges.is_some())
+    {
+        let family = port.family;
+        let own = |address: &&IpAddr| Family::of(**address) == family;
+        let Some(address) = world.node.addresses.iter().find(own) else {
+            continue;
+        };
+        let node_ports = port.fronts.iter_mut();
+        for front in node_ports.filter(|front| front.kind == FrontKind::NodePort) {
+            front.address = Some(*address);
+            front.kind = FrontKind::LoadBalancer;
+        }
+    }
+}
+
+/// Sets what the health check port counts in each family.
+fn count(plan: &mut ServicePlan, by: impl Fn(Family) -> usize) {
+    if let Some(health) = &mut plan.health {
+        let recount = |(family, count): (&Family, &mut u32)| {
+            *count = u32::try_from(by(*family)).expect("few endpoints");
+        };
+        health.local_endpoints.iter_mut().for_each(recount);
+    }
+}
+
+fn endpoints(world: &World, family: Family) -> impl Iterator<Item = &Endpoint> {
+    let slices = world.slices.iter();
+    let slices = slices.filter(move |slice| slice.family == family);
+    slices.flat_map(|slice| &slice.endpoints)
+}
+
+pub(super) fn health_counts_terminating(plan: &mut ServicePlan, world: &World) {
+    count(plan, |family| {
+        let here = endpoints(world, family).filter(|e| e.node.as_ref() == Some(&world.node.name));
+        here.filter(|endpoint| endpoint.ready || endpoint.serving)
+            .count()
+    });
+}
+
+pub(super) fn health_counts_all_nodes(plan: &mut ServicePlan, world: &World) {
+    count(plan, |family| {
+        endpoints(world, family)
+            .filter(|endpoint| endpoint.ready)
+            .count()
+    });
+}
+
+pub(super) fn health_counts_ports(plan: &mut ServicePlan, world: &World) {
+    let ports = world.service.ports.len();
+    let counts: BTreeMap<Family, u32> = match &plan.health {
+        Some(health) => health.local_endpoints.clone(),
+        None => return,
+    };
+    count(plan, |family| counts[&family] as usize * ports);
+}
+
+pub(super) fn health_port_is_v4(plan: &mut ServicePlan, _: &World) {
+    if let Some(health) = &mut plan.health {
+        health
+            .local_endpoints
+            .retain(|family, _| *family == Family::V4);
+    }
+}
+
+pub(super) fn keep_services(changes: &mut Changes) {
+    changes.services.retain(|_, plan| plan.is_some());
+}
+
+pub(super) fn no_service_cidrs(changes: &mut Changes) {
+    if let Some(ranges) = &mut changes.service_cidrs {
+        ranges.clear();
+    }
+}

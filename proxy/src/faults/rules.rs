@@ -1,0 +1,85 @@
+//! What faults do to the rules that every table has, and to what those depend on.
+
+use ipnet::IpNet;
+use onehop_nft::{CT_STATUS, Rule, ct_status, nat_flags, saddr};
+
+use crate::dataplane::{Detector, NodePorts, Options, Ruled, outside_network, table_family};
+use crate::model::Family;
+
+fn networks(texts: &[&str]) -> Vec<IpNet> {
+    let parse = |text: &&str| text.parse().expect("a network");
+    texts.iter().map(parse).collect()
+}
+
+pub(super) fn masquerade_all(options: &mut Options) {
+    options.masquerade_all = true;
+}
+
+/// A mark of no bits is never seen.
+pub(super) fn masquerade_nothing(options: &mut Options) {
+    options.masquerade_mark = 0;
+}
+
+pub(super) fn no_detector(options: &mut Options) {
+    options.detector = Detector::None;
+}
+
+pub(super) fn all_are_pods(options: &mut Options) {
+    let halves = ["0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1"];
+    options.detector = Detector::Sources(networks(&halves));
+}
+
+pub(super) fn no_v6(options: &mut Options) {
+    options.families = vec![Family::V4];
+}
+
+pub(super) fn node_ports_everywhere(options: &mut Options) {
+    options.node_ports = NodePorts::AnyLocal;
+}
+
+pub(super) fn invalid_passes(options: &mut Options) {
+    options.drop_invalid = false;
+}
+
+fn chain<'a>(chains: &'a mut [Ruled], name: &str) -> &'a mut Ruled {
+    let named = chains.iter_mut().find(|ruled| ruled.chain.name == name);
+    named.expect("every table has it")
+}
+
+fn translated() -> Rule {
+    Rule::new().any(CT_STATUS, ct_status::DNAT)
+}
+
+pub(super) fn masquerade_whatever(chains: &mut [Ruled], _: Family) {
+    let rule = translated().masquerade(nat_flags::FULLY_RANDOM);
+    chain(chains, "nat-postrouting").rules.push(rule);
+}
+
+/// Clients outside private address space are masqueraded.
+pub(super) fn masquerade_public(chains: &mut [Ruled], family: Family) {
+    let private = match family {
+        Family::V4 => networks(&["10.0.0.0/8", "172.16.0.0/12"]),
+        Family::V6 => networks(&["fd00::/8"]),
+    };
+    let from = saddr(table_family(family));
+    let public = private.into_iter().fold(translated(), |rule, network| {
+        outside_network(rule, from.clone(), network)
+    });
+    let rule = public.masquerade(nat_flags::FULLY_RANDOM);
+    chain(chains, "nat-postrouting").rules.push(rule);
+}
+
+/// What the node itself sends is not held to source ranges.
+pub(super) fn node_is_not_held(chains: &mut [Ruled], _: Family) {
+    chain(chains, "filter-output-early").rules.clear();
+}
+
+/// What the node itself sends is not translated.
+pub(super) fn node_is_not_served(chains: &mut [Ruled], _: Family) {
+    chain(chains, "nat-output").rules.clear();
+}
+
+/// What the node itself sends is not refused by it.
+pub(super) fn node_is_not_refused(chains: &mut [Ruled], _: Family) {
+    chain(chains, "filter-output").rules.clear();
+}

@@ -1,0 +1,113 @@
+//! The suite against proxies that are wrong on purpose.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use onehop_harness::case::Case;
+use onehop_harness::lab::UnexpectedExit;
+use onehop_harness::lab::{ApiKind, Lab, LabError, LabOptions, NodeProxy, ProxyUnderTest};
+use onehop_harness::run::{BatchOptions, CaseResult, Verdict, run_batch};
+use onehop_harness::timing::Timing;
+use onehop_harness::world::World;
+use onehop_proxy::faults::Fault;
+use tokio::sync::watch;
+
+/// How runs are made.
+#[derive(Clone, Debug)]
+pub(crate) struct Judge {
+    /// The proxy without a fault. Its command must understand `--fault`.
+    pub(crate) proxy: ProxyUnderTest,
+    pub(crate) api: ApiKind,
+    pub(crate) timing: Timing,
+    /// Cases that run side by side in a lab.
+    pub(crate) jobs: usize,
+    /// Each lab has a directory of its own below.
+    pub(crate) dir: PathBuf,
+    /// Becomes true when no further case is to be started.
+    pub(crate) interrupted: watch::Receiver<bool>,
+}
+
+/// A run that says nothing about its cases.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JudgeError {
+    /// There was no lab.
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    /// The proxy was to be wrong, and not to crash.
+    #[error(transparent)]
+    Exited(#[from] UnexpectedExit),
+}
+
+impl Judge {
+    /// Runs cases against the proxy with a fault, or without any, in a lab of their own.
+    pub(crate) async fn run(
+        &self,
+        fault: Option<&Fault>,
+        cases: &[Case],
+    ) -> Result<Vec<CaseResult>, JudgeError> {
+        let name = fault.map_or("none", |fault| fault.name);
+        let mut proxy = self.proxy.clone();
+        if let Some(fault) = fault {
+            proxy.profile = proxy.profile.with_arguments(&["--fault", fault.name]);
+        }
+        let profile = proxy.profile.clone();
+        let lab = Lab::start(LabOptions {
+            world: World::story(),
+            api: self.api.clone(),
+            proxy: Some(proxy),
+            dir: self.dir.join(name).join("lab"),
+            timing: self.timing.clone(),
+        });
+        let lab = Arc::new(lab.await?);
+        let options = BatchOptions {
+            jobs: self.jobs,
+            seed: 0,
+            evidence: self.dir.join(name).join("evidence"),
+            interrupted: self.interrupted.clone(),
+        };
+        let results = run_batch(&lab, &profile, cases, &options, |_| {}).await;
+        match lab.proxies().iter().find_map(NodeProxy::unexpected_exit) {
+            Some(exit) => Err(exit.into()),
+            None => Ok(results),
+        }
+    }
+}
+
+/// The cases that any of these faults names, each once.
+pub(crate) fn named(faults: &[&Fault]) -> Vec<Case> {
+    let names = |fault: &&Fault, case: &Case| fault.caught_by.contains(&case.id.as_str());
+    let cases = onehop_suites::catalogue().into_iter();
+    cases
+        .filter(|case| faults.iter().any(|fault| names(fault, case)))
+        .collect()
+}
+
+/// What the suite made of a fault. A case that fails without any fault catches none.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// The cases that failed.
+    pub(crate) caught: Vec<CaseResult>,
+    /// The cases that passed.
+    pub(crate) passed: Vec<String>,
+    /// The cases that were not run, and those that say nothing.
+    pub(crate) unjudged: Vec<CaseResult>,
+}
+
+impl Outcome {
+    /// Sorts results, given those without a fault.
+    pub(crate) fn of(results: Vec<CaseResult>, control: &[CaseResult]) -> Self {
+        let trusted = |result: &CaseResult| {
+            let mut same = control.iter().filter(|known| known.id == result.id);
+            same.any(|known| known.verdict == Verdict::Pass)
+        };
+        let mut outcome = Self::default();
+        for result in results {
+            match result.verdict {
+                Verdict::Fail if trusted(&result) => outcome.caught.push(result),
+                Verdict::Pass => outcome.passed.push(result.id),
+                _ => outcome.unjudged.push(result),
+            }
+        }
+        outcome
+    }
+}

@@ -1,0 +1,178 @@
+//! `onehop faults`: whether the suite notices when the bundled proxy is wrong.
+
+#[cfg(feature = "faults")]
+mod judge;
+#[cfg(feature = "faults")]
+mod report;
+
+use std::process::ExitCode;
+
+use miette::{Result, miette};
+
+use crate::arguments::FaultsArguments;
+
+#[cfg(not(feature = "faults"))]
+pub(crate) fn faults(_: &FaultsArguments) -> Result<ExitCode> {
+    Err(miette!(
+        help = "build one that has: cargo run --features faults -- faults",
+        "this build of onehop has no faults"
+    ))
+}
+
+#[cfg(feature = "faults")]
+pub(crate) use with_faults::faults;
+
+#[cfg(feature = "faults")]
+mod with_faults {
+    use std::time::{Duration, Instant};
+
+    use futures::{StreamExt, stream};
+    use miette::IntoDiagnostic;
+    use onehop_harness::case::Case;
+    use onehop_harness::error::chain;
+    use onehop_harness::run::{CaseResult, Verdict};
+    use onehop_harness::timing::Timing;
+    use onehop_proxy::faults::{FAULTS, Fault};
+    use tokio::runtime::Runtime;
+
+    use super::judge::{Judge, Outcome, named};
+    use super::report::{self, Judged, Report};
+    use super::{ExitCode, FaultsArguments, Result, miette};
+    use crate::{NOT_JUDGED, preparation, run};
+
+    /// Judges the proxy with each fault that is asked for.
+    ///
+    /// # Errors
+    /// When nothing could be judged.
+    pub(crate) fn faults(arguments: &FaultsArguments) -> Result<ExitCode> {
+        let faults = select(&arguments.patterns)?;
+        if arguments.list {
+            report::list(&faults);
+            return Ok(ExitCode::SUCCESS);
+        }
+        let out = report::create(&arguments.out)?;
+        let specs = std::slice::from_ref(&arguments.proxy);
+        let mut prepared = preparation::prepare(specs, &arguments.lab, false)?;
+        let proxy = prepared.proxies.pop().expect("one was asked for");
+        // Only now: a runtime has threads.
+        let runtime = Runtime::new().into_diagnostic()?;
+        let report = runtime.block_on(async {
+            let judge = Judge {
+                proxy,
+                api: prepared.api.clone(),
+                timing: Timing {
+                    converge: Duration::from_secs(arguments.converge_seconds),
+                    ..arguments.lab.timing()
+                },
+                jobs: arguments.jobs.into(),
+                dir: out.join(report::LABS),
+                interrupted: run::interruption()?,
+            };
+            judge_all(&judge, &faults, arguments).await
+        })?;
+        report.write(&out)?;
+        println!("{}", report.table());
+        println!("{}", report.summary());
+        Ok(if report.interrupted {
+            ExitCode::from(NOT_JUDGED)
+        } else if report.uncaught().next().is_some() {
+            ExitCode::from(1)
+        } else if report.control_is_clean() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(NOT_JUDGED)
+        })
+    }
+
+    /// The faults whose names these are, or have these in them; all when there is none.
+    fn select(patterns: &[String]) -> Result<Vec<&'static Fault>> {
+        let mut selected = Vec::new();
+        for pattern in patterns {
+            let exact = FAULTS.iter().find(|fault| fault.name == *pattern);
+            let parts = FAULTS.iter().filter(|fault| fault.name.contains(pattern));
+            let found: Vec<_> = exact.map_or_else(|| parts.collect(), |fault| vec![fault]);
+            if found.is_empty() {
+                return Err(miette!(
+                    help = "onehop faults --list names every fault",
+                    "no fault matches {pattern}"
+                ));
+            }
+            selected.extend(found);
+        }
+        let wanted = |fault: &&Fault| {
+            patterns.is_empty() || selected.iter().any(|one| one.name == fault.name)
+        };
+        Ok(FAULTS.iter().filter(wanted).collect())
+    }
+
+    async fn judge_all(
+        judge: &Judge,
+        faults: &[&'static Fault],
+        arguments: &FaultsArguments,
+    ) -> Result<Report> {
+        let clock = Instant::now();
+        let cases = if arguments.quick {
+            named(faults)
+        } else {
+            onehop_suites::catalogue()
+        };
+        println!("{} cases without a fault", cases.len());
+        let control = judge.run(None, &cases).await.into_diagnostic()?;
+        for result in control.iter().filter(|result| !result.is_fine()) {
+            let reason = result.reason.as_deref().unwrap_or("no reason");
+            println!("{}  {}  {reason}", result.verdict, result.id);
+        }
+        let wanted = faults.iter().take_while(|_| !*judge.interrupted.borrow());
+        let runs = stream::iter(wanted).map(|&fault| {
+            let cases = if arguments.quick {
+                named(&[fault])
+            } else {
+                cases.clone()
+            };
+            judge_one(judge, fault, cases, &control)
+        });
+        let mut runs = runs.buffered(arguments.labs.into());
+        let mut judged = Vec::new();
+        while let Some(one) = runs.next().await {
+            println!("{}", one.line());
+            judged.push(one);
+        }
+        drop(runs);
+        Ok(Report {
+            quick: arguments.quick,
+            seconds: clock.elapsed().as_secs_f64(),
+            timing: judge.timing.clone(),
+            interrupted: *judge.interrupted.borrow(),
+            control,
+            judged,
+        })
+    }
+
+    async fn judge_one(
+        judge: &Judge,
+        fault: &'static Fault,
+        cases: Vec<Case>,
+        control: &[CaseResult],
+    ) -> Judged {
+        let clock = Instant::now();
+        // A control that passed nothing proves nothing, and a fault without cases is not caught by any.
+        let any = cases.iter().any(|case| {
+            let mut same = control.iter().filter(|known| known.id == case.id);
+            same.any(|known| known.verdict == Verdict::Pass)
+        });
+        let (outcome, error) = if any {
+            match judge.run(Some(fault), &cases).await {
+                Ok(results) => (Outcome::of(results, control), None),
+                Err(error) => (Outcome::default(), Some(chain(&error))),
+            }
+        } else {
+            (Outcome::default(), None)
+        };
+        Judged {
+            fault,
+            outcome,
+            error,
+            seconds: clock.elapsed().as_secs_f64(),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Every fault of the bundled proxy is caught, as one test a fault.
+//!
+//! A fault's own cases run against a proxy that has it, side by side in a lab of its own; at least one of them must
+//! fail, and each of them must pass in a lab whose proxy has none.
+
+#[path = "../../src/faults/judge.rs"]
+mod judge;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use judge::{Judge, Outcome, named};
+use libtest_mimic::{Arguments, Failed, Trial};
+use onehop_harness::error::chain;
+use onehop_harness::lab::{ApiKind, ProxyUnderTest};
+use onehop_harness::run::{CaseResult, Verdict};
+use onehop_harness::timing::Timing;
+use onehop_harness::{netns, prepare};
+use onehop_proxy::faults::{FAULTS, Fault};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+const PROXY: &str = "bundled";
+/// Labs that are up side by side, unless `--test-threads` says otherwise.
+const LABS: usize = 2;
+/// How long a proxy with a fault may take until it behaves as expected, which it mostly never does. Long for a right
+/// one: the run without a fault has the same time.
+const CONVERGE: Duration = Duration::from_secs(5);
+/// Cases that run side by side in each.
+const JOBS: usize = 8;
+
+fn main() -> ExitCode {
+    prepare::complete_path();
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(LABS);
+    let entered = if arguments.list {
+        Err("only listed".to_owned())
+    } else {
+        enter()
+    };
+    let mut trials = vec![
+        Trial::test(
+            "every-case-that-a-fault-names-exists",
+            || Ok(cases_exist()?),
+        ),
+        Trial::test("a-fault-that-there-is-not-is-refused", || Ok(refused()?)),
+    ];
+    trials.extend(FAULTS.iter().map(|fault| {
+        match &entered {
+            Ok(proxy) => {
+                let proxy = proxy.clone();
+                Trial::test(fault.name, move || caught(fault, &proxy))
+            }
+            Err(reason) => Trial::test(fault.name, || Ok(()))
+                .with_kind(format!("ignored: {reason}"))
+                .with_ignored_flag(!arguments.list),
+        }
+    }));
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn enter() -> Result<ProxyUnderTest, String> {
+    let proxies = prepare::proxies(&[PROXY.to_owned()], None, &mut |_| {});
+    let proxy = proxies.map_err(|error| chain(&error))?.pop();
+    netns::enter(false).map_err(|error| chain(&error))?;
+    proxy.ok_or_else(|| "no proxy".to_owned())
+}
+
+fn cases_exist() -> Result<(), String> {
+    let known = onehop_suites::catalogue();
+    for fault in FAULTS {
+        for id in fault.caught_by {
+            if !known.iter().any(|case| case.id == *id) {
+                return Err(format!("{} names {id}, which is no case", fault.name));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn refused() -> Result<(), String> {
+    let program = env!("CARGO_BIN_EXE_onehop");
+    let output = std::process::Command::new(program)
+        .args(["proxy", "--fault", "no-such-fault"])
+        .output();
+    let output = output.map_err(|error| error.to_string())?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() || !said.contains("no fault no-such-fault") {
+        return Err(format!("{}: {said}", output.status));
+    }
+    Ok(())
+}
+
+/// Runs the fault's cases in a lab of its own.
+fn caught(fault: &'static Fault, proxy: &ProxyUnderTest) -> Result<(), Failed> {
+    let judge = judge(proxy);
+    for result in control(&judge)? {
+        let own = fault.caught_by.contains(&result.id.as_str());
+        if own && result.verdict != Verdict::Pass {
+            let reason = result.reason.as_deref().unwrap_or("no reason");
+            return Err(format!("{} does not pass without a fault: {reason}", result.id).into());
+        }
+    }
+    if fault.caught_by.is_empty() {
+        return Err(format!("no case breaks when this does: {}", fault.breaks).into());
+    }
+    let results = runtime().block_on(judge.run(Some(fault), &named(&[fault])));
+    let outcome = Outcome::of(results.map_err(|error| chain(&error))?, control(&judge)?);
+    if outcome.caught.is_empty() {
+        let unjudged = outcome.unjudged.iter();
+        let unjudged: Vec<_> = unjudged.filter_map(|r| r.reason.as_deref()).collect();
+        let passed = outcome.passed.join(", ");
+        return Err(format!("passed: {passed}; not judged: {}", unjudged.join("; ")).into());
+    }
+    Ok(())
+}
+
+/// The cases of all faults without any, run once.
+fn control(judge: &Judge) -> Result<&'static [CaseResult], String> {
+    static CONTROL: OnceLock<Result<Vec<CaseResult>, String>> = OnceLock::new();
+    let results = CONTROL.get_or_init(|| {
+        let all: Vec<&Fault> = FAULTS.iter().collect();
+        let results = runtime().block_on(judge.run(None, &named(&all)));
+        results.map_err(|error| chain(&error))
+    });
+    results.as_deref().map_err(Clone::clone)
+}
+
+fn judge(proxy: &ProxyUnderTest) -> Judge {
+    static INTERRUPTED: OnceLock<watch::Sender<bool>> = OnceLock::new();
+    let never = INTERRUPTED.get_or_init(|| watch::channel(false).0);
+    Judge {
+        proxy: proxy.clone(),
+        api: ApiKind::Embedded,
+        timing: Timing {
+            converge: CONVERGE,
+            ..Timing::default()
+        },
+        jobs: JOBS,
+        dir: Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults"),
+        interrupted: never.subscribe(),
+    }
+}
+
+fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| Runtime::new().expect("a runtime can be made"))
+}
