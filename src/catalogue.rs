@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use miette::{Result, miette};
-use onehop_harness::case::{Case, Change, Feature, Question, Step};
+use onehop_harness::case::{Backend, Case, Change, Feature, Question, Step};
 use onehop_suites as suites;
 
 use crate::arguments::ListArguments;
@@ -75,15 +75,11 @@ pub(crate) fn show(id: &str) -> Result<ExitCode> {
         service.external,
         service.internal
     );
-    let pods: Vec<_> = case
-        .backends
-        .iter()
-        .map(|backend| backend.pod.as_str())
-        .collect();
-    println!("  backends  {}", pods.join(" "));
+    println!("  backends  {}", backends_text(&case.backends));
     for step in &case.steps {
         match step {
             Step::Change(change) => println!("\n  then {}", change_text(change)),
+            Step::Wait(time) => println!("\n  then {time:?} pass"),
             Step::Check(check) => {
                 println!("\n  {}:", check.label);
                 for question in &check.questions {
@@ -97,7 +93,12 @@ pub(crate) fn show(id: &str) -> Result<ExitCode> {
 
 fn question_text(question: &Question) -> String {
     match question {
-        Question::Flow(flow) => format!("{} -> {}: {}", flow.from, flow.to, flow.expect),
+        Question::Flow(flow) => flow.to_string(),
+        Question::Affinity { flows, together } => {
+            let flows: Vec<_> = flows.iter().map(ToString::to_string).collect();
+            format!("{together}: {}", flows.join("; "))
+        }
+        Question::NodePortAllocated(allocated) => format!("nodePort allocated: {allocated}"),
         Question::HealthCheck {
             node,
             local_endpoints: Some(count),
@@ -124,20 +125,51 @@ fn change_text(change: &Change) -> String {
         Change::ExternalPolicy(policy) => format!("externalTrafficPolicy becomes {policy}"),
         Change::InternalPolicy(policy) => format!("internalTrafficPolicy becomes {policy}"),
         Change::Type(kind) => format!("type becomes {}", kind.api_name()),
-        Change::Backends(backends) => {
-            let state = |terminating| if terminating { " (terminating)" } else { "" };
-            let pods: Vec<_> = backends
-                .iter()
-                .map(|b| format!("{}{}", b.pod, state(b.terminating)))
-                .collect();
+        Change::Affinity(Some(seconds)) => {
+            format!("sessionAffinity becomes ClientIP, for {seconds} s")
+        }
+        Change::Affinity(None) => "sessionAffinity becomes None".to_owned(),
+        Change::SourceRanges(ranges) => {
             format!(
-                "the backends become {}",
-                if pods.is_empty() {
-                    "none".to_owned()
-                } else {
-                    pods.join(" ")
-                }
+                "loadBalancerSourceRanges become {}",
+                or_none(ranges.join(" "))
             )
         }
+        Change::IpMode(mode) => format!("ipMode becomes {}", mode.api_name()),
+        Change::ProxyName(Some(name)) => format!("the Service is left to the proxy {name}"),
+        Change::ProxyName(None) => "the Service is left to any proxy".to_owned(),
+        Change::Backends(backends) => format!("the backends become {}", backends_text(backends)),
+    }
+}
+
+/// Backends with what is not as usual about them.
+fn backends_text(backends: &[Backend]) -> String {
+    let one = |backend: &Backend| {
+        let state = match (backend.ready, backend.serving, backend.terminating) {
+            (true, _, true) => Some("ready, terminating".to_owned()),
+            (true, _, false) if !backend.stated => Some("nothing said".to_owned()),
+            (true, _, false) => None,
+            (false, true, true) => Some("terminating".to_owned()),
+            (false, false, true) => Some("terminating, not serving".to_owned()),
+            (false, _, false) => Some("not ready".to_owned()),
+        };
+        let hints = backend.zones.iter().chain(&backend.nodes);
+        let hints = hints.map(|hint| format!("for {hint}"));
+        let slice = (backend.slice > 0).then(|| format!("slice {}", backend.slice));
+        let notes: Vec<_> = state.into_iter().chain(hints).chain(slice).collect();
+        match &notes[..] {
+            [] => backend.pod.clone(),
+            notes => format!("{} ({})", backend.pod, notes.join(", ")),
+        }
+    };
+    let all: Vec<_> = backends.iter().map(one).collect();
+    or_none(all.join(" "))
+}
+
+fn or_none(text: String) -> String {
+    if text.is_empty() {
+        "none".to_owned()
+    } else {
+        text
     }
 }

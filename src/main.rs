@@ -9,12 +9,14 @@ mod catalogue;
 mod lab;
 mod preparation;
 mod progress;
+mod proxy;
 mod run;
 mod signals;
 mod table;
 mod tools;
 mod trace;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -30,10 +32,15 @@ const NOT_JUDGED: u8 = 2;
 fn main() -> ExitCode {
     prepare::complete_path();
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_env("ONEHOP_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
+    let level = match &arguments.command {
+        Command::Proxy(arguments) => proxy::log_level(arguments.verbosity),
+        _ => "error",
+    };
+    let filter = EnvFilter::try_from_env("ONEHOP_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     // A terminal wraps lines by itself; a command or a path that was broken in two cannot be copied.
     let plain = |_: &_| Box::new(MietteHandlerOpts::new().wrap_lines(false).build()) as _;
@@ -47,6 +54,7 @@ fn main() -> ExitCode {
         Command::Lab(arguments) => lab::lab(arguments),
         Command::Tools(arguments) => tools::tools(arguments),
         Command::Apiserver(arguments) => apiserver::serve(&arguments),
+        Command::Proxy(arguments) => proxy::proxy(*arguments),
     };
     match done {
         Ok(code) => code,

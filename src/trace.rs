@@ -7,7 +7,7 @@ use miette::{IntoDiagnostic, Result, miette};
 use onehop_harness::case::{self, Backend, Place, Service, ServiceType, Target};
 use onehop_harness::lab::{Allocated, Call, Lab, LabError};
 use onehop_harness::probe::Outcome;
-use onehop_harness::world::{CLIENT_PUBLIC, Family, Protocol, World};
+use onehop_harness::world::{CLIENT_PUBLIC, Family, World};
 use tokio::runtime::Runtime;
 
 use crate::arguments::TraceArguments;
@@ -27,13 +27,13 @@ pub(crate) fn trace(arguments: &TraceArguments) -> Result<ExitCode> {
     let to = target(&arguments.to, &world)?;
     let service = Service {
         kind: match &to {
-            Target::ClusterIp => ServiceType::ClusterIp,
             Target::NodePort(_) => ServiceType::NodePort,
             Target::Vip | Target::VipAt(_) => ServiceType::LoadBalancer(arguments.balancer.into()),
+            _ => ServiceType::ClusterIp,
         },
         external: arguments.etp.into(),
         internal: arguments.itp.into(),
-        protocol: Protocol::Tcp,
+        ..Service::cluster_ip()
     };
     let specs = [arguments.proxy.clone()];
     let mut prepared = preparation::prepare(&specs, &arguments.lab, false)?;

@@ -123,15 +123,69 @@ fn a_wrong_profile_is_reported_by_file_line_column_and_field() {
 #[test]
 fn a_proxy_binary_that_is_not_there_is_named_with_its_option() {
     let home = Home::new();
-    let ended = run(&mut home.onehop(&["run", "--proxy-binary", "./nowhere"]));
+    let kube_proxy = ["run", "--proxy", "kube-proxy-nftables"];
+    let arguments = [&kube_proxy[..], &["--proxy-binary", "./nowhere"]].concat();
     refused(
-        &ended,
+        &run(&mut home.onehop(&arguments)),
         &["./nowhere (from --proxy-binary) is not an executable file"],
     );
     let profile = home.profile("exit 0");
     let arguments = ["run", "--proxy", profile, "--proxy-binary", "./nowhere"];
     let ended = run(&mut home.onehop(&arguments));
     refused(&ended, &["no program `./nowhere` (from --proxy-binary)"]);
+}
+
+#[test]
+fn what_the_bundled_proxy_cannot_use_is_named() {
+    let home = Home::new();
+    let file = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
+    let wrong = format!("{file}mode: ipvs\nnoSuchField: 1\n");
+    fs::write(home.path().join("wrong.yaml"), wrong).expect("written");
+    for (arguments, texts) in [
+        (
+            &["--config", "wrong.yaml"][..],
+            &[
+                "wrong.yaml",
+                "line 3, column 1: mode cannot be ipvs",
+                "line 4, column 1: noSuchField",
+            ][..],
+        ),
+        (
+            &["--config", "missing.yaml"],
+            &["missing.yaml", "No such file"],
+        ),
+        (
+            &["--config", "wrong.yaml", "--masquerade-all"],
+            &["cannot be used with '--masquerade-all'"],
+        ),
+        (&["--proxy-mode", "iptables"], &["invalid value 'iptables'"]),
+        (
+            &["--cluster-cidr", "10.0.0.0"],
+            &["--cluster-cidr must be a network", "10.0.0.0/32"],
+        ),
+        (
+            &["--nodeport-addresses", "primary,x"],
+            &["--nodeport-addresses must be", "\"x\""],
+        ),
+        (
+            &["--healthz-bind-address", "x"],
+            &["--healthz-bind-address must be", "\"x\""],
+        ),
+        (
+            &["--detect-local-mode", "BridgeInterface"],
+            &["not provided: --pod-bridge-interface"],
+        ),
+        (
+            &["--kubeconfig", "missing"],
+            &["failed to read the kubeconfig missing"],
+        ),
+    ] {
+        let arguments = [&["proxy"], arguments].concat();
+        let ended = run(home
+            .onehop(&arguments)
+            .env_remove("KUBERNETES_SERVICE_HOST"));
+        refused(&ended, texts);
+    }
 }
 
 #[test]

@@ -4,16 +4,18 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
-/// The name of a namespaced object. Ordered by namespace, then name.
+/// The name of a namespaced object. Ordered by namespace, then name. It is kept in many places, and its clones
+/// share its text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectName {
     /// Its namespace.
-    pub namespace: Box<str>,
+    pub namespace: Arc<str>,
     /// Its name.
-    pub name: Box<str>,
+    pub name: Arc<str>,
 }
 
 impl fmt::Display for ObjectName {
@@ -117,7 +119,7 @@ pub struct ServicePort {
 }
 
 /// One endpoint of a Service in an EndpointSlice.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
     /// Its address.
     pub address: IpAddr,
@@ -149,7 +151,7 @@ pub struct Slice {
 }
 
 /// One port of an EndpointSlice.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SlicePort {
     /// Its name, which is the Service port's.
     pub name: Box<str>,
@@ -166,4 +168,7 @@ pub struct Node {
     pub name: Box<str>,
     /// Its zone, from `topology.kubernetes.io/zone`.
     pub zone: Option<Box<str>>,
+    /// Its own addresses, from `status.addresses`: internal before external ones, so that the first of a family
+    /// is what kube-proxy calls the node IP.
+    pub addresses: Vec<IpAddr>,
 }

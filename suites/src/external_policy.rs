@@ -1,6 +1,6 @@
 //! `externalTrafficPolicy` on node ports.
 
-use onehop_harness::case::{Case, Change, Place, Policy, Question, Service};
+use onehop_harness::case::{Case, Change, Feature, Place, Policy, Question, Service};
 
 use crate::story::{
     NODES, STORY, client_on, dropped, from_node, from_pod_on, host, kept_on, node_port, on,
@@ -112,7 +112,7 @@ fn local_cases() -> Vec<Case> {
             local(),
             &STORY,
         )
-        .sources(&[NFTABLES, TOPOLOGY, E2E_LB])
+        .sources(&[NFTABLES, TOPOLOGY, E2E_LB, "c#9284"])
         .check("pods 1-0-2", own_pods_or_drop(&private())),
         Case::new(
             "external/local/public-client-ip-kept",
@@ -213,7 +213,38 @@ fn in_cluster_cases() -> Vec<Case> {
             "pods 1-0-2",
             NODES.map(|node| reaches(&host(node), node_port(node), from_node(node, &STORY))),
         ),
+        Case::new(
+            "external/local/other-nodes-are-outside",
+            "Under Local, a node that calls the node port of another one is outside: it reaches \
+             that node's own pods, which see its address, or is dropped.",
+            local(),
+            &STORY,
+        )
+        .sources(&[NFTABLES, TOPOLOGY])
+        .check("pods 1-0-2", from_elsewhere(host)),
+        Case::new(
+            "external/local/pods-of-other-nodes-are-outside",
+            "Under Local, a pod that calls the node port of another node is outside: it reaches \
+             that node's own pods, or is dropped, and never hangs half open.",
+            local(),
+            &STORY,
+        )
+        .sources(&[TOPOLOGY, "k#74383"])
+        .needs(Feature::RemotePodsOutside)
+        .check("pods 1-0-2", from_elsewhere(client_on)),
     ]
+}
+
+/// What pods or nodes see of the node ports of the nodes next to their own, under Local.
+fn from_elsewhere(from: impl Fn(&str) -> Place) -> Vec<Question> {
+    let pairs = NODES.into_iter().flat_map(|a| NODES.map(|b| (a, b)));
+    let pairs = pairs.filter(|(a, b)| a != b);
+    pairs
+        .map(|(caller, node)| match on(node) {
+            [] => dropped(&from(caller), node_port(node)),
+            pods => reaches(&from(caller), node_port(node), kept_on(node, pods)),
+        })
+        .collect()
 }
 
 /// What a client outside sees of each node port under Cluster.

@@ -6,7 +6,7 @@ use onehop_harness::case::{
 };
 
 use crate::load_balancer::{balanced_cluster, balanced_local, healthy};
-use crate::story::{NODES, ON_VM2, STORY, dropped, kept_on, node_port, private, reaches};
+use crate::story::{NODES, ON_VM2, STORY, dropped, kept_on, node_port, private, reaches, ready};
 
 const SERVICE_HEALTH: &str = "kubernetes/pkg/proxy/healthcheck/service_health.go";
 const REGISTRY: &str = "kubernetes/pkg/registry/core/service/storage/alloc.go";
@@ -160,8 +160,4 @@ fn port(node: &str, local_endpoints: Option<u32>) -> Question {
 
 fn ports(local_endpoints: [Option<u32>; 3]) -> [Question; 3] {
     std::array::from_fn(|index| port(NODES[index], local_endpoints[index]))
-}
-
-fn ready(pods: &[&str]) -> Vec<Backend> {
-    pods.iter().map(|pod| Backend::ready(pod)).collect()
 }

@@ -5,12 +5,19 @@
 //! which shares, and by which node it enters. What may not happen is asserted as well: no other
 //! pod, no other source, no refusal where a drop is due.
 
+mod affinity;
 mod distribution;
+mod endpoints;
+mod external_ip;
 mod external_policy;
+mod hairpin;
 mod health_check;
 mod internal_policy;
 mod load_balancer;
+mod scope;
+mod source_ranges;
 mod story;
+mod topology;
 mod transitions;
 
 use onehop_harness::case::Case;
@@ -22,6 +29,13 @@ pub fn catalogue() -> Vec<Case> {
         load_balancer::cases(),
         health_check::cases(),
         internal_policy::cases(),
+        external_ip::cases(),
+        hairpin::cases(),
+        affinity::cases(),
+        source_ranges::cases(),
+        endpoints::cases(),
+        topology::cases(),
+        scope::cases(),
         distribution::cases(),
         transitions::cases(),
     ]
@@ -72,7 +86,7 @@ fn matches(pattern: &str, id: &str) -> bool {
 mod tests {
     use std::collections::BTreeSet;
 
-    use onehop_harness::case::{Entry, Expectation, Place, Question, Reach, Source};
+    use onehop_harness::case::{Entry, Expectation, Place, Question, Reach, Source, Together};
     use onehop_harness::timing::Timing;
     use onehop_harness::verdict::Asked;
     use onehop_harness::world::World;
@@ -82,11 +96,9 @@ mod tests {
     fn reaches(case: &Case) -> impl Iterator<Item = &Reach> {
         case.checks()
             .flat_map(|check| &check.questions)
-            .filter_map(|question| match question {
-                Question::Flow(flow) => match &flow.expect {
-                    Expectation::Reaches(reach) => Some(reach),
-                    Expectation::Refused | Expectation::Dropped => None,
-                },
+            .flat_map(Question::flows)
+            .filter_map(|flow| match &flow.expect {
+                Expectation::Reaches(reach) => Some(reach),
                 _ => None,
             })
     }
@@ -98,14 +110,15 @@ mod tests {
         assert!(defects.is_empty(), "{defects:#?}");
         let ids: BTreeSet<_> = cases.iter().map(|case| &case.id).collect();
         assert_eq!(ids.len(), cases.len());
-        assert!(cases.len() >= 40, "{}", cases.len());
+        // Each case has ports and external addresses by its number, which is below 1000.
+        assert!((100..1000).contains(&cases.len()), "{}", cases.len());
     }
 
     #[test]
     fn every_place_and_pod_is_part_of_the_world() {
         let world = World::story();
         for case in catalogue() {
-            for backend in &case.backends {
+            for backend in case.every_backends().flatten() {
                 assert!(
                     world.pod(&backend.pod).is_some(),
                     "{}: {}",
@@ -113,10 +126,8 @@ mod tests {
                     backend.pod
                 );
             }
-            for question in case.checks().flat_map(|check| &check.questions) {
-                let Question::Flow(flow) = question else {
-                    continue;
-                };
+            let questions = case.checks().flat_map(|check| &check.questions);
+            for flow in questions.flat_map(Question::flows) {
                 let host = flow.from.host();
                 let known = world.pod(host).is_some()
                     || world.node(host).is_some()
@@ -187,7 +198,7 @@ mod tests {
                 } else {
                     0.0
                 };
-                let pods = if reach.pods.len() > 1 {
+                let pods = if reach.pods.len() > 1 && !reach.sticky {
                     &reach.shares[..]
                 } else {
                     &[]
@@ -195,7 +206,20 @@ mod tests {
                 let pods: f64 = pods.iter().map(|share| miss(*share)).sum();
                 misses += families * (pods + entry * entries as f64);
             }
-            alarms += timing.false_alarm;
+            let questions = case.checks().flat_map(|check| &check.questions);
+            for question in questions {
+                if let Question::Affinity { flows, together } = question
+                    && *together == Together::EveryPod
+                {
+                    // Each flow draws a pod once; one that nobody draws is missed.
+                    let draws = i32::try_from(flows.len()).expect("few flows");
+                    let pods = reaches(&case).map(|r| r.pods.len()).max().unwrap_or(1) as f64;
+                    misses += families * pods * (1.0 - 1.0 / pods).powi(draws);
+                }
+            }
+            if reaches(&case).any(|reach| reach.judged) {
+                alarms += timing.false_alarm;
+            }
         }
         assert!(misses < 1e-5, "{misses}");
         assert!(alarms < 1e-4, "{alarms}");

@@ -148,7 +148,7 @@ fn cases_in(mode: BalancerMode) -> Vec<Case> {
             local,
             &STORY,
         )
-        .sources(&[NFTABLES, "k#75262", "k#93456", "c#45252"])
+        .sources(&[NFTABLES, "k#75262", "k#93456", "k#131765", "c#45252"])
         .check(
             "pods 1-0-2",
             NODES

@@ -1,8 +1,10 @@
 //! The words that the cases share: the story of three nodes with one, no and two pods.
 
-use onehop_harness::case::{Entry, Expectation, Hops, Place, Question, Reach, Source, Target};
+use onehop_harness::case::{
+    Backend, Entry, Expectation, Hops, Place, Port, Question, Reach, Source, Target,
+};
 use onehop_harness::case::{external, node, pod};
-use onehop_harness::world::{CLIENT_PRIVATE, CLIENT_PUBLIC};
+use onehop_harness::world::{CLIENT_PRIVATE, CLIENT_PUBLIC, Protocol};
 
 /// The nodes.
 pub(crate) const NODES: [&str; 3] = ["vm1", "vm2", "vm3"];
@@ -43,6 +45,25 @@ pub(crate) fn host(name: &str) -> Place {
 /// The node port on this node.
 pub(crate) fn node_port(node: &str) -> Target {
     Target::NodePort(node.to_owned())
+}
+
+/// The external address that the network sends to this node.
+pub(crate) fn external_ip(node: &str) -> Target {
+    Target::ExternalIp(node.to_owned())
+}
+
+/// A named TCP port.
+pub(crate) const fn tcp(name: &'static str, number: u16) -> Port {
+    Port {
+        name,
+        number,
+        protocol: Protocol::Tcp,
+    }
+}
+
+/// These pods, all ready.
+pub(crate) fn ready(pods: &[&str]) -> Vec<Backend> {
+    pods.iter().map(|pod| Backend::ready(pod)).collect()
 }
 
 /// The load balancer's own host: a client outside that can choose the node by which it enters.

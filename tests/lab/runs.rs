@@ -6,6 +6,8 @@ use std::process::Command;
 
 use libtest_mimic::Failed;
 use nix::sys::signal::Signal;
+use onehop_harness::profile::Profile;
+use onehop_harness::run::unsupported;
 
 use crate::support::{Home, Running, eventually, run};
 
@@ -28,13 +30,20 @@ pub(crate) fn interrupted(at_terminal: bool) -> Result<(), Failed> {
     assert_eq!(cases.len(), onehop_suites::catalogue().len());
     let verdict = |wanted: &str| cases.iter().filter(|c| c["verdict"] == wanted).count();
     let (passed, skipped) = (verdict("pass"), verdict("skip"));
+    let declared = |case: &&serde_json::Value| {
+        let profile = Profile::load("kube-proxy-nftables").expect("a built-in profile");
+        let catalogue = onehop_suites::catalogue();
+        let known = catalogue.iter().find(|known| case["id"] == *known.id);
+        unsupported(known.expect("of the catalogue"), &profile).is_some()
+    };
     // The one under way was judged to its end: the proxy did not die of the interrupt.
     assert_eq!(passed + skipped, cases.len(), "{ended:?}");
     assert!(
-        passed >= 1 && skipped >= 1,
+        passed >= 1 && skipped >= cases.len() / 2,
         "{passed} passed, {skipped} skipped"
     );
-    for case in cases.iter().filter(|case| case["verdict"] == "skip") {
+    let skips = cases.iter().filter(|case| case["verdict"] == "skip");
+    for case in skips.filter(|case| !declared(case)) {
         assert_eq!(case["reason"], "the run was interrupted");
     }
     assert_eq!(results["results"][0]["proxy"]["restarts"], 0);

@@ -112,6 +112,7 @@ fn judged_from(
     let flow = FlowCheck {
         from,
         to: Target::NodePort(host.to_owned()),
+        port: "",
         expect: expect.clone(),
     };
     let remote = bench.at(host, family, port);
@@ -123,7 +124,7 @@ fn judged_from(
         &flow,
         family,
         &observed,
-        case_port,
+        &[case_port],
         Asked::Covering,
         1,
         &bench.lab.ground(),
@@ -181,7 +182,7 @@ pub(crate) fn wrong(bench: &Bench) -> Result<(), Failed> {
         (
             Rule::new(31_612, ("web-3", OTHER)),
             local(),
-            &["reached the backend of another Service"],
+            &["reached a backend of another Service or port"],
         ),
         (
             right(31_613).masquerading(),
@@ -334,6 +335,87 @@ pub(crate) fn wrong_outcomes(bench: &Bench) -> Result<(), Failed> {
                     assert!(result.wrong[0].ends_with(&format!("({TIMES} of {TIMES})")));
                 }
             }
+        }
+    }
+    Ok(())
+}
+
+/// What no node serves: the same packets are right or wrong by what was done to them.
+pub(crate) fn unserved(bench: &Bench) -> Result<(), Failed> {
+    const PORT: u16 = 7660;
+    const DEAF: u16 = 7661;
+    let _backends = bench.listen(&["web-3"], PORT)?;
+    Rule::new(31_660, ("web-3", PORT)).apply(bench)?;
+    // Rewritten, and then nobody listens.
+    Rule::new(31_661, ("web-3", DEAF)).apply(bench)?;
+    bench.rules(
+        "vm2",
+        "table inet unserved { chain arriving { type filter hook input priority 0
+         tcp dport 31662 drop
+         }
+         }\n",
+    )?;
+    let wrong: [(u16, &[&str]); 4] = [
+        (31_660, &["reached web-3, not unserved"]),
+        (31_661, &["destination rewritten by vm2"]),
+        // Dropped, or refused by a closed port: neither is a service.
+        (31_662, &[]),
+        (31_663, &[]),
+    ];
+    for family in Family::ALL {
+        for (port, texts) in wrong {
+            let expected = Expectation::Unserved;
+            let (result, _) = judged(bench, ("vm2", port), family, &expected, PORT, TIMES)?;
+            assert_wrong(&result, texts);
+        }
+        // A neighbour's call comes by no load balancer.
+        let (from, called) = (pod("client-vm2"), ("vm2", 31_663));
+        let expected = Expectation::LeftToBalancer;
+        let (result, _) = judged_from(bench, from, called, family, &expected, PORT, TIMES)?;
+        assert_wrong(&result, &["never came to the load balancer"]);
+        // A client's call does.
+        let (result, _) = judged(bench, ("vm2", 31_662), family, &expected, PORT, TIMES)?;
+        assert_wrong(&result, &[]);
+    }
+    Ok(())
+}
+
+/// A client that must stay with one pod, and one whose source is left open.
+pub(crate) fn one_pod_and_either_source(bench: &Bench) -> Result<(), Failed> {
+    const PORT: u16 = 7650;
+    let _backends = bench.listen(&["web-3", "client-vm2"], PORT)?;
+    let pods = ["web-3", "client-vm2"];
+    for (port, masquerading) in [(31_650, false), (31_651, true)] {
+        let rule = Rule::new(port, ("web-3", PORT));
+        let rule = if masquerading {
+            rule.masquerading()
+        } else {
+            rule
+        };
+        rule.apply(bench)?;
+    }
+    for family in Family::ALL {
+        let [one, other] = pods.map(|pod| bench.address(pod, family));
+        let rules = format!(
+            "table {} judged_31652 {{ chain arriving {{ type nat hook prerouting priority dstnat
+             tcp dport 31652 dnat to numgen inc mod 2 map {{ 0 : {one}, 1 : {other} }} : {PORT}
+             }}
+             }}\n",
+            ip(family)
+        );
+        bench.rules("vm2", &rules)?;
+        let sticky = reach(&pods, Source::Preserved, Hops::Direct).sticky();
+        let either = reach(&["web-3"], Source::Either, Hops::Direct);
+        let asked: [(u16, Reach, &[&str]); 4] = [
+            (31_650, sticky.clone(), &[]),
+            (31_652, sticky, &["reached 2 pods: client-vm2 web-3"]),
+            (31_650, either.clone(), &[]),
+            (31_651, either, &[]),
+        ];
+        for (port, expected, texts) in asked {
+            let called = ("vm2", port);
+            let (result, _) = judged(bench, called, family, &expected.into(), PORT, TIMES)?;
+            assert_wrong(&result, texts);
         }
     }
     Ok(())

@@ -38,6 +38,14 @@ const TESTS: &[(&str, Check)] = &[
         judged::clashing_ports,
     ),
     ("no_outcome_passes_for_another", judged::wrong_outcomes),
+    (
+        "what_no_node_serves_is_told_from_what_one_does",
+        judged::unserved,
+    ),
+    (
+        "one_pod_for_a_client_and_either_source_are_judged",
+        judged::one_pod_and_either_source,
+    ),
 ];
 
 fn main() -> ExitCode {

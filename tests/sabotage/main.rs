@@ -4,7 +4,9 @@
 //! fail, and with which words, and cases that must still pass: a suite that fails whenever
 //! anything is wrong would say nothing about what is.
 
+mod commits;
 mod faults;
+mod rules;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -15,7 +15,8 @@ use super::pool::Pool;
 use super::tally::{Outcome, Rules, Tally};
 use super::view::{NodeHealth, Shown, View};
 use super::wanted::Wanted;
-use super::{causes, dataplane, health, watch as api};
+use super::{dataplane, health, watch as api};
+use crate::error::chain;
 use crate::netns::Namespace;
 use crate::timing::Timing;
 use crate::world::{AddressPlan, Node};
@@ -175,7 +176,7 @@ impl Controller {
             }
             let programmed = self.program().await;
             refused = programmed.is_err();
-            let problem = programmed.err().map(|error| causes(&error));
+            let problem = programmed.err().map(|error| chain(&error));
             self.set_problem(DATAPLANE.to_owned(), problem);
             self.write_statuses();
             self.show(!refused);

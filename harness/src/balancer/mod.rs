@@ -28,8 +28,6 @@ mod view;
 mod wanted;
 mod watch;
 
-use std::error::Error;
-
 use k8s_openapi::api::core::v1::Service;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch as latest;
@@ -160,19 +158,4 @@ impl Balancer {
             .send(event)
             .expect("the controller runs as long as the load balancer does");
     }
-}
-
-/// An error and what caused it, on one line.
-fn causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // Some libraries repeat the cause in their own text.
-        if !text.ends_with(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -13,9 +13,9 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::causes;
 use super::controller::Event;
 use super::wanted::name_of;
+use crate::error::chain;
 
 /// The name of the problem that a broken watch is.
 const WATCH: &str = "watch of Services";
@@ -46,7 +46,7 @@ pub(super) async fn watch(client: Client, events: UnboundedSender<Event>) {
             Ok(Watched::InitDone) => Some(Event::Listed(std::mem::take(&mut listed))),
             Ok(Watched::Apply(service)) => Some(Event::Apply(Box::new(service))),
             Ok(Watched::Delete(service)) => Some(Event::Delete(name_of(&service))),
-            Err(error) => Some(Event::problem(WATCH, Some(causes(&error)))),
+            Err(error) => Some(Event::problem(WATCH, Some(chain(&error)))),
         };
         let healed = (works && broken).then(|| Event::problem(WATCH, None));
         broken = !works;
@@ -82,7 +82,7 @@ pub(super) async fn write_status(
             Err(error) => {
                 failed = true;
                 // A closed channel means that the load balancer stops, and this task with it.
-                let _ = events.send(Event::problem(&what, Some(causes(&error))));
+                let _ = events.send(Event::problem(&what, Some(chain(&error))));
             }
         }
         tokio::time::sleep(pause).await;

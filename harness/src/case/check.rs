@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Feature, Place, Target};
+use super::{Feature, Place, Target, Variation};
 use crate::world::World;
 
 /// Questions that are asked together, once the world behaves as all of them expect.
@@ -39,17 +39,34 @@ pub enum Question {
     },
     /// Whether `spec.healthCheckNodePort` is allocated.
     HealthCheckAllocated(bool),
+    /// Whether the Service's first port has a node port.
+    NodePortAllocated(bool),
+    /// Flows of a Service with affinity, held against each other in each family. Each of them
+    /// must reach one pod with all of its connections.
+    Affinity {
+        /// The flows. Each expects to reach.
+        flows: Vec<FlowCheck>,
+        /// What holds for all of them together.
+        together: Together,
+    },
+}
+
+/// Which pods flows with affinity reach together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Together {
+    /// One and the same: they are one client's, by several addresses of the Service.
+    OnePod,
+    /// Every pod that may answer: they are many clients', and each has drawn one.
+    EveryPod,
 }
 
 impl Question {
     /// What a proxy must support to answer it.
     pub(super) fn features(&self) -> Vec<Feature> {
         match self {
-            Self::Flow(flow) => vec![match flow.to {
-                Target::ClusterIp => Feature::ClusterIp,
-                Target::NodePort(_) => Feature::NodePort,
-                Target::Vip | Target::VipAt(_) => Feature::LoadBalancer,
-            }],
+            Self::Flow(flow) => vec![flow.to.feature()],
+            Self::Affinity { flows, .. } => flows.iter().map(|flow| flow.to.feature()).collect(),
             Self::HealthCheck { .. } => vec![Feature::HealthCheckNodePort],
             Self::HealthyNodes {
                 by: BalancerCheck::HealthCheckNodePort,
@@ -61,7 +78,40 @@ impl Question {
                 by: BalancerCheck::NodePort,
                 ..
             } => vec![Feature::NodePort],
-            Self::HealthCheckAllocated(_) => Vec::new(),
+            Self::HealthCheckAllocated(_) | Self::NodePortAllocated(_) => Vec::new(),
+        }
+    }
+
+    /// The flows that it asks about.
+    pub fn flows(&self) -> &[FlowCheck] {
+        match self {
+            Self::Flow(flow) => std::slice::from_ref(flow),
+            Self::Affinity { flows, .. } => flows,
+            Self::HealthCheck { .. }
+            | Self::HealthyNodes { .. }
+            | Self::HealthCheckAllocated(_)
+            | Self::NodePortAllocated(_) => &[],
+        }
+    }
+
+    /// The same about another port of the Service. Only flows have one.
+    #[must_use]
+    pub fn on_port(self, port: &'static str) -> Self {
+        match self {
+            Self::Flow(flow) => Self::Flow(FlowCheck { port, ..flow }),
+            other => other,
+        }
+    }
+}
+
+impl Target {
+    /// What a proxy must support to serve it.
+    fn feature(&self) -> Feature {
+        match self {
+            Self::ClusterIp | Self::ClusterIpWrongPort | Self::Unallocated => Feature::ClusterIp,
+            Self::NodePort(_) => Feature::NodePort,
+            Self::ExternalIp(_) => Feature::ExternalIp,
+            Self::Vip | Self::VipAt(_) => Feature::LoadBalancer,
         }
     }
 }
@@ -83,11 +133,21 @@ pub struct FlowCheck {
     pub from: Place,
     /// What is called.
     pub to: Target,
+    /// The name of the Service's port that is called; empty for the first.
+    pub port: &'static str,
     /// What should become of every connection.
     pub expect: Expectation,
 }
 
 impl FlowCheck {
+    /// What is called, for people.
+    pub fn target(&self) -> String {
+        match self.port {
+            "" => self.to.to_string(),
+            port => format!("{}:{port}", self.to),
+        }
+    }
+
     /// The node whose proxy decides what becomes of the flow, where that is certain beforehand: the
     /// node that is called, or the one that the caller runs on.
     pub fn deciding_node<'a>(&'a self, world: &'a World) -> Option<&'a str> {
@@ -95,6 +155,7 @@ impl FlowCheck {
             (Target::NodePort(node) | Target::VipAt(node), _) => Some(node),
             (_, Place::Node(node)) => Some(node),
             (_, Place::Pod(pod)) => Some(&world.pod(pod)?.node),
+            (Target::ExternalIp(node), Place::External(_) | Place::LoadBalancer) => Some(node),
             (_, Place::External(_) | Place::LoadBalancer) => None,
         }
     }
@@ -110,6 +171,14 @@ pub enum Expectation {
     Refused,
     /// Dropped silently: told apart from refused.
     Dropped,
+    /// Served by no node: none rewrites it, and nobody answers. Whether it is dropped, refused, or
+    /// travels on, is left open.
+    Unserved,
+    /// Served by no node, and sent on to the load balancer as it was, whatever becomes of it there.
+    LeftToBalancer,
+    /// What the profile declares for something in which implementations differ; where it declares
+    /// nothing, unserved.
+    AsDeclared(Variation),
 }
 
 /// Which backends answer, and how the connection comes to them.
@@ -122,6 +191,8 @@ pub struct Reach {
     pub shares: Vec<f64>,
     /// Whether the shares are judged, by χ².
     pub judged: bool,
+    /// Whether all connections must reach one pod, any of these: the client has drawn it once.
+    pub sticky: bool,
     /// The peer that the backend sees.
     pub source: Source,
     /// The hops compared with the same connection sent straight to the pod.
@@ -141,6 +212,8 @@ pub enum Source {
     Preserved,
     /// An address of the node by which the connection entered: lost, masqueraded.
     EntryNode,
+    /// Either: implementations differ, and all of them are right.
+    Either,
 }
 
 /// Extra hops compared with the same connection sent straight to the pod.
@@ -169,6 +242,7 @@ impl Place {
         Question::Flow(FlowCheck {
             from: self.clone(),
             to,
+            port: "",
             expect,
         })
     }
@@ -181,6 +255,7 @@ impl Reach {
             pods: pods.iter().map(|&pod| pod.to_owned()).collect(),
             shares: vec![1.0 / pods.len() as f64; pods.len()],
             judged: false,
+            sticky: false,
             source,
             hops,
             entry,
@@ -202,6 +277,15 @@ impl Reach {
     pub fn judged(self) -> Self {
         Self {
             judged: true,
+            ..self
+        }
+    }
+
+    /// The same with all connections at one of the pods.
+    #[must_use]
+    pub fn sticky(self) -> Self {
+        Self {
+            sticky: true,
             ..self
         }
     }
@@ -230,11 +314,27 @@ impl From<Reach> for Expectation {
     }
 }
 
+impl fmt::Display for FlowCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {}: {}", self.from, self.target(), self.expect)
+    }
+}
+
+impl fmt::Display for Together {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OnePod => "one pod for all",
+            Self::EveryPod => "one pod each, and every pod for some",
+        })
+    }
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Preserved => "the caller's own",
             Self::EntryNode => "the entry node's",
+            Self::Either => "the caller's own or the entry node's",
         })
     }
 }
@@ -244,6 +344,9 @@ impl fmt::Display for Expectation {
         match self {
             Self::Dropped => f.write_str("dropped"),
             Self::Refused => f.write_str("refused"),
+            Self::Unserved => f.write_str("unserved"),
+            Self::LeftToBalancer => f.write_str("left to the load balancer"),
+            Self::AsDeclared(variation) => write!(f, "{variation}, as declared"),
             Self::Reaches(reach) => reach.fmt(f),
         }
     }
@@ -251,6 +354,9 @@ impl fmt::Display for Expectation {
 
 impl fmt::Display for Reach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.sticky && self.pods.len() > 1 {
+            f.write_str("one of ")?;
+        }
         f.write_str(&self.pods.join(" "))?;
         if self.judged {
             let parts: Vec<_> = self

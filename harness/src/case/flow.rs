@@ -62,6 +62,12 @@ pub fn node(name: &str) -> Place {
 pub enum Target {
     /// The Service's ClusterIP.
     ClusterIp,
+    /// The Service's ClusterIP, on a port that the Service does not have.
+    ClusterIpWrongPort,
+    /// A service address that no Service has.
+    Unallocated,
+    /// The Service's external address that the network sends to this node.
+    ExternalIp(String),
     /// The Service's node port on this node.
     NodePort(String),
     /// The Service's load-balancer address.
@@ -75,6 +81,9 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ClusterIp => f.write_str("cluster-ip"),
+            Self::ClusterIpWrongPort => f.write_str("cluster-ip, wrong port"),
+            Self::Unallocated => f.write_str("unallocated service address"),
+            Self::ExternalIp(node) => write!(f, "external-ip@{node}"),
             Self::NodePort(node) => write!(f, "node-port@{node}"),
             Self::Vip => f.write_str("vip"),
             Self::VipAt(node) => write!(f, "vip@{node}"),

@@ -9,14 +9,23 @@ mod flow;
 mod service;
 
 pub use check::{
-    BalancerCheck, Check, Entry, Expectation, FlowCheck, Hops, Question, Reach, Source,
+    BalancerCheck, Check, Entry, Expectation, FlowCheck, Hops, Question, Reach, Source, Together,
 };
 pub use flow::{Place, Target, external, node, pod};
-pub use service::{Backend, BalancerMode, Policy, Service, ServiceType};
+pub use service::{
+    Backend, BalancerMode, IpMode, Policy, Port, SERVICE_PORT, Service, ServiceType,
+};
+
+use std::time::Duration;
 
 use serde::Serialize;
 
-pub use crate::profile::Feature;
+pub use crate::profile::{Feature, Variation};
+
+/// The ports that a Service may have.
+pub const MOST_PORTS: u16 = 3;
+/// The EndpointSlices of a family that a Service may have.
+pub const MOST_SLICES: u16 = 3;
 
 /// A change to the world, made through the Kubernetes API.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -30,6 +39,14 @@ pub enum Change {
     Type(ServiceType),
     /// Replaces the backends, as the EndpointSlice controller would.
     Backends(Vec<Backend>),
+    /// Sets the affinity of clients to pods, by its timeout in seconds, or removes it.
+    Affinity(Option<u32>),
+    /// Sets `loadBalancerSourceRanges`.
+    SourceRanges(&'static [&'static str]),
+    /// Sets `ipMode` of the Service's load-balancer addresses.
+    IpMode(IpMode),
+    /// Sets the label that says which proxy is to serve the Service, or removes it.
+    ProxyName(Option<&'static str>),
 }
 
 impl Change {
@@ -38,15 +55,33 @@ impl Change {
         match self {
             Self::ExternalPolicy(Policy::Local) => vec![Feature::ExternalTrafficPolicy],
             Self::InternalPolicy(Policy::Local) => vec![Feature::InternalTrafficPolicy],
-            Self::Backends(backends) if backends.iter().any(|b| b.terminating) => {
-                vec![Feature::TerminatingEndpoints]
-            }
+            Self::Backends(backends) => backend_features(backends),
+            Self::Affinity(Some(_)) => vec![Feature::SessionAffinity],
+            Self::SourceRanges([_, ..]) => vec![Feature::SourceRanges],
+            Self::IpMode(IpMode::Proxy) => vec![Feature::IpModeProxy],
+            Self::ProxyName(Some(_)) => vec![Feature::ServiceProxyName],
             Self::ExternalPolicy(Policy::Cluster)
             | Self::InternalPolicy(Policy::Cluster)
             | Self::Type(_)
-            | Self::Backends(_) => Vec::new(),
+            | Self::Affinity(None)
+            | Self::SourceRanges([])
+            | Self::IpMode(IpMode::Vip)
+            | Self::ProxyName(None) => Vec::new(),
         }
     }
+}
+
+/// What a proxy must support for backends in these states.
+fn backend_features(backends: &[Backend]) -> Vec<Feature> {
+    let any = |has: fn(&Backend) -> bool| backends.iter().any(has);
+    let mut features = Vec::new();
+    if any(|backend| backend.terminating) {
+        features.push(Feature::TerminatingEndpoints);
+    }
+    if any(|backend| !backend.zones.is_empty() || !backend.nodes.is_empty()) {
+        features.push(Feature::TopologyHints);
+    }
+    features
 }
 
 /// One step of a case.
@@ -57,6 +92,8 @@ pub enum Step {
     Change(Change),
     /// Waits until the world behaves as expected, then judges it.
     Check(Check),
+    /// Lets time pass, for what must happen by itself.
+    Wait(Duration),
 }
 
 /// One conformance case.
@@ -132,11 +169,37 @@ impl Case {
         self
     }
 
+    /// Starts with backends in these states, in place of ready ones.
+    #[must_use]
+    pub fn backends(mut self, backends: Vec<Backend>) -> Self {
+        for feature in backend_features(&backends) {
+            self = self.needs(feature);
+        }
+        self.backends = backends;
+        self
+    }
+
+    /// Lets time pass.
+    #[must_use]
+    pub fn wait(mut self, time: Duration) -> Self {
+        self.steps.push(Step::Wait(time));
+        self
+    }
+
+    /// Every list of backends that it ever has.
+    pub fn every_backends(&self) -> impl Iterator<Item = &Vec<Backend>> {
+        let changed = self.steps.iter().filter_map(|step| match step {
+            Step::Change(Change::Backends(backends)) => Some(backends),
+            _ => None,
+        });
+        std::iter::once(&self.backends).chain(changed)
+    }
+
     /// All checks, in order.
     pub fn checks(&self) -> impl Iterator<Item = &Check> {
         self.steps.iter().filter_map(|step| match step {
             Step::Check(check) => Some(check),
-            Step::Change(_) => None,
+            Step::Change(_) | Step::Wait(_) => None,
         })
     }
 
@@ -156,10 +219,38 @@ impl Case {
             self.checks().any(|c| c.questions.is_empty()),
             "has a check that asks nothing",
         );
-        let mut pods: Vec<_> = self.backends.iter().map(|b| &b.pod).collect();
-        pods.sort();
-        pods.dedup();
-        defect(pods.len() != self.backends.len(), "lists a backend twice");
+        for backends in self.every_backends() {
+            let mut pods: Vec<_> = backends.iter().map(|b| &b.pod).collect();
+            pods.sort();
+            pods.dedup();
+            defect(pods.len() != backends.len(), "lists a backend twice");
+            let most = backends.iter().map(|b| b.slice).max().unwrap_or_default();
+            defect(most >= MOST_SLICES, "has too many EndpointSlices");
+        }
+        let ports = self.service.ports;
+        defect(
+            ports.is_empty() || ports.len() > usize::from(MOST_PORTS),
+            "has no port, or too many",
+        );
+        let flows = || {
+            self.checks()
+                .flat_map(|c| &c.questions)
+                .flat_map(Question::flows)
+        };
+        defect(
+            flows().any(|flow| self.service.port(flow.port).is_none()),
+            "calls a port that the Service does not have",
+        );
+        let affine = |question: &Question| match question {
+            Question::Affinity { flows, .. } => flows
+                .iter()
+                .any(|flow| !matches!(&flow.expect, Expectation::Reaches(reach) if reach.sticky)),
+            _ => false,
+        };
+        defect(
+            self.checks().flat_map(|c| &c.questions).any(affine),
+            "asks about the affinity of a flow that has none",
+        );
         defects
     }
 }

@@ -69,6 +69,8 @@ impl BalancerMode {
 pub enum ServiceType {
     /// `ClusterIP`.
     ClusterIp,
+    /// `ClusterIP` with no address: `clusterIP: None`.
+    Headless,
     /// `NodePort`.
     NodePort,
     /// `LoadBalancer`, served by the lab's load balancer in this mode.
@@ -79,14 +81,56 @@ impl ServiceType {
     /// The value of `spec.type`.
     pub fn api_name(self) -> &'static str {
         match self {
-            Self::ClusterIp => "ClusterIP",
+            Self::ClusterIp | Self::Headless => "ClusterIP",
             Self::NodePort => "NodePort",
             Self::LoadBalancer(_) => "LoadBalancer",
         }
     }
 }
 
-/// The Service of a case: dual stack, one port.
+/// The port that every Service has, unless a case says otherwise.
+pub const SERVICE_PORT: u16 = 80;
+
+/// One port of a Service. Its target port is a name, and each EndpointSlice says which number
+/// that is in its pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Port {
+    /// Its name; empty where it is the only one.
+    pub name: &'static str,
+    /// Its number.
+    pub number: u16,
+    /// Its protocol.
+    pub protocol: Protocol,
+}
+
+/// One TCP port without a name.
+const ONE_PORT: &[Port] = &[Port {
+    name: "",
+    number: SERVICE_PORT,
+    protocol: Protocol::Tcp,
+}];
+
+/// Whether nodes serve a load-balancer address themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum IpMode {
+    /// `VIP`: they do, as if it were their own.
+    #[serde(rename = "VIP")]
+    Vip,
+    /// `Proxy`: all traffic to it goes to the load balancer.
+    Proxy,
+}
+
+impl IpMode {
+    /// The value of `ipMode`.
+    pub fn api_name(self) -> &'static str {
+        match self {
+            Self::Vip => "VIP",
+            Self::Proxy => "Proxy",
+        }
+    }
+}
+
+/// The Service of a case: dual stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Service {
     /// Its type.
@@ -95,8 +139,16 @@ pub struct Service {
     pub external: Policy,
     /// `internalTrafficPolicy`.
     pub internal: Policy,
-    /// The protocol of its port.
-    pub protocol: Protocol,
+    /// Its ports. Never empty.
+    pub ports: &'static [Port],
+    /// Whether it has external addresses: one for each node, which the network sends there.
+    pub external_ips: bool,
+    /// The timeout, in seconds, of its affinity of clients to pods; none where it has no affinity.
+    pub affinity: Option<u32>,
+    /// `loadBalancerSourceRanges`.
+    pub source_ranges: &'static [&'static str],
+    /// `allocateLoadBalancerNodePorts`.
+    pub allocate_node_ports: bool,
 }
 
 impl Service {
@@ -106,7 +158,11 @@ impl Service {
             kind,
             external: Policy::Cluster,
             internal: Policy::Cluster,
-            protocol: Protocol::Tcp,
+            ports: ONE_PORT,
+            external_ips: false,
+            affinity: None,
+            source_ranges: &[],
+            allocate_node_ports: true,
         }
     }
 
@@ -137,10 +193,58 @@ impl Service {
         Self { internal, ..self }
     }
 
+    /// The same with these ports.
+    #[must_use]
+    pub fn ports(self, ports: &'static [Port]) -> Self {
+        Self { ports, ..self }
+    }
+
+    /// The same with an external address for each node.
+    #[must_use]
+    pub fn external_ips(self) -> Self {
+        Self {
+            external_ips: true,
+            ..self
+        }
+    }
+
+    /// The same with an affinity of clients to pods that lasts so many seconds.
+    #[must_use]
+    pub fn affinity(self, seconds: u32) -> Self {
+        Self {
+            affinity: Some(seconds),
+            ..self
+        }
+    }
+
+    /// The same with these `loadBalancerSourceRanges`.
+    #[must_use]
+    pub fn source_ranges(self, source_ranges: &'static [&'static str]) -> Self {
+        Self {
+            source_ranges,
+            ..self
+        }
+    }
+
+    /// The same without node ports, which only a `LoadBalancer` can do without.
+    #[must_use]
+    pub fn without_node_ports(self) -> Self {
+        Self {
+            allocate_node_ports: false,
+            ..self
+        }
+    }
+
+    /// The position and the port of this name; the first port for the empty name.
+    pub fn port(&self, name: &str) -> Option<(usize, &'static Port)> {
+        let mut ports = self.ports.iter().enumerate();
+        ports.find(|(_, port)| name.is_empty() || port.name == name)
+    }
+
     /// What a cluster must offer for this Service to work.
     pub fn features(self) -> Vec<Feature> {
         let mut features = vec![match self.kind {
-            ServiceType::ClusterIp => Feature::ClusterIp,
+            ServiceType::ClusterIp | ServiceType::Headless => Feature::ClusterIp,
             ServiceType::NodePort => Feature::NodePort,
             ServiceType::LoadBalancer(_) => Feature::LoadBalancer,
         }];
@@ -149,6 +253,15 @@ impl Service {
         }
         if self.internal == Policy::Local {
             features.push(Feature::InternalTrafficPolicy);
+        }
+        for (wanted, feature) in [
+            (self.external_ips, Feature::ExternalIp),
+            (self.affinity.is_some(), Feature::SessionAffinity),
+            (!self.source_ranges.is_empty(), Feature::SourceRanges),
+        ] {
+            if wanted {
+                features.push(feature);
+            }
         }
         features
     }
@@ -165,26 +278,81 @@ pub struct Backend {
     pub serving: bool,
     /// `conditions.terminating`.
     pub terminating: bool,
+    /// Whether the EndpointSlice says anything of the conditions. A ready endpoint may go without.
+    pub stated: bool,
+    /// The zones that it is meant for: `hints.forZones`.
+    pub zones: Vec<String>,
+    /// The nodes that it is meant for: `hints.forNodes`.
+    pub nodes: Vec<String>,
+    /// The EndpointSlice that it is in, from 0 on. Each has a port number of its own for every
+    /// port of the Service, as pods have whose target port of that name is another number.
+    pub slice: u16,
 }
 
 impl Backend {
     /// A ready endpoint.
     pub fn ready(pod: &str) -> Self {
+        Self::new(pod, true, true, false)
+    }
+
+    /// An endpoint of whose conditions nothing is said, which means that it is ready.
+    pub fn unstated(pod: &str) -> Self {
         Self {
-            pod: pod.to_owned(),
-            ready: true,
-            serving: true,
-            terminating: false,
+            stated: false,
+            ..Self::ready(pod)
         }
+    }
+
+    /// An endpoint that is ready though it is being deleted: `publishNotReadyAddresses`.
+    pub fn published(pod: &str) -> Self {
+        Self::new(pod, true, true, true)
     }
 
     /// An endpoint that is being deleted and still serves.
     pub fn terminating(pod: &str) -> Self {
+        Self::new(pod, false, true, true)
+    }
+
+    /// An endpoint that is being deleted and serves no longer.
+    pub fn finished(pod: &str) -> Self {
+        Self::new(pod, false, false, true)
+    }
+
+    /// An endpoint that does not serve, and is not being deleted.
+    pub fn unready(pod: &str) -> Self {
+        Self::new(pod, false, false, false)
+    }
+
+    fn new(pod: &str, ready: bool, serving: bool, terminating: bool) -> Self {
         Self {
             pod: pod.to_owned(),
-            ready: false,
-            serving: true,
-            terminating: true,
+            ready,
+            serving,
+            terminating,
+            stated: true,
+            zones: Vec::new(),
+            nodes: Vec::new(),
+            slice: 0,
         }
+    }
+
+    /// The same with a hint that it is meant for this zone.
+    #[must_use]
+    pub fn for_zone(mut self, zone: &str) -> Self {
+        self.zones.push(zone.to_owned());
+        self
+    }
+
+    /// The same with a hint that it is meant for this node.
+    #[must_use]
+    pub fn for_node(mut self, node: &str) -> Self {
+        self.nodes.push(node.to_owned());
+        self
+    }
+
+    /// The same in another EndpointSlice.
+    #[must_use]
+    pub fn in_slice(self, slice: u16) -> Self {
+        Self { slice, ..self }
     }
 }

@@ -11,12 +11,7 @@ use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
 use super::{ControlPlaneError, POLL};
-
-/// How many of the last lines an error quotes.
-const QUOTED_LINES: usize = 12;
-
-/// How long a quoted line may be; the API server prints its whole configuration in one.
-const QUOTED_CHARACTERS: usize = 400;
+use crate::error::last_lines;
 
 /// A child process. Dropping it kills it.
 #[derive(Debug)]
@@ -128,38 +123,5 @@ fn die_with_parent(command: &mut Command) {
     // SAFETY: prctl is one system call, which allocates nothing and takes no lock.
     unsafe {
         command.pre_exec(|| Ok(prctl::set_pdeathsig(Signal::SIGKILL)?));
-    }
-}
-
-/// The last lines of a text, each indented and shortened, without empty ones.
-fn last_lines(text: &str) -> String {
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
-    let from = lines.len().saturating_sub(QUOTED_LINES);
-    let shorten = |line: &&str| match line.char_indices().nth(QUOTED_CHARACTERS) {
-        Some((end, _)) => format!("  {}…", &line[..end]),
-        None => format!("  {line}"),
-    };
-    lines[from..]
-        .iter()
-        .map(shorten)
-        .collect::<Vec<String>>()
-        .join("\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_lines_are_quoted_and_shortened() {
-        let text = format!("{}\n\n{}\n", "first\n".repeat(30), "ä".repeat(500));
-        let quoted = last_lines(&text);
-        assert_eq!(quoted.lines().count(), QUOTED_LINES);
-        let last = quoted.lines().last().unwrap();
-        assert_eq!(last.chars().count(), 2 + QUOTED_CHARACTERS + 1);
-        assert_eq!(last_lines(""), "");
     }
 }

@@ -4,13 +4,14 @@
 mod api;
 mod baseline;
 pub mod directory;
+mod documents;
 mod objects;
 mod proxy;
 mod trip;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,8 +21,11 @@ use tokio::sync::Semaphore;
 pub use api::{ApiError, ApiKind, LabApi};
 pub use baseline::{BASELINE_PORT, BaselineError};
 pub use directory::DirectoryError;
-pub use objects::{Allocated, NAMESPACE, Objects, SERVICE_PORT, policy, service_spec};
+pub use documents::{affinity, policy, service_spec, source_ranges, target_port};
+pub use objects::{Allocated, AllocatedPort, NAMESPACE, Objects};
 pub use proxy::{NodeProxy, ProxyError, UnexpectedExit};
+
+pub use crate::case::SERVICE_PORT;
 
 use crate::balancer::{self, Balancer, BalancerError};
 use crate::case::{Place, Target};
@@ -192,6 +196,9 @@ impl Call {
     }
 }
 
+/// A port that no Service of any case has.
+const WRONG_PORT: u16 = 4;
+
 /// Batches of connections that may be under way at the same time. More would only make each wait
 /// for a processor, and every answer that comes late costs a fence.
 const PROBERS: usize = 4;
@@ -283,6 +290,8 @@ impl Lab {
             lab.start_proxies(&proxy).await?;
             lab.phases.insert("proxy", clock.elapsed());
         }
+        let labelled = lab.objects.label_zones(&lab.world).await;
+        labelled.map_err(LabError::object("label the nodes"))?;
         Ok(lab)
     }
 
@@ -411,10 +420,32 @@ impl Lab {
         service: &Allocated,
         family: Family,
     ) -> Option<SocketAddr> {
+        self.resolve_port(target, "", service, family)
+    }
+
+    /// As [`Self::resolve`], for the Service's port of this name.
+    pub fn resolve_port(
+        &self,
+        target: &Target,
+        port: &str,
+        service: &Allocated,
+        family: Family,
+    ) -> Option<SocketAddr> {
+        let called = service.port(port)?;
         let (address, port) = match target {
-            Target::ClusterIp => (service.cluster_ip, SERVICE_PORT),
-            Target::NodePort(node) => (self.world.node(node)?.address, service.node_port?),
-            Target::Vip | Target::VipAt(_) => (service.vip?, SERVICE_PORT),
+            Target::ClusterIp => (service.cluster_ip?, called.number),
+            Target::ClusterIpWrongPort => (service.cluster_ip?, WRONG_PORT),
+            Target::Unallocated => (AddressPlan::unallocated(), called.number),
+            Target::NodePort(node) => (self.world.node(node)?.address, called.node_port?),
+            Target::Vip | Target::VipAt(_) => (service.vip?, called.number),
+            Target::ExternalIp(node) => {
+                let networks = &self.world.node(node)?.external_cidrs;
+                let own = |ip: &&IpAddr| {
+                    Family::of(**ip) == family && networks.iter().any(|net| net.contains(*ip))
+                };
+                let address = service.external_ips.iter().find(own)?;
+                return Some(SocketAddr::new(*address, called.number));
+            }
         };
         Some(SocketAddr::new(address.of(family), port))
     }

@@ -1,32 +1,60 @@
 //! The Kubernetes objects of a world, and those of a case's Service.
 
-use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use crate::case::{Backend, Policy, Service as Spec, ServiceType};
-use crate::world::{self, Dual, Family, World};
+use super::documents::{
+    HEADLESS, SERVICE_LABEL, endpoints, external_ips, node_object, pod_object, service_object,
+    slice_name, slice_object, slices_of,
+};
+use crate::case::{Backend, IpMode, SERVICE_PORT, Service as Spec};
+use crate::world::{Dual, World};
 
 /// The namespace of every object that belongs to one.
 pub const NAMESPACE: &str = "onehop";
-/// The port of every Service.
-pub const SERVICE_PORT: u16 = 80;
 
 /// A Service of a case as the API has allocated it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allocated {
-    /// Its ClusterIPs.
-    pub cluster_ip: Dual,
-    /// Its node port, where it has one.
-    pub node_port: Option<u16>,
+    /// Its ClusterIPs; none of a headless one.
+    pub cluster_ip: Option<Dual>,
     /// Its health check node port, where it has one.
     pub health_check_node_port: Option<u16>,
     /// Its load-balancer address, once the load balancer has given it one.
     pub vip: Option<Dual>,
+    /// Its ports, in the order of its spec.
+    pub ports: Vec<AllocatedPort>,
+    /// Its external addresses.
+    pub external_ips: Vec<IpAddr>,
+}
+
+/// A port of a Service as the API has allocated it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllocatedPort {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub number: u16,
+    /// Its node port, where it has one.
+    pub node_port: Option<u16>,
+}
+
+impl Allocated {
+    /// The node port of its first port, where it has one.
+    pub fn node_port(&self) -> Option<u16> {
+        self.ports.first()?.node_port
+    }
+
+    /// The port of this name; the first for the empty name.
+    pub fn port(&self, name: &str) -> Option<&AllocatedPort> {
+        let mut ports = self.ports.iter();
+        ports.find(|port| name.is_empty() || port.name == name)
+    }
 }
 
 /// The API of a lab, as far as the harness uses it.
@@ -74,21 +102,47 @@ impl Objects {
         Ok(())
     }
 
-    /// Creates a Service and its EndpointSlices, one of each family.
+    /// Tells each Node its zone, as a cloud does some time after the node has joined.
+    ///
+    /// That is done once its proxy runs. kube-proxy as it starts takes in its Node before the part
+    /// is registered that wants the zone (`NewNodeTopologyConfig` and `RegisterEventHandler` in its
+    /// `server.go`), loses that now and then, and knows no zone until the label changes.
+    pub(super) async fn label_zones(&self, world: &World) -> kube::Result<()> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        for node in &world.nodes {
+            let labels = json!({ "topology.kubernetes.io/zone": node.zone });
+            let patch = Patch::Merge(json!({ "metadata": { "labels": labels } }));
+            nodes
+                .patch(&node.name, &PatchParams::default(), &patch)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Creates a Service and its EndpointSlices, of each family. Its backends listen on
+    /// [`target_port`](super::target_port)s of this first one.
     pub async fn create_service(
         &self,
         name: &str,
         spec: Spec,
         world: &World,
         backends: &[Backend],
-        target_port: u16,
+        first_port: u16,
     ) -> kube::Result<Allocated> {
-        let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), NAMESPACE);
-        for family in Family::ALL {
-            let slice = object(slice_object(name, family, world, backends, target_port));
-            slices.create(&PostParams::default(), &slice).await?;
+        for (family, slice) in slices_of(backends) {
+            let slice = slice_object(name, spec, (family, slice), world, backends, first_port);
+            let slices = self.slices();
+            slices
+                .create(&PostParams::default(), &object(slice))
+                .await?;
         }
-        let service = object(service_object(name, spec, target_port));
+        let mut service = service_object(name, spec);
+        if spec.external_ips {
+            let addresses = external_ips(world, first_port);
+            let addresses: Vec<_> = addresses.iter().flat_map(|dual| dual.both()).collect();
+            service["spec"]["externalIPs"] = json!(addresses);
+        }
+        let service = object(service);
         let created = self
             .services()
             .create(&PostParams::default(), &service)
@@ -106,19 +160,72 @@ impl Objects {
         allocated(&patched)
     }
 
-    /// Replaces the endpoints of a Service.
+    /// Sets or removes a label of a Service.
+    pub async fn label_service(
+        &self,
+        name: &str,
+        label: &str,
+        value: Option<&str>,
+    ) -> kube::Result<Allocated> {
+        let patch = Patch::Merge(json!({ "metadata": { "labels": { label: value } } }));
+        let services = self.services();
+        allocated(
+            &services
+                .patch(name, &PatchParams::default(), &patch)
+                .await?,
+        )
+    }
+
+    /// Sets `ipMode` of a Service's load-balancer addresses.
+    pub async fn set_ip_mode(
+        &self,
+        name: &str,
+        addresses: Dual,
+        mode: IpMode,
+    ) -> kube::Result<Allocated> {
+        let ingress = addresses
+            .both()
+            .map(|ip| json!({ "ip": ip, "ipMode": mode.api_name() }));
+        let status = json!({ "status": { "loadBalancer": { "ingress": ingress } } });
+        let (services, patch) = (self.services(), Patch::Merge(status));
+        let patched = services
+            .patch_status(name, &PatchParams::default(), &patch)
+            .await?;
+        allocated(&patched)
+    }
+
+    /// Replaces the endpoints of a Service: changes, adds and removes EndpointSlices, of which
+    /// there were `before`.
     pub async fn replace_backends(
         &self,
         name: &str,
+        spec: Spec,
         world: &World,
-        backends: &[Backend],
+        (before, backends): (&[Backend], &[Backend]),
+        first_port: u16,
     ) -> kube::Result<()> {
-        let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), NAMESPACE);
-        for family in Family::ALL {
-            let endpoints = endpoints(family, world, backends);
-            let patch = Patch::Merge(json!({ "endpoints": endpoints }));
+        let slices = self.slices();
+        let (old, new) = (slices_of(before), slices_of(backends));
+        for (family, slice) in &new {
+            let id = (*family, *slice);
+            let object_name = slice_name(name, *family, *slice);
+            if old.contains(&id) {
+                let endpoints = endpoints(id, world, backends);
+                let patch = Patch::Merge(json!({ "endpoints": endpoints }));
+                slices
+                    .patch(&object_name, &PatchParams::default(), &patch)
+                    .await?;
+            } else {
+                let slice = slice_object(name, spec, id, world, backends, first_port);
+                slices
+                    .create(&PostParams::default(), &object(slice))
+                    .await?;
+            }
+        }
+        for (family, slice) in old.difference(&new) {
+            let object_name = slice_name(name, *family, *slice);
             slices
-                .patch(&slice_name(name, family), &PatchParams::default(), &patch)
+                .delete(&object_name, &DeleteParams::default())
                 .await?;
         }
         Ok(())
@@ -131,7 +238,6 @@ impl Objects {
 
     /// Deletes a Service and its EndpointSlices. What is already gone is fine.
     pub async fn delete_service(&self, name: &str) -> kube::Result<()> {
-        let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), NAMESPACE);
         let gone = |result| match result {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             Err(error) => Err(error),
@@ -139,45 +245,23 @@ impl Objects {
         };
         let deleted = self.services().delete(name, &DeleteParams::default()).await;
         gone(deleted.map(drop))?;
-        for family in Family::ALL {
-            let name = slice_name(name, family);
-            gone(
-                slices
-                    .delete(&name, &DeleteParams::default())
-                    .await
-                    .map(drop),
-            )?;
+        let own = format!("{SERVICE_LABEL}={name}");
+        let (slices, own) = (self.slices(), ListParams::default().labels(&own));
+        for slice in slices.list(&own).await? {
+            let name = slice.metadata.name.unwrap_or_default();
+            let deleted = slices.delete(&name, &DeleteParams::default()).await;
+            gone(deleted.map(drop))?;
         }
         Ok(())
+    }
+
+    fn slices(&self) -> Api<EndpointSlice> {
+        Api::namespaced(self.client.clone(), NAMESPACE)
     }
 
     fn services(&self) -> Api<Service> {
         Api::namespaced(self.client.clone(), NAMESPACE)
     }
-}
-
-/// The spec of a Service of this type and policies, as a merge patch or a whole spec: what does
-/// not apply to the type is `null`, which removes it.
-pub fn service_spec(spec: Spec) -> Value {
-    let external = match spec.kind {
-        ServiceType::ClusterIp => Value::Null,
-        ServiceType::NodePort | ServiceType::LoadBalancer(_) => policy(spec.external),
-    };
-    let class = match spec.kind {
-        ServiceType::LoadBalancer(mode) => json!(mode.load_balancer_class()),
-        ServiceType::ClusterIp | ServiceType::NodePort => Value::Null,
-    };
-    json!({
-        "type": spec.kind.api_name(),
-        "externalTrafficPolicy": external,
-        "internalTrafficPolicy": policy(spec.internal),
-        "loadBalancerClass": class,
-    })
-}
-
-/// A policy as the API writes it.
-pub fn policy(policy: Policy) -> Value {
-    json!(policy.to_string())
 }
 
 async fn create_with_status<K>(
@@ -196,121 +280,6 @@ where
     api.patch_status(name, &PatchParams::default(), &patch)
         .await?;
     Ok(())
-}
-
-fn node_object(node: &world::Node) -> (Value, Value) {
-    let object = json!({
-        "apiVersion": "v1",
-        "kind": "Node",
-        "metadata": {"name": node.name, "labels": {"kubernetes.io/hostname": node.name}},
-        "spec": {"podCIDR": node.pod_cidrs[0], "podCIDRs": node.pod_cidrs},
-    });
-    let addresses: Vec<_> = node
-        .address
-        .both()
-        .iter()
-        .map(|address| json!({"type": "InternalIP", "address": address}))
-        .chain([json!({"type": "Hostname", "address": node.name})])
-        .collect();
-    let ready = json!({
-        "type": "Ready",
-        "status": "True",
-        "reason": "KubeletReady",
-        "message": "a node of the lab",
-    });
-    (
-        object,
-        json!({"addresses": addresses, "conditions": [ready]}),
-    )
-}
-
-fn pod_object(pod: &world::Pod) -> (Value, Value) {
-    let object = json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": pod.name, "namespace": NAMESPACE},
-        "spec": {
-            "nodeName": pod.node,
-            "containers": [{"name": "backend", "image": "onehop"}],
-        },
-    });
-    let addresses: Vec<_> = pod
-        .address
-        .both()
-        .iter()
-        .map(|ip| json!({ "ip": ip }))
-        .collect();
-    let ready = json!({"type": "Ready", "status": "True"});
-    let status = json!({
-        "phase": "Running",
-        "podIP": pod.address.v4,
-        "podIPs": addresses,
-        "conditions": [ready],
-    });
-    (object, status)
-}
-
-fn service_object(name: &str, spec: Spec, target_port: u16) -> Value {
-    let mut service = json!({
-        "metadata": {"name": name, "namespace": NAMESPACE},
-        "spec": {
-            "ipFamilyPolicy": "RequireDualStack",
-            "ipFamilies": Family::ALL,
-            "ports": [{"protocol": spec.protocol, "port": SERVICE_PORT, "targetPort": target_port}],
-        },
-    });
-    let own = service_spec(spec);
-    for (field, value) in own.as_object().expect("a spec is an object") {
-        if !value.is_null() {
-            service["spec"][field] = value.clone();
-        }
-    }
-    service
-}
-
-fn slice_name(service: &str, family: Family) -> String {
-    format!("{service}-{}", family.api_name().to_lowercase())
-}
-
-fn slice_object(
-    service: &str,
-    family: Family,
-    world: &World,
-    backends: &[Backend],
-    target_port: u16,
-) -> Value {
-    json!({
-        "metadata": {
-            "name": slice_name(service, family),
-            "namespace": NAMESPACE,
-            "labels": BTreeMap::from([
-                ("kubernetes.io/service-name", service),
-                ("endpointslice.kubernetes.io/managed-by", "onehop.dev"),
-            ]),
-        },
-        "addressType": family.api_name(),
-        "endpoints": endpoints(family, world, backends),
-        "ports": [{"name": "", "protocol": "TCP", "port": target_port}],
-    })
-}
-
-fn endpoints(family: Family, world: &World, backends: &[Backend]) -> Vec<Value> {
-    let endpoint = |backend: &Backend| {
-        let pod = world
-            .pod(&backend.pod)
-            .expect("a case's backends are pods of its world");
-        json!({
-            "addresses": [pod.address.of(family)],
-            "nodeName": pod.node,
-            "conditions": {
-                "ready": backend.ready,
-                "serving": backend.serving,
-                "terminating": backend.terminating,
-            },
-            "targetRef": {"kind": "Pod", "namespace": NAMESPACE, "name": pod.name},
-        })
-    };
-    backends.iter().map(endpoint).collect()
 }
 
 /// A typed object from JSON that this file wrote itself.
@@ -332,13 +301,20 @@ fn allocated(service: &Service) -> kube::Result<Allocated> {
         .and_then(|balancer| balancer.ingress.as_ref())
         .map(|ingress| ingress.iter().filter_map(|i| i.ip.clone()).collect())
         .unwrap_or_default();
-    let first_port = spec
+    let ports: Vec<_> = spec
         .ports
-        .as_ref()
-        .and_then(|ports| ports.first())
-        .and_then(|p| p.node_port);
-    let cluster_ips = spec.cluster_ips.unwrap_or_default();
-    let cluster_ip = dual(&cluster_ips).ok_or_else(|| {
+        .iter()
+        .flatten()
+        .map(|allocated| AllocatedPort {
+            name: allocated.name.clone().unwrap_or_default(),
+            number: port(Some(allocated.port)).unwrap_or(SERVICE_PORT),
+            node_port: port(allocated.node_port).filter(|port| *port != 0),
+        })
+        .collect();
+    let external_ips = spec.external_ips.iter().flatten();
+    let cluster_ips = spec.cluster_ips.clone().unwrap_or_default();
+    let cluster_ip = dual(&cluster_ips);
+    if cluster_ip.is_none() && cluster_ips != [HEADLESS] {
         let given = if cluster_ips.is_empty() {
             "none".to_owned()
         } else {
@@ -348,13 +324,14 @@ fn allocated(service: &Service) -> kube::Result<Allocated> {
             "the API gave a dual-stack Service no ClusterIP of each family, but {given}; the \
              lab needs an API with service addresses of both families"
         );
-        kube::Error::Service(problem.into())
-    })?;
+        return Err(kube::Error::Service(problem.into()));
+    }
     Ok(Allocated {
         cluster_ip,
-        node_port: port(first_port).filter(|port| *port != 0),
         health_check_node_port: port(spec.health_check_node_port).filter(|port| *port != 0),
         vip: dual(&ingress),
+        external_ips: external_ips.filter_map(|ip| ip.parse().ok()).collect(),
+        ports,
     })
 }
 
@@ -385,8 +362,9 @@ mod tests {
         };
         let given = allocated(&service(json!(["10.96.0.9", "fd00:10:96::9"])));
         let given = given.expect("one of each family");
-        assert_eq!(given.cluster_ip.v4.to_string(), "10.96.0.9");
-        assert_eq!((given.node_port, given.vip), (None, None));
+        let cluster_ip = given.cluster_ip.expect("it is not headless");
+        assert_eq!(cluster_ip.v4.to_string(), "10.96.0.9");
+        assert_eq!((given.node_port(), given.vip), (None, None));
         for (addresses, text) in [(json!(["10.96.0.9"]), "10.96.0.9;"), (json!([]), "none;")] {
             let error = allocated(&service(addresses)).expect_err("one is missing");
             let error = crate::error::chain(&error);

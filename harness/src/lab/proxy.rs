@@ -10,13 +10,12 @@ use std::time::{Duration, Instant};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
+use crate::error;
 use crate::netns::{Namespace, start_in};
 use crate::probe::{self, HttpOutcome};
 use crate::profile::{Placeholders, Profile, ProfileError, Rendered};
 use crate::timing::Timing;
 
-/// Lines of a proxy's log that an error quotes.
-const QUOTED_LINES: usize = 15;
 /// Pause between two readiness requests.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -387,13 +386,7 @@ fn split_url(url: &str) -> Option<(std::net::SocketAddr, &str)> {
 
 fn last_lines(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_else(|e| format!("(no log: {e})"));
-    let lines: Vec<&str> = text.lines().collect();
-    let from = lines.len().saturating_sub(QUOTED_LINES);
-    lines[from..]
-        .iter()
-        .map(|line| format!("  {line}"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    error::last_lines(&text)
 }
 
 #[cfg(test)]

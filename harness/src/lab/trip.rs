@@ -34,6 +34,7 @@ pub(super) fn of(journey: &Journey, world: &World) -> Trip {
             .map(str::to_owned),
         source_rewritten_by: by(What::Source, &moved),
         destination_rewritten_by,
+        crossed: journey.hosts().into_iter().map(str::to_owned).collect(),
         not_undone: not_undone.collect(),
         ended_at: journey.request.last().map(|sighting| sighting.host.clone()),
         answered_by: journey.reply.first().map(|sighting| sighting.host.clone()),

@@ -9,7 +9,8 @@
 //! Every link of a pod is point-to-point, so each packet of a pod crosses its node's IP layer
 //! and the number of hops is the number of routers. The load balancer is the gateway of the node
 //! network: it sees both directions, as a cloud's does, and it routes what is not addressed to a
-//! load-balancer address like any router.
+//! load-balancer address like any router. External addresses it routes to the node that each
+//! belongs to.
 
 use std::collections::BTreeMap;
 
@@ -119,6 +120,7 @@ impl Network {
             AddressPlan::node_networks(),
             AddressPlan::cluster_cidrs(),
             AddressPlan::vip_cidrs(),
+            AddressPlan::external_cidrs(),
         ] {
             router.route_both(networks, lb_end, "lb").await?;
         }
@@ -148,9 +150,11 @@ impl Network {
             host.route_both(other.pod_cidrs, other.address, UPLINK)
                 .await?;
         }
-        self.get(LOAD_BALANCER)
-            .route_both(node.pod_cidrs, node.address, UPLINK)
-            .await?;
+        for networks in [node.pod_cidrs, node.external_cidrs] {
+            self.get(LOAD_BALANCER)
+                .route_both(networks, node.address, UPLINK)
+                .await?;
+        }
         self.get(API)
             .route_both(node.pod_cidrs, node.address, UPLINK)
             .await

@@ -88,6 +88,9 @@ fn call_wave(
     let deadline = Instant::now() + timing.answer;
     let mut fence_back: Option<Instant> = None;
     loop {
+        // Asked before the poll: a thread that the scheduler forgets for a while afterwards has not
+        // looked since, and would call dropped what was answered in the meantime.
+        let overdue = fence_back.is_some_and(|back| back.elapsed() >= timing.fence_grace);
         let quiet = PollTimeout::try_from(QUIET).expect("a short time");
         let progress = wave.poll(quiet).map_err(error)?;
         if wave.is_settled() {
@@ -104,7 +107,7 @@ fn call_wave(
                 await_fences(host, fences, timing)?;
                 fence_back = Some(Instant::now());
             }
-            Some(back) if back.elapsed() >= timing.fence_grace => wave.drop_unanswered(),
+            Some(_) if overdue && !progress => wave.drop_unanswered(),
             _ => {}
         }
     }

@@ -86,7 +86,7 @@ impl Wave {
         })
     }
 
-    /// Waits for events until the time is over; whether there were any.
+    /// Waits for events until the time is over; false if there were none.
     pub(super) fn poll(&mut self, time: PollTimeout) -> io::Result<bool> {
         let open = || |a: &&mut Attempt| !matches!(a.state, State::Settled(_));
         let ready: Vec<bool> = {
@@ -103,7 +103,9 @@ impl Wave {
                 })
                 .collect();
             match poll(&mut fds, time) {
-                Ok(0) | Err(nix::Error::EINTR) => return Ok(false),
+                Ok(0) => return Ok(false),
+                // Nobody has looked; that is no silence.
+                Err(nix::Error::EINTR) => return Ok(true),
                 Ok(_) => {}
                 Err(e) => return Err(e.into()),
             }

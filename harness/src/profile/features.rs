@@ -47,6 +47,11 @@ names! {
     Feature {
         /// ClusterIP addresses.
         ClusterIp = "cluster-ip",
+        /// A refusal on ports of a ClusterIP that its Service does not have.
+        ClusterIpOtherPorts = "cluster-ip-other-ports",
+        /// A refusal, on a node, of its own calls to external and load-balancer addresses without
+        /// endpoints.
+        NodeExternalRefusal = "node-external-refusal",
         /// NodePorts on the node's own addresses.
         NodePort = "node-port",
         /// `spec.externalIPs`.
@@ -55,6 +60,9 @@ names! {
         LoadBalancer = "load-balancer",
         /// `externalTrafficPolicy`.
         ExternalTrafficPolicy = "external-traffic-policy",
+        /// Pods of other nodes count as outside where `externalTrafficPolicy` is Local: their
+        /// answers would not come back by this node.
+        RemotePodsOutside = "remote-pods-outside",
         /// `internalTrafficPolicy`.
         InternalTrafficPolicy = "internal-traffic-policy",
         /// The health check port of a Service.
@@ -108,7 +116,7 @@ impl Variation {
             Variation::LocalhostNodePort => &["served", "closed"],
             Variation::HairpinVipSource | Variation::NodeClientSource => &["node", "pod", "client"],
             Variation::LocalBackendSource => &["node", "client"],
-            Variation::UnallocatedAddress => &["drop", "reject"],
+            Variation::UnallocatedAddress => &["drop", "reject", "pass"],
         }
     }
 }

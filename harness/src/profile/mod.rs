@@ -24,7 +24,8 @@ pub use template::{PLACEHOLDERS, Placeholders};
 use crate::tools::{ToolRef, Version};
 
 /// The profiles that are part of the program: name and text.
-const BUILT_IN: [(&str, &str); 2] = [
+const BUILT_IN: [(&str, &str); 3] = [
+    ("bundled", include_str!("../../../profiles/bundled.yaml")),
     (
         "kube-proxy-nftables",
         include_str!("../../../profiles/kube-proxy-nftables.yaml"),
@@ -218,10 +219,31 @@ mod tests {
     }
 
     #[test]
-    fn every_built_in_profile_loads_and_renders_for_its_mode() {
+    fn every_built_in_profile_loads_and_renders_under_its_name() {
         for name in Profile::built_in() {
             let profile = Profile::load(name).unwrap();
-            assert_eq!(profile.name, name);
+            assert_eq!(
+                (profile.name.as_str(), &profile.origin),
+                (name, &Origin::BuiltIn)
+            );
+            let rendered = profile.render(&placeholders()).unwrap();
+            assert_eq!(rendered.ready_url, "http://192.168.0.11:10256/healthz");
+            let config: serde_json::Value =
+                serde_saphyr::from_str(&rendered.files["config.yaml"]).unwrap();
+            assert_eq!(config["hostnameOverride"], "vm1");
+            assert_eq!(config["clusterCIDR"], "10.244.0.0/16,fd00:10:244::/56");
+            assert_eq!(
+                config["clientConnection"]["kubeconfig"],
+                "/lab/vm1/kubeconfig"
+            );
+        }
+    }
+
+    #[test]
+    fn every_kube_proxy_is_a_tool_and_runs_in_its_mode() {
+        let kube_proxies = Profile::built_in().filter(|name| name.starts_with("kube-proxy-"));
+        for name in kube_proxies {
+            let profile = Profile::load(name).unwrap();
             assert_eq!(
                 profile.tool.map(|tool| tool.to_string()).as_deref(),
                 Some("kube-proxy@v1.36.3")
@@ -232,18 +254,11 @@ mod tests {
                 rendered.command,
                 ["/opt/kube-proxy", "--config", "/lab/vm1/config.yaml"]
             );
-            assert_eq!(rendered.ready_url, "http://192.168.0.11:10256/healthz");
             let config: serde_json::Value =
                 serde_saphyr::from_str(&rendered.files["config.yaml"]).unwrap();
             let mode = name.strip_prefix("kube-proxy-").unwrap();
             assert_eq!(config["mode"], mode);
             assert_eq!(config[mode]["minSyncPeriod"], "10ms");
-            assert_eq!(config["hostnameOverride"], "vm1");
-            assert_eq!(config["clusterCIDR"], "10.244.0.0/16,fd00:10:244::/56");
-            assert_eq!(
-                config["clientConnection"]["kubeconfig"],
-                "/lab/vm1/kubeconfig"
-            );
         }
     }
 
@@ -265,7 +280,7 @@ mod tests {
         assert_eq!(
             Profile::load("kube-proxy-nftable").unwrap_err().to_string(),
             "unknown proxy `kube-proxy-nftable`, did you mean `kube-proxy-nftables`? \
-             expected one of: kube-proxy-nftables, kube-proxy-iptables; or the path of a profile, \
+             expected one of: bundled, kube-proxy-nftables, kube-proxy-iptables; or the path of a profile, \
              with a `/` or ending in .yaml"
         );
         let far = Profile::load("cilium").unwrap_err().to_string();

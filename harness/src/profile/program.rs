@@ -1,6 +1,7 @@
 //! The program of a profile: where it is, and which version it has. This is checked before anything starts.
 
 use std::env;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -20,8 +21,8 @@ impl Profile {
     /// Finds the program of this profile.
     ///
     /// The explicit path (`--proxy-binary`) comes first. A profile with a tool takes it from where tools are
-    /// [located](locate). Any other program is looked for in PATH, or, if the profile names it with a `/`,
-    /// relative to the profile's own folder.
+    /// [located](locate). The program `onehop` is this one. Any other is looked for in PATH, or, if the profile
+    /// names it with a `/`, relative to the profile's own folder.
     ///
     /// # Errors
     /// It is not there, or its version command does not work.
@@ -64,6 +65,16 @@ impl Profile {
     }
 
     fn search(&self, named: &str) -> (Option<PathBuf>, String) {
+        if named == ITSELF {
+            let found = itself(env::current_exe().ok().as_deref());
+            let searched = found
+                .as_ref()
+                .map_or(String::new(), |path| path.display().to_string());
+            return (
+                found.as_deref().and_then(is_program),
+                format!("(looked at {searched})"),
+            );
+        }
         if !named.contains('/') {
             let path = env::var_os("PATH").unwrap_or_default();
             return (find_in_path(named, &path), "in PATH".to_owned());
@@ -76,6 +87,20 @@ impl Profile {
         let searched = format!("(looked at {})", candidate.display());
         (is_program(&candidate), searched)
     }
+}
+
+/// How a profile names the program that reads it.
+const ITSELF: &str = "onehop";
+
+/// The program `onehop`, given the one that runs. They are the same, except in tests: those run from the folder
+/// `deps` beside it, where cargo puts them.
+fn itself(running: Option<&Path>) -> Option<PathBuf> {
+    let running = running?;
+    let folder = running.parent()?;
+    if folder.file_name() == Some(OsStr::new("deps")) {
+        return Some(folder.parent()?.join(ITSELF));
+    }
+    Some(running.to_owned())
 }
 
 /// The absolute path of a program, if it is one.
@@ -161,6 +186,24 @@ mod tests {
         // Every machine has `env`, and coreutils' and busybox's both know the argument or fail with a status.
         let profile = profile(folder.path(), "sh");
         assert_eq!(profile.search("sh").0.unwrap().file_name().unwrap(), "sh");
+    }
+
+    #[test]
+    fn onehop_is_the_program_that_runs_or_the_one_beside_a_test() {
+        for (running, found) in [
+            ("/opt/bin/onehop", "/opt/bin/onehop"),
+            ("/opt/bin/onehop-1.2", "/opt/bin/onehop-1.2"),
+            (
+                "/w/target/debug/deps/conformance-0123",
+                "/w/target/debug/onehop",
+            ),
+        ] {
+            assert_eq!(
+                itself(Some(Path::new(running))).as_deref(),
+                Some(Path::new(found))
+            );
+        }
+        assert_eq!(itself(None), None);
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! Asking the questions of a check, once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use serde_json::json;
 
 use crate::balancer::HealthCheck;
-use crate::case::{BalancerCheck, Check, FlowCheck, Question, Target};
-use crate::lab::{Allocated, Lab, LabError, NAMESPACE, join_results};
+use crate::case::{
+    BalancerCheck, Check, Expectation, FlowCheck, Question, Service, Target, Together,
+};
+use crate::lab::{Allocated, Lab, LabError, NAMESPACE, join_results, target_port};
 use crate::probe::{HttpAnswer, HttpOutcome, get};
 use crate::verdict::{Asked, FlowResult, judge};
 use crate::world::{CLIENT_PRIVATE, Family, Protocol};
@@ -22,8 +24,12 @@ pub(super) struct Subject<'a> {
     pub(super) service: &'a Allocated,
     /// The last health check node port that it had: the one that must be closed when it has none.
     pub(super) health_port: Option<u16>,
-    /// The port that its backends listen on.
-    pub(super) port: u16,
+    /// The Service as it was last asked for.
+    pub(super) spec: Service,
+    /// The first port that its backends listen on.
+    pub(super) first_port: u16,
+    /// The EndpointSlices that it has.
+    pub(super) slices: BTreeSet<u16>,
     /// The number of distributions that the case judges, which share its false-alarm rate.
     pub(super) judged: usize,
 }
@@ -58,7 +64,20 @@ pub(super) async fn ask(
                 join_results(families).await
             }
             Question::HealthyNodes { by, nodes } => Ok(vec![subject.healthy_nodes(*by, nodes)]),
-            Question::HealthCheckAllocated(expected) => Ok(vec![subject.allocated(*expected)]),
+            Question::HealthCheckAllocated(expected) => {
+                let got = subject.service.health_check_node_port.is_some();
+                Ok(vec![allocated("healthCheckNodePort", *expected, got)])
+            }
+            Question::NodePortAllocated(expected) => {
+                let got = subject.service.node_port().is_some();
+                Ok(vec![allocated("nodePort", *expected, got)])
+            }
+            Question::Affinity { flows, together } => {
+                let families =
+                    families.map(|family| subject.affinity(flows, *together, family, asked));
+                let answers = join_results(families).await?;
+                Ok(answers.into_iter().flatten().collect())
+            }
         }
     });
     let mut answers: Vec<Answer> = join_results(questions)
@@ -80,8 +99,8 @@ impl Subject<'_> {
         asked: Asked,
     ) -> Result<Answer, LabError> {
         let lab = self.lab;
-        let Some(remote) = lab.resolve(&flow.to, self.service, family) else {
-            let result = row(&flow.from.to_string(), &flow.to.to_string(), Some(family)).expect(
+        let Some(remote) = lab.resolve_port(&flow.to, flow.port, self.service, family) else {
+            let result = row(&flow.from.to_string(), &flow.target(), Some(family)).expect(
                 "an address",
                 "the Service has none",
                 false,
@@ -91,7 +110,7 @@ impl Subject<'_> {
         let count = asked.connections(&flow.expect, self.judged, lab.timing());
         let by = match &flow.to {
             Target::VipAt(node) => Some(node.as_str()),
-            Target::ClusterIp | Target::NodePort(_) | Target::Vip => None,
+            _ => None,
         };
         let calls = lab.call_by(&flow.from, by, remote, count).await?;
         let observed: Vec<_> = calls.iter().map(|call| call.observed.clone()).collect();
@@ -100,7 +119,7 @@ impl Subject<'_> {
             flow,
             family,
             &observed,
-            self.port,
+            &self.ports(flow),
             asked,
             self.judged,
             &ground,
@@ -227,19 +246,59 @@ impl Subject<'_> {
             .into()
     }
 
-    fn allocated(&self, expected: bool) -> Answer {
-        let text = |allocated: bool| {
-            if allocated {
-                "allocated"
-            } else {
-                "not allocated"
-            }
-        };
-        let got = self.service.health_check_node_port.is_some();
-        let row = row("api", "healthCheckNodePort", None);
-        row.expect(text(expected), text(got), got == expected)
-            .into()
+    /// The ports that the backends listen on for what a flow calls, one of each EndpointSlice.
+    fn ports(&self, flow: &FlowCheck) -> Vec<u16> {
+        let (position, _) = self.spec.port(flow.port).expect("cases are checked");
+        let slices = self.slices.iter();
+        slices
+            .map(|slice| target_port(self.first_port, position, *slice))
+            .collect()
     }
+
+    /// Asks flows of a Service with affinity in one family, and holds them against each other.
+    async fn affinity(
+        &self,
+        flows: &[FlowCheck],
+        together: Together,
+        family: Family,
+        asked: Asked,
+    ) -> Result<Vec<Answer>, LabError> {
+        let each = flows.iter().map(|flow| self.flow(flow, family, asked));
+        let mut answers = join_results(each).await?;
+        let tallies = answers.iter().filter_map(|a| a.result.tally.as_ref());
+        let reached: BTreeSet<&String> = tallies.flat_map(|tally| tally.reached.keys()).collect();
+        let may: BTreeSet<&String> = flows
+            .iter()
+            .filter_map(|flow| match &flow.expect {
+                Expectation::Reaches(reach) => Some(&reach.pods),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        let right = match together {
+            Together::OnePod => reached.len() == 1,
+            Together::EveryPod => reached == may,
+        };
+        let got: Vec<_> = reached.iter().map(|pod| pod.as_str()).collect();
+        let row = row("all of them", "together", Some(family));
+        let row = row.expect(&together.to_string(), &got.join(" "), right);
+        answers.push(row.into());
+        Ok(answers)
+    }
+}
+
+/// A row about whether the API has allocated something.
+fn allocated(what: &str, expected: bool, got: bool) -> Answer {
+    let text = |allocated: bool| {
+        if allocated {
+            "allocated"
+        } else {
+            "not allocated"
+        }
+    };
+    let row = row("api", what, None);
+    row.expect(text(expected), text(got), got == expected)
+        .into()
 }
 
 /// A row for a question that is no flow.

@@ -1,5 +1,6 @@
 //! One case from its first object to its verdict.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,10 +11,12 @@ use super::ask::{Answer, Subject, ask};
 use super::evidence;
 use super::results::{CaseResult, Verdict};
 use crate::case::{
-    Case, Change, Check, Expectation, Place, Question, Service, ServiceType, Step, Target,
+    Backend, Case, Change, Check, Expectation, Place, Question, Service, ServiceType, Step, Target,
 };
 use crate::error::chain;
-use crate::lab::{Allocated, Call, Lab, LabError, policy, service_spec};
+use crate::lab::{
+    Allocated, Call, Lab, LabError, affinity, policy, service_spec, source_ranges, target_port,
+};
 use crate::probe;
 use crate::verdict::{Asked, FlowResult};
 
@@ -24,13 +27,16 @@ pub type Sabotage = Arc<dyn Fn(&Lab, &Allocated, u16) -> Result<(), String> + Se
 /// The first port of the backends of cases; each case has one of its own.
 const FIRST_PORT: u16 = 20_000;
 
+/// The label that leaves a Service to the proxy of that name.
+const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
+
 /// One case about to be run in a lab.
 pub struct CaseRun {
     /// The lab.
     pub lab: Arc<Lab>,
     /// The case.
     pub case: Case,
-    /// A number that no other case in the lab has, below 10 000.
+    /// A number that no other case in the lab has, below 1 000.
     pub number: u16,
     /// Where evidence of a failure goes.
     pub evidence: PathBuf,
@@ -43,6 +49,7 @@ struct Progress {
     /// The Service as it was last asked for.
     spec: Service,
     service: Allocated,
+    backends: Vec<Backend>,
     health_port: Option<u16>,
     answers: Vec<Answer>,
     converged_in: Duration,
@@ -118,13 +125,13 @@ impl CaseRun {
     }
 
     async fn run_steps(&self, name: &str) -> Result<Progress, LabError> {
-        let pods = every_pod(&self.case);
-        let backends: Vec<probe::Backend> = self.lab.listen(&pods, self.port())?;
+        let backends = self.listen()?;
         let mut progress = self.create(name).await?;
         for step in &self.case.steps {
             match step {
                 Step::Change(change) => self.change(name, change, &mut progress).await?,
                 Step::Check(check) => self.check(name, check, &mut progress).await?,
+                Step::Wait(time) => tokio::time::sleep(*time).await,
             }
             if progress.failure.is_some() {
                 // What follows would be judged in a world that is not the one described.
@@ -133,6 +140,24 @@ impl CaseRun {
         }
         drop(backends);
         Ok(progress)
+    }
+
+    /// Opens the backends of every pod that is ever one, on each port that it may be called by.
+    fn listen(&self) -> Result<Vec<probe::Backend>, LabError> {
+        let pods: BTreeSet<(&str, u16)> = self
+            .case
+            .every_backends()
+            .flatten()
+            .map(|backend| (backend.pod.as_str(), backend.slice))
+            .collect();
+        let mut listening = Vec::new();
+        for (pod, slice) in pods {
+            for position in 0..self.case.service.ports.len() {
+                let port = target_port(self.port(), position, slice);
+                listening.extend(self.lab.listen(&[pod], port)?);
+            }
+        }
+        Ok(listening)
     }
 
     async fn create(&self, name: &str) -> Result<Progress, LabError> {
@@ -152,6 +177,7 @@ impl CaseRun {
         }
         Ok(Progress {
             spec: self.case.service,
+            backends: self.case.backends.clone(),
             health_port: service.health_check_node_port,
             service,
             answers: Vec::new(),
@@ -194,12 +220,32 @@ impl CaseRun {
         progress: &mut Progress,
     ) -> Result<(), LabError> {
         let objects = self.lab.objects();
+        let patched = LabError::object("change the Service");
         let spec = match change {
             Change::Backends(backends) => {
+                let before = std::mem::replace(&mut progress.backends, backends.clone());
+                let (world, both) = (self.lab.world(), (&before[..], &backends[..]));
                 let replaced = objects
-                    .replace_backends(name, self.lab.world(), backends)
+                    .replace_backends(name, progress.spec, world, both, self.port())
                     .await;
                 return replaced.map_err(LabError::object("replace the endpoints"));
+            }
+            Change::IpMode(mode) => {
+                let vip = progress.service.vip.expect("a load balancer's Service");
+                let done = objects.set_ip_mode(name, vip, *mode).await;
+                return done.map(drop).map_err(patched);
+            }
+            Change::ProxyName(value) => {
+                let done = objects.label_service(name, PROXY_NAME_LABEL, *value).await;
+                return done.map(drop).map_err(patched);
+            }
+            Change::Affinity(seconds) => {
+                progress.spec.affinity = *seconds;
+                affinity(*seconds)
+            }
+            Change::SourceRanges(ranges) => {
+                progress.spec.source_ranges = ranges;
+                json!({ "loadBalancerSourceRanges": source_ranges(ranges) })
             }
             Change::ExternalPolicy(to) => {
                 progress.spec.external = *to;
@@ -214,12 +260,12 @@ impl CaseRun {
                 service_spec(progress.spec)
             }
         };
-        let patched = objects.patch_service(name, spec).await;
-        let patched = patched.map_err(LabError::object("change the Service"))?;
+        let patched = objects.patch_service(name, spec).await.map_err(patched)?;
         let before = progress.service.clone();
         progress.service = self.with_vip(name, progress.spec.kind, patched).await?;
         // A node port that the Service had is still asked about: it must be closed.
-        progress.service.node_port = progress.service.node_port.or(before.node_port);
+        let ports = progress.service.ports.iter_mut().zip(before.ports);
+        ports.for_each(|(port, before)| port.node_port = port.node_port.or(before.node_port));
         if progress.service.health_check_node_port.is_some() {
             progress.health_port = progress.service.health_check_node_port;
         }
@@ -238,7 +284,9 @@ impl CaseRun {
             name,
             service: &progress.service.clone(),
             health_port: progress.health_port,
-            port: self.port(),
+            spec: progress.spec,
+            first_port: self.port(),
+            slices: progress.backends.iter().map(|b| b.slice).collect(),
             judged: (distributions(&self.case) * self.lab.families().len()).max(1),
         };
         let started = Instant::now();
@@ -289,7 +337,9 @@ impl CaseRun {
             let from = Place::Node(node.name.clone());
             for &family in self.lab.families() {
                 let to = &Target::ClusterIp;
-                let remote = self.lab.resolve(to, &service, family).expect("it had one");
+                let Some(remote) = self.lab.resolve(to, &service, family) else {
+                    continue;
+                };
                 while self
                     .lab
                     .call(&from, remote, 1)
@@ -359,19 +409,6 @@ fn unjudged(case: &Case, verdict: Verdict, reason: Option<String>) -> CaseResult
 /// A Service name made of a case's id: it appears in rules, logs and evidence.
 fn service_name(id: &str) -> String {
     id.replace('/', "-")
-}
-
-/// Every pod that is ever a backend of the case.
-fn every_pod(case: &Case) -> Vec<&str> {
-    let changed = case.steps.iter().filter_map(|step| match step {
-        Step::Change(Change::Backends(backends)) => Some(backends),
-        _ => None,
-    });
-    let all = std::iter::once(&case.backends).chain(changed).flatten();
-    let mut pods: Vec<&str> = all.map(|backend| backend.pod.as_str()).collect();
-    pods.sort_unstable();
-    pods.dedup();
-    pods
 }
 
 /// How many distributions a case judges in one family.

@@ -4,9 +4,10 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::go::{Download, Go, GoMod, last_lines, parse_json};
+use super::go::{Download, Go, GoMod, parse_json};
 use super::locate::path_of;
 use super::{Cache, Progress, Step, Tool, ToolError, ToolRef, Version};
+use crate::error::last_lines;
 
 /// The etcd of a control plane. The API server of every supported release works with it.
 const ETCD_VERSION: &str = "v3.6.8";

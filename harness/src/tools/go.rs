@@ -10,12 +10,10 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use super::{Progress, Step, ToolError, ToolRef};
+use crate::error::last_lines;
 
 /// How often a running command is looked at, and its step reported.
 const POLL: Duration = Duration::from_millis(100);
-
-/// How many of go's last lines an error quotes.
-const QUOTED_LINES: usize = 12;
 
 /// The first Go that knows `go get -tool`.
 const OLDEST: (u32, u32) = (1, 24);
@@ -197,20 +195,6 @@ pub(super) fn parse_json<'de, T: Deserialize<'de>>(
     })
 }
 
-/// The last lines of a text, indented, without empty ones.
-pub(super) fn last_lines(text: &str) -> String {
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
-    let from = lines.len().saturating_sub(QUOTED_LINES);
-    lines[from..]
-        .iter()
-        .map(|line| format!("  {line}"))
-        .collect::<Vec<String>>()
-        .join("\n")
-}
-
 /// A command's arguments, without the long tail that `go mod edit` has.
 fn brief(arguments: &[&str]) -> String {
     const SHOWN: usize = 6;
@@ -290,16 +274,6 @@ mod tests {
         );
         let none: GoMod = serde_json::from_str(r#"{"Replace": null}"#).unwrap();
         assert_eq!(none.replaced_by_folders().count(), 0);
-    }
-
-    #[test]
-    fn the_last_lines_are_quoted() {
-        let text = (1..=20)
-            .map(|n| format!("line {n}\n\n"))
-            .collect::<String>();
-        let quoted = last_lines(&text);
-        assert_eq!(quoted.lines().count(), QUOTED_LINES);
-        assert!(quoted.starts_with("  line 9\n") && quoted.ends_with("  line 20"));
     }
 
     #[test]

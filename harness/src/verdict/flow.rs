@@ -9,12 +9,31 @@ use crate::case::{Entry, Expectation, FlowCheck, Hops, Place, Reach, Source};
 use crate::probe::{Connection, Identity, Outcome, Refusal};
 use crate::profile::Variation;
 use crate::timing::Timing;
-use crate::world::{Family, LOAD_BALANCER, World};
+use crate::world::{Family, LOAD_BALANCER, Pod, World};
 
 /// The TTL with which a connection sent straight to a pod arrives, by calling host, pod and
 /// family. Measured before any proxy runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Baseline(pub BTreeMap<(String, String, Family), u8>);
+
+impl Baseline {
+    /// The TTL with which a connection sent straight to this pod arrives. A pod's way to itself is
+    /// the one by its node, which is as long as that of a neighbour: what goes by its own loopback
+    /// crosses no Service.
+    fn ttl(&self, from: &str, to: &Pod, family: Family, world: &World) -> Option<u8> {
+        let neighbour = || {
+            let mut pods = world.pods.iter().filter(|pod| pod.node == to.node);
+            pods.find(|pod| pod.name != to.name)
+        };
+        let from = if from == to.name {
+            &neighbour()?.name
+        } else {
+            from
+        };
+        let way = (from.to_owned(), to.name.clone(), family);
+        self.0.get(&way).copied()
+    }
+}
 
 /// The way of one connection, as the taps saw it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +45,8 @@ pub struct Trip {
     pub source_rewritten_by: BTreeSet<String>,
     /// The hosts that rewrote the request's destination.
     pub destination_rewritten_by: BTreeSet<String>,
+    /// The hosts that the request crossed.
+    pub crossed: BTreeSet<String>,
     /// The host that the request was last seen at; none when a node's own call never reached an
     /// interface.
     pub ended_at: Option<String>,
@@ -83,9 +104,14 @@ impl Ground<'_> {
         entry: Option<&str>,
         identity: &Identity,
     ) -> Source {
+        let hairpin = from.host() == identity.pod;
+        if hairpin && expected == Source::Preserved {
+            // A pod that is given to itself could not know its own answer for one.
+            return Source::EntryNode;
+        }
         let declared = self.variations.get(&Variation::LocalBackendSource);
         let kept = declared.is_some_and(|value| value == "client");
-        let own = matches!(from, Place::Node(_));
+        let own = matches!(from, Place::Node(_)) || hairpin;
         if kept && !own && entry == Some(&identity.node) {
             Source::Preserved
         } else {
@@ -116,6 +142,15 @@ impl Asked {
             };
         };
         let entries = reach.entries().len();
+        if reach.sticky {
+            // As many as it takes to see a client that is not held to one pod: by then it would
+            // have seen them all.
+            let pods = reach.pods.len();
+            return match self {
+                Self::Briefly => 3,
+                _ => coverage_size(pods, 1.0 / pods as f64, timing.miss).max(10),
+            };
+        }
         let smallest = reach
             .shares
             .iter()
@@ -135,14 +170,14 @@ impl Asked {
 
 /// Judges the connections of one flow in one family.
 ///
-/// `port` is the port that the case's backends listen on: an answer from any other port came
-/// through some other case's Service. `judged` is the number of distributions that share the
+/// `ports` are those that the case's backends listen on for what is called: an answer from any
+/// other port came through some other Service or another port of this one. `judged` is the number of distributions that share the
 /// false-alarm rate of the case.
 pub fn judge(
     flow: &FlowCheck,
     family: Family,
     observed: &[Observed],
-    port: u16,
+    ports: &[u16],
     asked: Asked,
     judged: usize,
     ground: &Ground<'_>,
@@ -154,7 +189,7 @@ pub fn judge(
     let judge = Judge {
         flow,
         family,
-        port,
+        ports,
         ground,
     };
     let mut tally = Tally::default();
@@ -172,7 +207,7 @@ pub fn judge(
     let mut result = FlowResult {
         check: String::new(),
         from: flow.from.to_string(),
-        to: flow.to.to_string(),
+        to: flow.target(),
         family: Some(family),
         protocol,
         count: total as u64,
@@ -212,7 +247,7 @@ pub fn judge(
 struct Judge<'a> {
     flow: &'a FlowCheck,
     family: Family,
-    port: u16,
+    ports: &'a [u16],
     ground: &'a Ground<'a>,
 }
 
@@ -222,7 +257,7 @@ impl Judge<'_> {
         if let Some(entry) = &one.trip.entry {
             *tally.entries.entry(entry.clone()).or_default() += 1;
         }
-        match (&one.connection.outcome, &self.flow.expect) {
+        match (&one.connection.outcome, self.expected()) {
             (Outcome::Reached { identity, .. }, expect) => {
                 *tally.reached.entry(identity.pod.clone()).or_default() += 1;
                 let peer = identity.peer.ip();
@@ -243,6 +278,8 @@ impl Judge<'_> {
                 *tally.refused.entry(refusal.to_string()).or_default() += 1;
                 match expect {
                     Expectation::Refused => self.refused(*refusal, &one.trip),
+                    Expectation::Unserved => Self::unserved(&one.trip),
+                    Expectation::LeftToBalancer => Self::left_to_balancer(&one.trip),
                     _ => vec![format!("refused ({refusal})")],
                 }
             }
@@ -250,6 +287,8 @@ impl Judge<'_> {
                 tally.dropped += 1;
                 match expect {
                     Expectation::Dropped => self.dropped(&one.trip),
+                    Expectation::Unserved => Self::unserved(&one.trip),
+                    Expectation::LeftToBalancer => Self::left_to_balancer(&one.trip),
                     _ => vec!["dropped".to_owned()],
                 }
             }
@@ -258,6 +297,43 @@ impl Judge<'_> {
                 vec![format!("broken: {how}")]
             }
         }
+    }
+
+    /// What should become of each connection, with what the profile declares put in.
+    fn expected(&self) -> &Expectation {
+        let Expectation::AsDeclared(variation) = &self.flow.expect else {
+            return &self.flow.expect;
+        };
+        let declared = self.ground.variations.get(variation);
+        match declared.map(String::as_str) {
+            Some("drop") => &Expectation::Dropped,
+            Some("reject") => &Expectation::Refused,
+            _ => &Expectation::Unserved,
+        }
+    }
+
+    /// What no node serves has both its addresses as they were, wherever it has come to.
+    fn unserved(trip: &Trip) -> Vec<String> {
+        let nodes = |hosts: &BTreeSet<String>| {
+            let nodes = hosts.iter().filter(|host| *host != LOAD_BALANCER);
+            nodes.cloned().collect::<BTreeSet<_>>()
+        };
+        let rewritten = [
+            ("destination", nodes(&trip.destination_rewritten_by)),
+            ("source", nodes(&trip.source_rewritten_by)),
+        ];
+        let wrong = rewritten.iter().filter(|(_, by)| !by.is_empty());
+        wrong
+            .map(|(what, by)| format!("{what} rewritten by {}", names(by)))
+            .collect()
+    }
+
+    fn left_to_balancer(trip: &Trip) -> Vec<String> {
+        let mut wrong = Self::unserved(trip);
+        if !trip.crossed.contains(LOAD_BALANCER) {
+            wrong.push("never came to the load balancer".to_owned());
+        }
+        wrong
     }
 
     /// A drop is the deciding node's own: it lets nothing out, and nobody answers.
@@ -321,8 +397,8 @@ impl Judge<'_> {
         if !reach.pods.contains(&identity.pod) {
             wrong.push(format!("reached {}, which may not answer", identity.pod));
         }
-        if identity.port != self.port {
-            wrong.push("reached the backend of another Service".to_owned());
+        if !self.ports.contains(&identity.port) {
+            wrong.push("reached a backend of another Service or port".to_owned());
         }
         let entry = one.trip.entry.as_deref();
         let source = self
@@ -383,6 +459,9 @@ impl Judge<'_> {
         let right = match source {
             Source::Preserved => trip.source_rewritten_by.is_empty(),
             Source::EntryNode => may || trip.source_rewritten_by == entry,
+            Source::Either => {
+                trip.source_rewritten_by.is_empty() || trip.source_rewritten_by == entry
+            }
         };
         if !right {
             wrong.push(format!(
@@ -395,11 +474,14 @@ impl Judge<'_> {
 
     fn wrong_source(&self, source: Source, peer: IpAddr, one: &Observed) -> Option<String> {
         let entry = one.trip.entry.as_deref();
+        let preserved = peer == one.connection.local.ip();
+        let entry_node = entry
+            .and_then(|name| self.ground.world.node(name))
+            .is_some_and(|node| node.owns(peer));
         let right = match source {
-            Source::Preserved => peer == one.connection.local.ip(),
-            Source::EntryNode => entry
-                .and_then(|name| self.ground.world.node(name))
-                .is_some_and(|node| node.owns(peer)),
+            Source::Preserved => preserved,
+            Source::EntryNode => entry_node,
+            Source::Either => preserved || entry_node,
         };
         let text = || {
             format!(
@@ -413,13 +495,12 @@ impl Judge<'_> {
 
     /// Hops more than the direct way takes. Below zero when it is shorter.
     fn extra_hops(&self, identity: &Identity) -> Option<i16> {
-        let way = (
-            self.flow.from.host().to_owned(),
-            identity.pod.clone(),
-            self.family,
-        );
-        let direct = self.ground.baseline.0.get(&way)?;
-        Some(i16::from(*direct) - i16::from(identity.ttl))
+        let Ground {
+            world, baseline, ..
+        } = self.ground;
+        let (from, pod) = (self.flow.from.host(), world.pod(&identity.pod)?);
+        let direct = baseline.ttl(from, pod, self.family, world)?;
+        Some(i16::from(direct) - i16::from(identity.ttl))
     }
 }
 
@@ -435,8 +516,20 @@ fn names(hosts: &BTreeSet<String>) -> String {
         .join(" and ")
 }
 
-/// Every pod that may answer has, and the load balancer has chosen every node that it may.
+/// A client with an affinity has reached one pod. Of another, every pod that may answer has, and the load balancer has chosen every node that it may.
 fn coverage(reach: &Reach, tally: &Tally) -> Vec<String> {
+    if reach.sticky {
+        let many = tally.reached.len() > 1;
+        let pods = tally.reached.keys().map(String::as_str);
+        let text = || {
+            format!(
+                "reached {} pods: {}",
+                tally.reached.len(),
+                pods.collect::<Vec<_>>().join(" ")
+            )
+        };
+        return many.then(text).into_iter().collect();
+    }
     let pods = reach
         .pods
         .iter()

@@ -28,6 +28,11 @@ pub struct Node {
     pub pod_gateway: Dual,
     /// The subnet of its pods, IPv4 then IPv6.
     pub pod_cidrs: [IpNet; 2],
+    /// The external addresses that the network sends to it, IPv4 then IPv6: `spec.externalIPs`
+    /// come from there.
+    pub external_cidrs: [IpNet; 2],
+    /// Its zone. Each holds two nodes.
+    pub zone: String,
 }
 
 impl Node {
@@ -139,6 +144,41 @@ impl AddressPlan {
         }
     }
 
+    /// The ranges that external addresses come from: RFC 2544's for benchmarks, which nobody
+    /// routes, and one of RFC 3849.
+    pub fn external_cidrs() -> [IpNet; 2] {
+        [
+            net4([198, 18, 0, 0], 15),
+            net6(0x2001_0db8, 0x0200_0000, 48),
+        ]
+    }
+
+    /// The external addresses that the network sends to the node with this number (1 to 127).
+    pub fn external_cidrs_of(node: u8) -> [IpNet; 2] {
+        let base = Self::external_ip(node, 0);
+        [
+            Ipv4Net::new_assert(base.v4, 22).into(),
+            Ipv6Net::new_assert(base.v6, 64).into(),
+        ]
+    }
+
+    /// The external address with this number (1 to 1022) of the node with that number.
+    pub fn external_ip(node: u8, number: u16) -> Dual {
+        let v4 = Ipv4Addr::new(198, 18, 0, 0).to_bits();
+        Dual {
+            v4: Ipv4Addr::from_bits(v4 | (u32::from(node) << 10) | u32::from(number)),
+            v6: Ipv6Addr::new(0x2001, 0xdb8, 0x200, node.into(), 0, 0, 0, number),
+        }
+    }
+
+    /// A service address that no Service is ever given: the last one.
+    pub fn unallocated() -> Dual {
+        Dual {
+            v4: Ipv4Addr::new(10, 96, 255, 254),
+            v6: Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, 0xfffe),
+        }
+    }
+
     /// The two ends of the link between router and load balancer, router first.
     pub fn transit() -> [Dual; 2] {
         [1, 2].map(|host| Dual {
@@ -187,6 +227,8 @@ impl World {
             address: AddressPlan::node_host(10 + number),
             pod_gateway: AddressPlan::pod(number, 1),
             pod_cidrs: AddressPlan::pod_cidrs(number),
+            external_cidrs: AddressPlan::external_cidrs_of(number),
+            zone: format!("zone-{}", number.div_ceil(2)),
         });
         let host = |v4: [u8; 3], v6: [u16; 3], number: u8| Dual {
             v4: Ipv4Addr::new(v4[0], v4[1], v4[2], number),
@@ -269,6 +311,12 @@ impl World {
                 .any(|n| n.contains(&address)) =>
             {
                 "cluster-ip".to_owned()
+            }
+            _ if AddressPlan::external_cidrs()
+                .iter()
+                .any(|n| n.contains(&address)) =>
+            {
+                "external-ip".to_owned()
             }
             other => other.to_string(),
         }

@@ -3,11 +3,20 @@
 //! A [`ServicePlan`] depends on nothing but its own Service, the slices of that Service, and the node,
 //! so that a change to one Service plans that Service anew and no other.
 
+mod endpoints;
+mod service;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
 use crate::model::{Family, ObjectName, Protocol};
+
+pub(crate) use service::own_cluster_ips;
+pub use service::service;
 
 /// All that one node does for one Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,11 +40,13 @@ pub struct PortPlan {
     pub protocol: Protocol,
     /// The name of the Service port.
     pub port_name: Box<str>,
-    /// Endpoints for traffic under policy Cluster. Sorted, none twice.
+    /// Endpoints for traffic under policy Cluster. Sorted, none twice. Empty unless a front sends traffic there,
+    /// which [`Handling::ExternalLocal`] does as well.
     pub cluster: Vec<SocketAddr>,
     /// Endpoints for traffic under policy Local. Sorted, none twice. Empty unless a front is Local.
     pub local: Vec<SocketAddr>,
-    /// Every endpoint that may still serve, by any policy: established UDP flows to others are ended. Sorted.
+    /// Every endpoint that may still serve, by any policy: established UDP flows to others are ended. Sorted,
+    /// none twice.
     pub serving: Vec<SocketAddr>,
     /// Endpoint addresses that may be clients of this node: those on it, and those whose node is unknown.
     /// A connection from one of them to itself is masqueraded. Sorted, none twice.
@@ -43,13 +54,14 @@ pub struct PortPlan {
     /// Session affinity, in seconds, among all fronts.
     pub affinity: Option<u32>,
     /// Sources that may use the fronts of kind [`FrontKind::LoadBalancer`], of this family; `None`: all may.
+    /// Sorted, and no two overlap.
     pub source_ranges: Option<Vec<IpNet>>,
-    /// The addresses under which clients reach it.
+    /// The addresses under which clients reach it. Sorted; no two have the same address and port.
     pub fronts: Vec<Front>,
 }
 
 /// An address and port under which clients reach a Service.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Front {
     /// The address; `None` for the node port, which every address for node ports has.
     pub address: Option<IpAddr>,
@@ -98,6 +110,9 @@ pub enum Handling {
 pub struct HealthPlan {
     /// The port (`healthCheckNodePort`).
     pub port: u16,
-    /// How many distinct addresses of ready endpoints are on the node.
-    pub local_endpoints: u32,
+    /// For each family of the Service, and so for each listener: how many distinct addresses of ready endpoints
+    /// of that family are on the node. A family without an entry is not listened on: a pod of a dual-stack
+    /// Service counts once for whoever asks, and an IPv4 Service has no port on IPv6 addresses
+    /// (kube-proxy runs one health server a family, `healthcheck/service_health.go`).
+    pub local_endpoints: BTreeMap<Family, u32>,
 }

@@ -217,7 +217,7 @@ fn an_unknown_variation_and_an_unknown_value_are_located() {
     );
     assert_eq!(
         error_with("variations: {unallocated-address: refuse}\n"),
-        "mine.yaml:6:35: variations.unallocated-address: unknown value `refuse`, expected one of: drop, reject"
+        "mine.yaml:6:35: variations.unallocated-address: unknown value `refuse`, expected one of: drop, reject, pass"
     );
 }
 

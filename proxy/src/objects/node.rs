@@ -1,0 +1,62 @@
+//! The node that the proxy runs on.
+
+use k8s_openapi::api::core::v1 as api;
+
+use super::{Problems, Reading, address, name_of};
+use crate::model::Node;
+
+/// Where the zone of a node stands.
+const ZONE: &str = "topology.kubernetes.io/zone";
+
+/// Reads a Node. An address of its status that does not parse is left out, and host names are no addresses.
+#[must_use]
+pub fn node(object: &api::Node) -> Reading<Node> {
+    let name = name_of(&object.metadata);
+    let mut problems = Problems::new("Node", &name);
+    if name.name.is_empty() {
+        problems.add("metadata.name", "is empty; the object is ignored");
+        return Reading {
+            name,
+            value: None,
+            problems: problems.finish(),
+        };
+    }
+    let zone = object
+        .metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(ZONE))
+        .filter(|zone| !zone.is_empty());
+    let listed = object
+        .status
+        .as_ref()
+        .and_then(|status| status.addresses.as_deref())
+        .unwrap_or_default();
+    let mut addresses = Vec::new();
+    for kind in ["InternalIP", "ExternalIP"] {
+        for (at, listed) in listed
+            .iter()
+            .enumerate()
+            .filter(|(_, listed)| listed.type_ == kind)
+        {
+            match address::usable_address(&listed.address) {
+                Ok(address) if addresses.contains(&address) => {}
+                Ok(address) => addresses.push(address),
+                Err(why) => problems.add(
+                    format_args!("status.addresses[{at}]"),
+                    format_args!("{why}; left out"),
+                ),
+            }
+        }
+    }
+    let value = Node {
+        name: name.name.as_ref().into(),
+        zone: zone.map(|zone| zone.as_str().into()),
+        addresses,
+    };
+    Reading {
+        name,
+        value: Some(value),
+        problems: problems.finish(),
+    }
+}

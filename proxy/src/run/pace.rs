@@ -1,0 +1,119 @@
+//! When the next sync may run. Pure.
+
+use std::time::{Duration, Instant};
+
+/// The pause after a first failure, doubled by each that follows, up to the other.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Decides when a sync may run that is wanted.
+///
+/// Without failures that is at once, but never sooner than the least pause after the last. After a
+/// failure it is later and later; a change that comes in meanwhile may be the cure, so that it is
+/// tried after the first pause already.
+#[derive(Debug)]
+pub(super) struct Pace {
+    least: Duration,
+    failures: u32,
+    made: Instant,
+    /// When the last attempt ended.
+    last: Option<Instant>,
+    /// Since a change came in that no attempt has had.
+    changed: bool,
+}
+
+impl Pace {
+    /// No sync has run. `least` is `minSyncPeriod`.
+    pub(super) fn new(least: Duration) -> Self {
+        Self {
+            least,
+            failures: 0,
+            made: Instant::now(),
+            last: None,
+            changed: false,
+        }
+    }
+
+    /// Something came in.
+    pub(super) fn changed(&mut self) {
+        self.changed = true;
+    }
+
+    /// A sync ended.
+    pub(super) fn ended(&mut self, now: Instant, success: bool) {
+        self.last = Some(now);
+        self.changed = false;
+        self.failures = if success {
+            0
+        } else {
+            self.failures.saturating_add(1)
+        };
+    }
+
+    /// When a sync may run that is wanted; never, if none is.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let last = match self.last {
+            Some(last) if self.failures > 0 || self.changed => last,
+            Some(_) => return None,
+            None => return self.changed.then_some(self.made),
+        };
+        let pause = match self.failures {
+            0 => Duration::ZERO,
+            _ if self.changed => FIRST_PAUSE,
+            failures => {
+                let doubled = FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(16));
+                doubled.min(LONGEST_PAUSE)
+            }
+        };
+        Some(last + pause.max(self.least))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(pace: &Pace, start: Instant) -> Option<u128> {
+        pace.due().map(|due| (due - start).as_millis())
+    }
+
+    #[test]
+    fn nothing_is_due_without_a_change_or_a_failure() {
+        let mut pace = Pace::new(Duration::ZERO);
+        let start = Instant::now();
+        assert_eq!(pace.due(), None);
+        pace.changed();
+        assert!(pace.due().is_some_and(|due| due <= start), "at once");
+        pace.ended(start, true);
+        assert_eq!(pace.due(), None);
+    }
+
+    #[test]
+    fn a_change_is_due_at_once_or_after_the_least_pause() {
+        let start = Instant::now();
+        for least in [0, 250] {
+            let mut pace = Pace::new(Duration::from_millis(least));
+            pace.ended(start, true);
+            pace.changed();
+            assert_eq!(after(&pace, start), Some(u128::from(least)));
+        }
+    }
+
+    #[test]
+    fn failures_are_repeated_later_and_later_and_within_bounds() {
+        let start = Instant::now();
+        let mut pace = Pace::new(Duration::ZERO);
+        let mut pauses = Vec::new();
+        for _ in 0..40 {
+            pace.ended(start, false);
+            pauses.push(after(&pace, start).expect("it is repeated"));
+        }
+        assert_eq!(pauses[..5], [100, 200, 400, 800, 1600]);
+        assert_eq!(pauses[8..11], [25_600, 30_000, 30_000]);
+        assert_eq!(pauses[39], 30_000);
+        pace.changed();
+        assert_eq!(after(&pace, start), Some(100), "a change may be the cure");
+        pace.ended(start, true);
+        assert_eq!(pace.due(), None);
+    }
+}

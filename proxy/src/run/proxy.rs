@@ -1,0 +1,367 @@
+//! The state of a running proxy, and what it does when something happens.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+
+use super::foreign::Changed;
+use super::pace::Pace;
+use super::syncer::{Pending, Surroundings, Syncer};
+use super::world::{Concerns, World};
+use super::{ADDRESSES_PATIENCE, POD_CIDRS_PATIENCE, RunError, chain, settings, tcp_is_liberal};
+use crate::config::{Config, LocalDetector};
+use crate::dataplane::{NodePorts, Options};
+use crate::health::HealthAddresses;
+use crate::metrics::{ResyncReason, TriggerTimes};
+use crate::model::Family;
+use crate::watch::{Change, Observed};
+
+/// How often everything is compared with what the kernel has, though nobody is known to have changed
+/// it: as often as upstream writes everything anew (`pkg/proxy/util/utils.go`, `FullSyncPeriod`).
+const PERIODIC: Duration = Duration::from_hours(1);
+/// Comparing takes at most this part of the time, however often others change their own rules.
+const COMPARING_SHARE: u32 = 20;
+/// How often it is looked whether there is still nothing to begin with.
+const BEGIN_AGAIN: Duration = Duration::from_secs(1);
+
+/// A running proxy.
+pub(super) struct Proxy {
+    config: Config,
+    node: String,
+    started: Instant,
+    world: World,
+    /// The machine's addresses.
+    own: BTreeSet<IpAddr>,
+    /// The node's primary addresses.
+    primary: Vec<IpAddr>,
+    pending: Pending,
+    triggers: TriggerTimes,
+    pace: Pace,
+    comparing: Comparing,
+    /// Changes of Services and of EndpointSlices that are not in the kernel yet.
+    changes: (usize, usize),
+    work: Work,
+}
+
+/// How far the proxy is.
+enum Work {
+    /// It waits for the API.
+    Waiting(Box<Surroundings>),
+    /// It programs the kernel, under these options.
+    Syncing(Box<Syncer>, Box<Options>),
+    /// It is about to.
+    Beginning,
+}
+
+/// When the kernel's state is compared with what it should be.
+struct Comparing {
+    /// Somebody may have changed it.
+    wanted: bool,
+    not_before: Instant,
+    periodic: Instant,
+}
+
+impl Proxy {
+    pub(super) fn new(
+        config: Config,
+        node: &str,
+        around: Surroundings,
+        own: BTreeSet<IpAddr>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            node: node.to_owned(),
+            started: now,
+            world: World::new(node),
+            own,
+            primary: Vec::new(),
+            pending: Pending::default(),
+            triggers: TriggerTimes::since(around.clock.now().wall),
+            pace: Pace::new(config.min_sync_period),
+            comparing: Comparing {
+                wanted: false,
+                not_before: now,
+                periodic: now + PERIODIC,
+            },
+            changes: (0, 0),
+            work: Work::Waiting(Box::new(around)),
+            config,
+        }
+    }
+
+    fn around(&self) -> &Surroundings {
+        match &self.work {
+            Work::Waiting(around) => around,
+            Work::Syncing(syncer, _) => syncer.around(),
+            Work::Beginning => unreachable!("nothing is asked while it begins"),
+        }
+    }
+
+    /// The API said something.
+    pub(super) fn observe(&mut self, observed: Observed) {
+        let around = self.around();
+        match &observed {
+            Observed::Broken { kind, error, again } => {
+                let (kind, error) = (kind.name(), chain(error));
+                if *again {
+                    tracing::debug!(kind, "the watch broke again: {error}");
+                } else {
+                    tracing::warn!(kind, "the watch broke, the rules stay: {error}");
+                }
+                return;
+            }
+            Observed::Healed(kind) => {
+                tracing::info!(kind = kind.name(), "the watch works again");
+                return;
+            }
+            Observed::Service(Change::Applied(_) | Change::Deleted(_)) => {
+                around.metrics.services_changed(1);
+                self.changes.0 += 1;
+            }
+            Observed::Slice(change @ (Change::Applied(_) | Change::Deleted(_))) => {
+                around.metrics.slices_changed(1);
+                self.changes.1 += 1;
+                if let Change::Applied(slice) = change {
+                    notice(&mut self.triggers, slice);
+                }
+            }
+            Observed::Node(Change::Applied(node)) => around.state.node_changed(Some(node)),
+            _ => {}
+        }
+        let concerns = self.world.observe(observed);
+        self.take(concerns);
+    }
+
+    fn take(&mut self, concerns: Concerns) {
+        for problem in &concerns.problems {
+            tracing::warn!("{problem}");
+        }
+        if concerns.node_gone {
+            self.around().state.node_changed(None);
+        }
+        let changed = !concerns.touched.is_empty() || concerns.service_cidrs;
+        // Not `append`, whose time is that of all that is pending.
+        self.pending.services.extend(concerns.touched);
+        self.pending.service_cidrs |= concerns.service_cidrs;
+        if changed {
+            self.queued();
+        }
+        if concerns.node {
+            self.node_changed();
+        }
+    }
+
+    /// Something is to be synced.
+    fn queued(&mut self) {
+        self.pace.changed();
+        let around = self.around();
+        let now = around.clock.now().wall;
+        for family in Family::ALL {
+            around.state.queued(family);
+            around.metrics.queued(family, now);
+        }
+        let (services, slices) = self.changes;
+        around.metrics.pending(services, slices);
+    }
+
+    /// The machine's addresses are these now.
+    pub(super) fn addresses_changed(&mut self, own: BTreeSet<IpAddr>) {
+        if own != self.own {
+            self.own = own;
+            self.place_node_ports();
+        }
+    }
+
+    /// Somebody changed nftables.
+    pub(super) fn rules_changed(&mut self, changed: &Changed) {
+        if let Work::Syncing(syncer, _) = &self.work {
+            self.comparing.wanted |= changed.by_others_than(syncer.port());
+        }
+    }
+
+    /// The Node may say something else than before. What it no longer says stays: it has not left the machine.
+    fn node_changed(&mut self) {
+        let primary = settings::primary(&self.config, &self.world.index.node().addresses);
+        if primary.is_empty() || matches!(self.work, Work::Waiting(_)) {
+            return;
+        }
+        let moved = primary != self.primary;
+        self.primary = primary;
+        let wanted = self.options();
+        if let Work::Syncing(syncer, options) = &mut self.work
+            && **options != wanted
+        {
+            tracing::info!("the node's addresses or ranges changed; all rules are written anew");
+            match syncer.reopen(wanted.clone()) {
+                Ok(()) => **options = wanted,
+                // Tried again with the next change of the Node, or by a restart.
+                Err(error) => tracing::error!("{}", chain(&error)),
+            }
+            self.want_all();
+        } else if moved {
+            self.place_node_ports();
+        }
+    }
+
+    fn options(&self) -> Options {
+        let liberal = tcp_is_liberal(&self.config);
+        settings::options(&self.config, &self.primary, &self.world.pod_cidrs, liberal)
+    }
+
+    fn want_all(&mut self) {
+        self.pending
+            .services
+            .extend(self.world.index.services().cloned());
+        self.pending.service_cidrs = true;
+        self.place_node_ports();
+    }
+
+    /// Says anew which addresses have node ports and health check ports.
+    fn place_node_ports(&mut self) {
+        let networks = settings::networks(&self.config, &self.primary);
+        if let Work::Syncing(syncer, _) = &mut self.work {
+            match HealthAddresses::within(&networks) {
+                Ok(addresses) => syncer.set_health_addresses(addresses),
+                Err(error) => tracing::warn!(%error, "health check ports stay where they are"),
+            }
+            let addresses = settings::node_port_addresses(&networks, &self.own);
+            self.pending.node_port_addresses = Some(addresses);
+            self.queued();
+        }
+    }
+
+    /// When there is something to do though nothing happens.
+    pub(super) fn due(&self) -> Option<Instant> {
+        match &self.work {
+            Work::Syncing(..) => {
+                let comparing = self.comparing.wanted.then_some(self.comparing.not_before);
+                let all = [self.pace.due(), comparing, Some(self.comparing.periodic)];
+                all.into_iter().flatten().min()
+            }
+            // The Node may never come to have what is waited for.
+            _ if self.world.is_complete() => Some(Instant::now() + BEGIN_AGAIN),
+            _ => None,
+        }
+    }
+
+    /// Does what is due.
+    pub(super) async fn work(&mut self) -> Result<(), RunError> {
+        if matches!(self.work, Work::Waiting(_)) && self.may_begin()? {
+            self.begin()?;
+        }
+        let now = Instant::now();
+        self.compare(now);
+        if self.pace.due().is_some_and(|due| due <= now) {
+            self.sync().await;
+        }
+        Ok(())
+    }
+
+    fn may_begin(&self) -> Result<bool, RunError> {
+        if !self.world.is_complete() {
+            return Ok(false);
+        }
+        let waited = self.started.elapsed();
+        let needs_ranges = self.config.local_detector == LocalDetector::NodeCidr;
+        if needs_ranges && self.world.pod_cidrs.is_empty() {
+            return if waited < POD_CIDRS_PATIENCE {
+                Ok(false)
+            } else {
+                Err(RunError::NoPodCidrs {
+                    node: self.node.clone(),
+                    minutes: POD_CIDRS_PATIENCE.as_secs() / 60,
+                })
+            };
+        }
+        let primary = settings::primary(&self.config, &self.world.index.node().addresses);
+        Ok(!primary.is_empty() || waited >= ADDRESSES_PATIENCE)
+    }
+
+    fn begin(&mut self) -> Result<(), RunError> {
+        self.primary = settings::primary(&self.config, &self.world.index.node().addresses);
+        if self.primary.is_empty() {
+            let node = &self.node;
+            tracing::warn!(
+                node,
+                "the Node is missing or has no address; node ports are everywhere"
+            );
+        }
+        let options = self.options();
+        let Work::Waiting(around) = std::mem::replace(&mut self.work, Work::Beginning) else {
+            unreachable!("only a proxy that waits begins");
+        };
+        around.state.started();
+        around.metrics.resync(ResyncReason::Start);
+        let syncer = Syncer::open(options.clone(), *around).map_err(RunError::Dataplane)?;
+        self.work = Work::Syncing(Box::new(syncer), Box::new(options));
+        self.want_all();
+        Ok(())
+    }
+
+    /// Compares the kernel's state with what it should be, if it is time.
+    fn compare(&mut self, now: Instant) {
+        let periodic = self.comparing.periodic <= now;
+        let wanted = self.comparing.wanted && self.comparing.not_before <= now;
+        let Work::Syncing(syncer, _) = &mut self.work else {
+            return;
+        };
+        // What is to be written anew needs no comparison.
+        if !(periodic || wanted) || self.pending.resync {
+            return;
+        }
+        let compared = syncer.verify();
+        let ended = Instant::now();
+        self.comparing = Comparing {
+            wanted: compared.is_err(),
+            not_before: ended + (ended - now) * COMPARING_SHARE,
+            periodic: ended + PERIODIC,
+        };
+        if periodic {
+            self.around().metrics.resync(ResyncReason::Periodic);
+        }
+        match compared {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::warn!("somebody else changed the rules; they are written anew");
+                self.around().metrics.resync(ResyncReason::Foreign);
+                self.pending.resync = true;
+                self.queued();
+            }
+            Err(error) => tracing::warn!("{}", chain(&error)),
+        }
+    }
+
+    async fn sync(&mut self) {
+        let Work::Syncing(syncer, options) = &mut self.work else {
+            return;
+        };
+        debug_assert!(
+            options.node_ports == NodePorts::AnyLocal || !self.own.is_empty(),
+            "a machine has addresses"
+        );
+        let synced = syncer
+            .sync(&self.world.index, &mut self.pending, &mut self.triggers)
+            .await;
+        match &synced {
+            Ok(()) => {
+                self.changes = (0, 0);
+                self.around().metrics.pending(0, 0);
+            }
+            Err(error) => tracing::error!("failed to sync, the old rules stay: {}", chain(error)),
+        }
+        self.pace.ended(Instant::now(), synced.is_ok());
+    }
+}
+
+fn notice(triggers: &mut TriggerTimes, slice: &EndpointSlice) {
+    let family = match slice.address_type.as_str() {
+        "IPv4" => Family::V4,
+        "IPv6" => Family::V6,
+        _ => return,
+    };
+    if let Some(annotations) = &slice.metadata.annotations {
+        triggers.noticed(family, annotations);
+    }
+}

@@ -1,0 +1,251 @@
+//! One sync: what changed is planned and programmed, and then, only then, told to everybody else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::clock::Clock;
+use crate::conntrack::{ConntrackError, Removed, Serving, Table};
+use crate::dataplane::{Changes, Dataplane, DataplaneError, Options, Report};
+use crate::events::Events;
+use crate::health::{HealthAddresses, HealthState, ServiceHealth};
+use crate::index::Index;
+use crate::metrics::{Metrics, ResyncReason, SyncKind, TriggerTimes};
+use crate::model::{Family, ObjectName};
+use crate::plan::HealthPlan;
+
+use super::without_local::WithoutLocal;
+
+/// What is not in the kernel yet.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    /// Services to plan anew.
+    pub(super) services: BTreeSet<ObjectName>,
+    /// The ranges of cluster addresses may have changed.
+    pub(super) service_cidrs: bool,
+    /// The machine's addresses that have node ports, if they changed.
+    pub(super) node_port_addresses: Option<BTreeSet<IpAddr>>,
+    /// All is to be written anew.
+    pub(super) resync: bool,
+}
+
+/// Everything that learns of a sync besides the kernel's rules.
+pub(super) struct Surroundings {
+    pub(super) clock: Clock,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) state: Arc<HealthState>,
+    pub(super) events: Events,
+    pub(super) ports: ServiceHealth,
+}
+
+/// Carries syncs out.
+pub(super) struct Syncer {
+    dataplane: Dataplane,
+    /// Taken while a clean-up runs on a thread of its own.
+    conntrack: Option<Table>,
+    node_port_addresses: Arc<BTreeSet<IpAddr>>,
+    health: BTreeMap<ObjectName, HealthPlan>,
+    without_local: WithoutLocal,
+    around: Surroundings,
+}
+
+impl Syncer {
+    /// Opens the kernel's tables. Nothing is changed before the first sync.
+    pub(super) fn open(options: Options, around: Surroundings) -> Result<Self, DataplaneError> {
+        Ok(Self {
+            dataplane: Dataplane::open(options)?,
+            conntrack: None,
+            node_port_addresses: Arc::default(),
+            health: BTreeMap::new(),
+            without_local: WithoutLocal::default(),
+            around,
+        })
+    }
+
+    /// Opens the kernel's tables anew, under other options. The next sync has to bring all Services.
+    pub(super) fn reopen(&mut self, options: Options) -> Result<(), DataplaneError> {
+        self.dataplane = Dataplane::open(options)?;
+        Ok(())
+    }
+
+    /// Everything that learns of a sync.
+    pub(super) fn around(&self) -> &Surroundings {
+        &self.around
+    }
+
+    /// By which the kernel names this as the one who changed its rules.
+    pub(super) fn port(&self) -> u32 {
+        self.dataplane.port()
+    }
+
+    /// Changes where health check ports listen, from the next sync on.
+    pub(super) fn set_health_addresses(&mut self, addresses: HealthAddresses) {
+        self.around.ports.set_addresses(addresses);
+    }
+
+    /// Whether the kernel has what it should.
+    pub(super) fn verify(&mut self) -> Result<bool, DataplaneError> {
+        let differences = self.dataplane.verify()?;
+        for difference in differences.iter().take(10) {
+            tracing::warn!("{difference}");
+        }
+        Ok(differences.is_empty())
+    }
+
+    /// Programs what is pending, which is forgotten once the kernel took it.
+    pub(super) async fn sync(
+        &mut self,
+        index: &Index,
+        pending: &mut Pending,
+        triggers: &mut TriggerTimes,
+    ) -> Result<(), DataplaneError> {
+        let started = self.around.clock.now().steady;
+        if pending.resync {
+            self.dataplane.distrust();
+        }
+        let applied = self.dataplane.apply(changes(index, pending));
+        let took = self.around.clock.now().steady.duration_since(started);
+        let report = match applied {
+            Ok(report) => report,
+            Err(error) => {
+                self.failed(took);
+                // The kernel's state may be another than is believed: the next attempt writes all.
+                self.around.metrics.resync(ResyncReason::Failure);
+                return Err(error);
+            }
+        };
+        self.succeeded(&report, pending.services.len(), took);
+        for name in &pending.services {
+            self.learn(name);
+        }
+        if let Some(addresses) = pending.node_port_addresses.take() {
+            self.node_port_addresses = Arc::new(addresses);
+        }
+        *pending = Pending::default();
+        self.tell(triggers).await;
+        self.end_stale_flows(&report.udp_changed).await;
+        Ok(())
+    }
+
+    fn failed(&self, took: Duration) {
+        for family in Family::ALL {
+            self.around.metrics.sync_ended(family, SyncKind::Full, took);
+            self.around.metrics.sync_failed(family);
+        }
+        self.around.metrics.transaction(0, false);
+    }
+
+    fn succeeded(&self, report: &Report, services: usize, took: Duration) {
+        let kind = if report.replaced {
+            SyncKind::Full
+        } else {
+            SyncKind::Partial
+        };
+        for family in Family::ALL {
+            self.around.metrics.sync_ended(family, kind, took);
+            self.around.state.synced(family);
+        }
+        if report.bytes > 0 {
+            self.around.metrics.transaction(report.bytes, true);
+        }
+        let Report {
+            replaced, bytes, ..
+        } = report;
+        tracing::debug!(services, bytes, replaced, ?took, "synced");
+    }
+
+    /// Takes over what the new plan of a Service says besides its rules.
+    fn learn(&mut self, name: &ObjectName) {
+        let plan = self.dataplane.plan(name);
+        self.without_local.replace(name, plan);
+        match plan.and_then(|plan| plan.health.clone()) {
+            Some(health) => self.health.insert(name.clone(), health),
+            None => self.health.remove(name),
+        };
+    }
+
+    /// Tells load balancers and metrics.
+    async fn tell(&mut self, triggers: &mut TriggerTimes) {
+        let around = &mut self.around;
+        let failures = around.ports.sync(&self.health).await;
+        around
+            .metrics
+            .health_ports(around.ports.open_ports(), failures.len());
+        for failure in failures {
+            tracing::warn!("{failure}");
+            around.events.send(failure.event());
+        }
+        let now = around.clock.now().wall;
+        for family in Family::ALL {
+            let passed = triggers.take(family, now);
+            let without = self.without_local.of(family);
+            around.metrics.sync_succeeded(family, now, &passed, without);
+        }
+    }
+
+    /// Ends UDP flows that go where their Service has no endpoint any more. On a thread of its own,
+    /// because the kernel may know of very many flows.
+    async fn end_stale_flows(&mut self, changed: &BTreeSet<ObjectName>) {
+        let mut serving = Serving::default();
+        for plan in changed.iter().filter_map(|name| self.dataplane.plan(name)) {
+            serving.add(plan);
+        }
+        if serving.is_empty() {
+            return;
+        }
+        let table = self.conntrack.take();
+        let addresses = Arc::clone(&self.node_port_addresses);
+        let cleaning = tokio::task::spawn_blocking(move || clean(table, &serving, &addresses));
+        let cleaned = cleaning.await.expect("a clean-up does not panic");
+        for (family, took, result) in cleaned.1 {
+            match result {
+                Ok(Removed { listed, removed }) => {
+                    self.around
+                        .metrics
+                        .conntrack_reconciled(family, took, removed as u64);
+                    tracing::debug!(?family, listed, removed, ?took, "stale UDP flows ended");
+                }
+                Err(error) => tracing::warn!("{}", super::chain(&error)),
+            }
+        }
+        self.conntrack = cleaned.0;
+    }
+}
+
+type Cleaned = (Family, Duration, Result<Removed, ConntrackError>);
+
+/// Ends stale flows of both families. The socket is kept for the next time, unless it failed.
+fn clean(
+    table: Option<Table>,
+    serving: &Serving,
+    addresses: &BTreeSet<IpAddr>,
+) -> (Option<Table>, Vec<Cleaned>) {
+    let mut table = match table.map_or_else(Table::open, Ok) {
+        Ok(table) => table,
+        Err(error) => return (None, vec![(Family::V4, Duration::ZERO, Err(error))]),
+    };
+    let cleaned: Vec<Cleaned> = Family::ALL
+        .map(|family| {
+            let started = std::time::Instant::now();
+            let result = table.clean(family, serving, addresses);
+            (family, started.elapsed(), result)
+        })
+        .into();
+    let works = cleaned.iter().all(|(_, _, result)| result.is_ok());
+    (works.then_some(table), cleaned)
+}
+
+fn changes(index: &Index, pending: &Pending) -> Changes {
+    let services = pending.services.iter();
+    let service_cidrs: Option<Vec<IpNet>> = pending.service_cidrs.then(|| index.service_cidrs());
+    Changes {
+        services: services
+            .map(|name| (name.clone(), index.plan(name)))
+            .collect(),
+        node_port_addresses: pending.node_port_addresses.clone(),
+        service_cidrs,
+    }
+}
