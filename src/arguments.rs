@@ -136,13 +136,13 @@ pub(crate) struct BenchArguments {
     #[arg(long, value_name = "N", default_value_t = 3)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,
-    /// Endpoint changes: so many for CPU time, under load and in a burst, and a quarter of them one
+    /// Endpoint changes: so many for CPU time, under load and in a burst, and a fifth of them one
     /// at a time for latency
     #[arg(long, value_name = "N", default_value_t = 1000)]
     #[arg(value_parser = clap::value_parser!(u32).range(16..=5000))]
     pub(crate) changes: u32,
-    /// How long connections are opened in each of four turns
-    #[arg(long, value_name = "N", default_value_t = 2000)]
+    /// How long connections are opened in each of twenty turns
+    #[arg(long, value_name = "N", default_value_t = 400)]
     #[arg(value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub(crate) connect_millis: u64,
     /// How long anything that is waited for may take

@@ -25,7 +25,7 @@ const FEW: [&str; 8] = [
     "--rounds",
     "1",
     "--connect-millis",
-    "50",
+    "20",
 ];
 
 fn main() -> ExitCode {

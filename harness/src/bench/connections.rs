@@ -14,7 +14,7 @@ use super::wait::Stop;
 /// Threads that open connections.
 const THREADS: usize = 2;
 /// Connections that are opened before the measured ones.
-const WARM_UP: Duration = Duration::from_millis(200);
+const WARM_UP: Duration = Duration::from_millis(50);
 
 /// Connections opened and closed in a second, over this time, through one of the Services that
 /// are only there.

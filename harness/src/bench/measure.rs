@@ -138,7 +138,9 @@ impl Measure {
             Self::ConnectionsPerSecond => {
                 "TCP connections opened and closed through a ClusterIP by two threads of a pod"
             }
-            Self::ConnectP50 => "connect() through a ClusterIP, one at a time",
+            Self::ConnectP50 => {
+                "connect() through a ClusterIP, one at a time: the median of the medians of each turn"
+            }
             Self::WrongConnections => {
                 "connections under load that failed, or reached an endpoint that was not the \
                  Service's at any time between their start and end"

@@ -6,7 +6,7 @@
 //! - What is timed ends with a connection that a pod opened and an endpoint answered, never with
 //!   what a proxy says of itself.
 //! - A cold start has a fresh lab. For what follows each proxy has one lab, and all but the one
-//!   that is measured are stopped (SIGSTOP).
+//!   whose changes are measured are stopped (SIGSTOP).
 //! - Neither taps nor a load balancer run, and Services are written to the API without HTTP where
 //!   that would otherwise be what is measured. Single changes go over HTTP, as a controller's do.
 
@@ -41,9 +41,11 @@ use stage::{Setting, Stage};
 
 /// Services that single changes go through in turn.
 const SWAPPED: u32 = 16;
-/// Turns that each proxy has at each measure of changes and connections; even, so that each is
+/// Turns that each proxy has at each measure of changes; even, so that each is
 /// first as often as the others.
 const TURNS: u32 = 4;
+/// The same for connections, which differ least between proxies and most by what else runs.
+const CONNECTING_TURNS: u32 = 20;
 /// [`Measure::ColdStartLarge`] has three times the Services, but no more than there are addresses.
 const LARGEST: u32 = 60_000;
 
@@ -60,10 +62,10 @@ pub struct BenchOptions {
     pub services: u32,
     /// Cold starts of each proxy.
     pub rounds: u32,
-    /// Endpoint changes: so many for CPU time, under load and in a burst, a quarter of them for the
+    /// Endpoint changes: so many for CPU time, under load and in a burst, a fifth of them for the
     /// latency of single changes.
     pub changes: u32,
-    /// How long connections are opened, in each of four turns.
+    /// How long connections are opened, in each of twenty turns.
     pub connecting: Duration,
     /// The measures.
     pub measures: BTreeSet<Measure>,
@@ -166,7 +168,7 @@ impl Bench {
             self.endpoint_changes(&mut stages, say).await?;
         }
         if self.wants(&[Measure::ConnectionsPerSecond, Measure::ConnectP50]) {
-            self.connections(&mut stages, say).await?;
+            self.connections(&stages, say).await?;
         }
         if self.wants(&[Measure::CpuPer1000Changes]) {
             self.cpu_time(&mut stages, say).await?;
@@ -301,7 +303,7 @@ impl Bench {
         stages: &mut [Stage],
         say: &dyn Fn(&str),
     ) -> Result<(), BenchError> {
-        let changes = (self.options.changes / 4).div_ceil(TURNS);
+        let changes = (self.options.changes / 5).div_ceil(TURNS);
         for turn in 0..TURNS {
             for proxy in self.order(turn) {
                 let stage = &mut stages[proxy];
@@ -318,23 +320,26 @@ impl Bench {
         Ok(())
     }
 
+    /// Rules in the kernel serve connections, so that all proxies stay stopped, and turns are short.
     async fn connections(
         &mut self,
-        stages: &mut [Stage],
+        stages: &[Stage],
         say: &dyn Fn(&str),
     ) -> Result<(), BenchError> {
         let time = self.options.connecting;
-        for turn in 0..TURNS {
+        for turn in 0..CONNECTING_TURNS {
             for proxy in self.order(turn) {
-                let stage = &mut stages[proxy];
-                stage.thaw().await;
-                let rate = connections::per_second(stage, time).await?;
-                let open = connections::median_open(stage, time).await?;
-                stage.freeze();
-                self.say_median(say, proxy, "connections a second", &[rate], "");
-                self.say_median(say, proxy, "connect", &[open], "µs");
+                let rate = connections::per_second(&stages[proxy], time).await?;
                 self.add(Measure::ConnectionsPerSecond, proxy, [rate]);
+            }
+            for proxy in self.order(turn) {
+                let open = connections::median_open(&stages[proxy], time).await?;
                 self.add(Measure::ConnectP50, proxy, [open]);
+            }
+        }
+        for measure in [Measure::ConnectionsPerSecond, Measure::ConnectP50] {
+            for (name, value) in self.values(measure) {
+                say(&format!("{name}: {measure} {value:.1} {}", measure.unit()));
             }
         }
         Ok(())
@@ -424,6 +429,12 @@ impl Bench {
             }
         }
         Ok(())
+    }
+
+    /// The values of a measure so far.
+    fn values(&self, measure: Measure) -> Vec<(String, f64)> {
+        let row = self.samples.row(measure, &self.names);
+        row.into_iter().flat_map(|row| row.values).collect()
     }
 
     fn say_median(

@@ -106,8 +106,11 @@ impl Stage {
         }
         let network = Network::build(&world).await?;
         let host = |name: &str| network.host(name).expect("it is in the world");
-        for endpoints in networks() {
-            host(NODE).route(endpoints, None, WEB).await?;
+        let web = world.pod(WEB).expect("it was just added").address;
+        for (endpoints, gateway) in networks().into_iter().zip(web.both()) {
+            // By way of the pod: as neighbours of the node, thousands of endpoints would be more
+            // than the kernel keeps.
+            host(NODE).route(endpoints, Some(gateway), WEB).await?;
             host(WEB).own(endpoints).await?;
         }
         let responder = Responder::start(host(WEB).namespace())
