@@ -10,6 +10,7 @@ mod pace;
 mod proxy;
 mod settings;
 mod syncer;
+mod told;
 mod without_local;
 mod world;
 
