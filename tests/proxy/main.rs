@@ -13,6 +13,7 @@ mod policy;
 mod refused;
 mod restarts;
 mod scene;
+mod second;
 mod traffic;
 
 use std::process::ExitCode;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
             run(policy::udp_moves())
         }),
         trial("hostile_services_harm_no_other", || run(hostile::beside())),
+        trial("a_second_proxy_waits", || run(second::waits())),
         trial("a_clean_up_removes_its_own_only", || {
             run(cleanup::its_own_only())
         }),

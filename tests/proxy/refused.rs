@@ -16,7 +16,9 @@ pub(crate) async fn too_large() -> Result<(), Failed> {
     let scene = Scene::build_with("refused", |proxy| {
         let config = proxy.profile.netns.files.get_mut("config.yaml");
         // Unhealthy is who has had something queued for twice this long.
-        config.expect("it has one").push_str("syncPeriod: 1s\n");
+        config
+            .expect("it has one")
+            .push_str("nftables:\n  syncPeriod: 1s\n");
     })
     .await?;
     let traffic = Traffic::start(&scene.routes).await?;

@@ -5,6 +5,7 @@
 //! the kernel has accepted it. What fails is repeated, and meanwhile the old rules stay.
 
 mod addresses;
+mod alone;
 mod foreign;
 mod pace;
 mod proxy;
@@ -94,6 +95,11 @@ pub async fn run(config: Config, connection: Connection, node: &str) -> Result<(
     for notice in &config.notices {
         tracing::warn!("the configuration: {notice}");
     }
+    let _alone = tokio::select! {
+        _ = interrupt.recv() => return Ok(()),
+        _ = terminate.recv() => return Ok(()),
+        alone = alone::become_alone() => alone.map_err(system("tell whether another proxy runs"))?,
+    };
     prepare(&config)?;
     let client = watch::connect(&connection).await?;
 
