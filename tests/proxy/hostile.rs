@@ -54,6 +54,7 @@ pub(crate) async fn beside() -> Result<(), Failed> {
     }
     eprintln!("the API refuses {refused:?}");
     many_endpoints(&scene, "many", 5000).await?;
+    assert!(scene.admits_service(many("many")).await);
     // Whatever came last is in the kernel by then.
     scene.serve("last").await?;
     traffic.flow_for(Duration::from_millis(500)).await;
@@ -118,15 +119,17 @@ fn odd_slices() -> Vec<Value> {
     ]
 }
 
-/// Makes a Service of so many endpoints, and returns the names of its slices.
+/// A Service of [`many_endpoints`].
+pub(crate) fn many(name: &str) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"ports": [{"name": "tcp", "port": 80}]}})
+}
+
+/// Makes slices of so many endpoints for a Service, and returns their names.
 pub(crate) async fn many_endpoints(
     scene: &Scene,
     name: &str,
     count: u32,
 ) -> Result<Vec<String>, Failed> {
-    let spec = json!({"ports": [{"name": "tcp", "port": 80}]});
-    let service = json!({"metadata": {"name": name}, "spec": spec});
-    assert!(scene.admits_service(service).await);
     let mut names = Vec::new();
     for first in (0..count).step_by(1000) {
         let address = |number: u32| std::net::Ipv4Addr::from(0x0a64_0001 + number);

@@ -10,7 +10,6 @@ mod foreign;
 mod hostile;
 mod node;
 mod policy;
-mod refused;
 mod restarts;
 mod scene;
 mod second;
@@ -59,9 +58,6 @@ fn main() -> ExitCode {
         ),
         trial("without_the_api_the_rules_stay", || run(api::lost())),
         trial("a_node_about_to_go_serves_on", || run(node::about_to_go())),
-        trial("a_refused_transaction_harms_nobody", || {
-            run(refused::too_large())
-        }),
         trial("a_policy_switch_cuts_no_flow", || run(policy::switched())),
         trial("udp_flows_move_from_a_removed_endpoint", || {
             run(policy::udp_moves())

@@ -45,6 +45,7 @@ pub(crate) async fn about_to_go() -> Result<(), Failed> {
         .await?;
     eligible(true).await?;
     scene.serve("with-node").await?;
+    traffic.flow_for(std::time::Duration::from_secs(1)).await;
     traffic.end().await?.is_lossless()
 }
 

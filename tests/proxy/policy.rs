@@ -18,7 +18,7 @@ pub(crate) async fn switched() -> Result<(), Failed> {
         let spec = json!({"externalTrafficPolicy": policy, "internalTrafficPolicy": policy});
         scene.lab.objects().patch_service(GOOD, spec).await?;
     }
-    traffic.flow_for(Duration::from_millis(600)).await;
+    traffic.flow_for(Duration::from_secs(3)).await;
     let report = traffic.end().await?;
     report.is_lossless()?;
     for lane in report.of(Kind::NewTcp).chain(report.of(Kind::NewUdp)) {
@@ -39,8 +39,8 @@ pub(crate) async fn switched() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Each endpoint in turn is the only one. Flows that went to the other one move, and no exchange is lost, because
-/// both pods work on.
+/// Each endpoint in turn is the only one. Flows that went to the other one move, and nothing else is lost, because
+/// both pods work on. An answer under way while a flow is forgotten finds no way back: one packet a move at most.
 pub(crate) async fn udp_moves() -> Result<(), Failed> {
     let scene = Scene::build("endpoints").await?;
     let traffic = Traffic::start(&scene.routes).await?;
@@ -59,8 +59,10 @@ pub(crate) async fn udp_moves() -> Result<(), Failed> {
     }
     traffic.flow_for(Duration::from_millis(700)).await;
     let report = traffic.end().await?;
-    report.is_lossless()?;
+    report.is_lossless_but(&[Kind::OldUdp])?;
     for lane in report.of(Kind::OldUdp) {
+        let lost = lane.failures();
+        assert!(lost.len() <= removed.len(), "{lost:?}\n{report}");
         for (at, left) in &removed {
             let moved = lane.read(|all| {
                 let mut after = all.iter().filter(|exchange| exchange.at >= *at);
