@@ -46,6 +46,10 @@ pub struct Event {
 pub enum Regarding {
     /// A Service.
     Service(ObjectName),
+    /// An EndpointSlice.
+    EndpointSlice(ObjectName),
+    /// A ServiceCIDR, by name.
+    ServiceCidr(Box<str>),
     /// A Node, by name.
     Node(Box<str>),
 }
@@ -84,14 +88,25 @@ impl Event {
 impl Regarding {
     /// The reference that the API wants. A Node's uid is its name, by which `kubectl describe node` finds the events.
     fn reference(&self) -> ObjectReference {
-        match self {
-            Self::Service(service) => ObjectReference {
-                api_version: Some("v1".into()),
-                kind: Some("Service".into()),
-                namespace: Some(service.namespace.to_string()),
-                name: Some(service.name.to_string()),
+        let reference =
+            |version: &str, kind: &str, namespace: Option<&str>, name: &str| ObjectReference {
+                api_version: Some(version.into()),
+                kind: Some(kind.into()),
+                namespace: namespace.map(Into::into),
+                name: Some(name.into()),
                 ..ObjectReference::default()
-            },
+            };
+        match self {
+            Self::Service(ObjectName { namespace, name }) => {
+                reference("v1", "Service", Some(namespace), name)
+            }
+            Self::EndpointSlice(ObjectName { namespace, name }) => reference(
+                "discovery.k8s.io/v1",
+                "EndpointSlice",
+                Some(namespace),
+                name,
+            ),
+            Self::ServiceCidr(name) => reference("networking.k8s.io/v1", "ServiceCIDR", None, name),
             Self::Node(node) => ObjectReference {
                 kind: Some("Node".into()),
                 name: Some(node.to_string()),

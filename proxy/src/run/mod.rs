@@ -5,11 +5,13 @@
 //! the kernel has accepted it. What fails is repeated, and meanwhile the old rules stay.
 
 mod addresses;
+mod alone;
 mod foreign;
 mod pace;
 mod proxy;
 mod settings;
 mod syncer;
+mod told;
 mod without_local;
 mod world;
 
@@ -93,6 +95,11 @@ pub async fn run(config: Config, connection: Connection, node: &str) -> Result<(
     for notice in &config.notices {
         tracing::warn!("the configuration: {notice}");
     }
+    let _alone = tokio::select! {
+        _ = interrupt.recv() => return Ok(()),
+        _ = terminate.recv() => return Ok(()),
+        alone = alone::become_alone() => alone.map_err(system("tell whether another proxy runs"))?,
+    };
     prepare(&config)?;
     let client = watch::connect(&connection).await?;
 

@@ -10,7 +10,9 @@ use super::foreign::Changed;
 use super::pace::Pace;
 use super::syncer::{Pending, Surroundings, Syncer};
 use super::world::{Concerns, World};
-use super::{ADDRESSES_PATIENCE, POD_CIDRS_PATIENCE, RunError, chain, settings, tcp_is_liberal};
+use super::{
+    ADDRESSES_PATIENCE, POD_CIDRS_PATIENCE, RunError, chain, settings, tcp_is_liberal, told,
+};
 use crate::config::{Config, LocalDetector};
 use crate::dataplane::{NodePorts, Options};
 use crate::health::HealthAddresses;
@@ -136,7 +138,7 @@ impl Proxy {
 
     fn take(&mut self, concerns: Concerns) {
         for problem in &concerns.problems {
-            tracing::warn!("{problem}");
+            told::problem(&self.around().events, problem);
         }
         if concerns.node_gone {
             self.around().state.node_changed(None);

@@ -17,6 +17,7 @@ use crate::metrics::{Metrics, ResyncReason, SyncKind, TriggerTimes};
 use crate::model::{Family, ObjectName};
 use crate::plan::HealthPlan;
 
+use super::told::Conflicts;
 use super::without_local::WithoutLocal;
 
 /// What is not in the kernel yet.
@@ -49,6 +50,7 @@ pub(super) struct Syncer {
     node_port_addresses: Arc<BTreeSet<IpAddr>>,
     health: BTreeMap<ObjectName, HealthPlan>,
     without_local: WithoutLocal,
+    conflicts: Conflicts,
     around: Surroundings,
 }
 
@@ -61,6 +63,7 @@ impl Syncer {
             node_port_addresses: Arc::default(),
             health: BTreeMap::new(),
             without_local: WithoutLocal::default(),
+            conflicts: Conflicts::default(),
             around,
         })
     }
@@ -126,6 +129,10 @@ impl Syncer {
         }
         if let Some(addresses) = pending.node_port_addresses.take() {
             self.node_port_addresses = Arc::new(addresses);
+        }
+        if !pending.services.is_empty() {
+            self.conflicts
+                .tell(&self.around.events, self.dataplane.conflicts());
         }
         *pending = Pending::default();
         self.tell(triggers).await;

@@ -10,6 +10,7 @@ use kube::Resource;
 
 use crate::index::{Index, Observed as Indexed};
 use crate::model::ObjectName;
+use crate::objects::Problem;
 use crate::watch::{Change, Kind, Observed};
 
 #[cfg(test)]
@@ -37,8 +38,8 @@ pub(super) struct Concerns {
     pub(super) node: bool,
     /// There is no Node, or it cannot be read.
     pub(super) node_gone: bool,
-    /// What is wrong with the object, in words.
-    pub(super) problems: Vec<String>,
+    /// What is wrong with the object.
+    pub(super) problems: Vec<Problem>,
 }
 
 impl From<Indexed> for Concerns {
@@ -46,7 +47,7 @@ impl From<Indexed> for Concerns {
         Self {
             touched: indexed.touched,
             service_cidrs: indexed.service_cidrs_changed,
-            problems: indexed.problems.iter().map(ToString::to_string).collect(),
+            problems: indexed.problems,
             ..Self::default()
         }
     }
@@ -180,7 +181,12 @@ impl World {
             }
             Change::Deleted(name) => return Step::Remove(name, None),
             Change::Unreadable { name, error } => {
-                let problem = format!("{} {name} cannot be read: {error}", kind.name());
+                let problem = Problem {
+                    kind: object_kind(kind),
+                    object: name.clone(),
+                    field: "(all of it)".to_owned(),
+                    why: format!("cannot be read: {error}"),
+                };
                 return Step::Remove(name, Some(problem));
             }
         }
@@ -192,7 +198,7 @@ impl World {
 enum Step<K> {
     Apply(Box<K>),
     /// With what is wrong, where that is why.
-    Remove(ObjectName, Option<String>),
+    Remove(ObjectName, Option<Problem>),
     KeepOnly(HashSet<ObjectName>),
     Nothing,
 }
@@ -205,7 +211,7 @@ impl Concerns {
         }
     }
 
-    fn with(mut self, problem: Option<String>) -> Self {
+    fn with(mut self, problem: Option<Problem>) -> Self {
         self.problems.extend(problem);
         self
     }
@@ -226,6 +232,16 @@ fn name_of<K: Resource<DynamicType = ()>>(object: &K) -> ObjectName {
     ObjectName {
         namespace: text(&object.meta().namespace),
         name: text(&object.meta().name),
+    }
+}
+
+/// The kind of one object, as a [`Problem`] has it.
+fn object_kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Services => "Service",
+        Kind::EndpointSlices => "EndpointSlice",
+        Kind::Node => "Node",
+        Kind::ServiceCidrs => "ServiceCIDR",
     }
 }
 

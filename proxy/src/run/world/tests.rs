@@ -143,9 +143,10 @@ fn an_unreadable_object_is_reported_and_as_if_it_were_not_there() {
     });
     let concerns = world.observe(unreadable);
     assert_eq!(concerns.touched, names(&["a"]));
+    let problems = concerns.problems.iter().map(ToString::to_string);
     assert_eq!(
-        concerns.problems,
-        ["Services default/a cannot be read: no number"]
+        problems.collect::<Vec<_>>(),
+        ["Service default/a: (all of it): cannot be read: no number"]
     );
 }
 

@@ -1,0 +1,79 @@
+//! Policies and endpoints change under established flows.
+
+use std::time::Duration;
+
+use libtest_mimic::Failed;
+use serde_json::json;
+
+use crate::scene::{GOOD, PATIENCE, Scene};
+use crate::traffic::{Kind, Traffic};
+
+/// Both policies go to Local and back. An endpoint of the node itself is there all the time, so that new
+/// connections work as well.
+pub(crate) async fn switched() -> Result<(), Failed> {
+    let scene = Scene::build("policy").await?;
+    let traffic = Traffic::start(&scene.routes).await?;
+    for policy in ["Local", "Cluster", "Local"] {
+        traffic.flow_for(Duration::from_millis(400)).await;
+        let spec = json!({"externalTrafficPolicy": policy, "internalTrafficPolicy": policy});
+        scene.lab.objects().patch_service(GOOD, spec).await?;
+    }
+    traffic.flow_for(Duration::from_secs(3)).await;
+    let report = traffic.end().await?;
+    report.is_lossless()?;
+    for lane in report.of(Kind::NewTcp).chain(report.of(Kind::NewUdp)) {
+        let last: Vec<_> = lane.read(|all| {
+            let last = all.iter().rev().take(10);
+            last.map(|exchange| exchange.answer.clone()).collect()
+        });
+        let local = Ok("web-3".to_owned());
+        assert!(last.iter().all(|answer| *answer == local), "{last:?}");
+    }
+    for lane in report.of(Kind::OldUdp).chain(report.of(Kind::OldTcp)) {
+        let pods = lane.read(|all| {
+            let pods = all.iter().map(|exchange| exchange.answer.clone());
+            pods.collect::<std::collections::BTreeSet<_>>()
+        });
+        assert_eq!(pods.len(), 1, "a flow stays where it is: {pods:?}");
+    }
+    Ok(())
+}
+
+/// Each endpoint in turn is the only one. Flows that went to the other one move, and nothing else is lost, because
+/// both pods work on. An answer under way while a flow is forgotten finds no way back: one packet a move at most.
+pub(crate) async fn udp_moves() -> Result<(), Failed> {
+    let scene = Scene::build("endpoints").await?;
+    let traffic = Traffic::start(&scene.routes).await?;
+    let both: &[&str] = &["web-0", "web-3"];
+    let mut before = both;
+    let mut removed = Vec::new();
+    for left in ["web-0", "web-3", "web-0"] {
+        traffic.flow_for(Duration::from_millis(500)).await;
+        let after: &[&str] = match left {
+            "web-0" => &["web-0"],
+            _ => &["web-3"],
+        };
+        scene.endpoints(before, after).await?;
+        removed.push((traffic.now(), left));
+        before = after;
+    }
+    traffic.flow_for(Duration::from_millis(700)).await;
+    let report = traffic.end().await?;
+    report.is_lossless_but(&[Kind::OldUdp])?;
+    for lane in report.of(Kind::OldUdp) {
+        let lost = lane.failures();
+        assert!(lost.len() <= removed.len(), "{lost:?}\n{report}");
+        for (at, left) in &removed {
+            let moved = lane.read(|all| {
+                let mut after = all.iter().filter(|exchange| exchange.at >= *at);
+                after
+                    .find(|exchange| exchange.answer.as_deref() == Ok(left))
+                    .map(|first| first.at)
+            });
+            let took = moved.ok_or_else(|| format!("no answer of {left} after {at:?}"))? - *at;
+            assert!(took < PATIENCE, "it moved to {left} after {took:?}");
+            eprintln!("moved to {left} within {took:?}");
+        }
+    }
+    Ok(())
+}
