@@ -9,7 +9,6 @@ use crate::draw::Drawn;
 use crate::flows::{self, Flow};
 use crate::seen::Seen;
 use crate::side::{Placed, Side};
-use crate::variations::{VARIATIONS, Variation};
 
 /// Connections of each round of a flow. Only flows that are not yet seen to be the same are asked
 /// in the next round. All rounds together miss one of four backends with a chance below 1e-9.
@@ -24,10 +23,8 @@ pub(crate) struct Report {
     pub(crate) flows: usize,
     /// Connections made, of both sides.
     pub(crate) connections: usize,
-    /// Flows with a backend reached, refused, and dropped, under the first proxy.
+    /// Flows by what became of them under the first proxy, see [`Seen::kind`].
     pub(crate) outcomes: BTreeMap<&'static str, usize>,
-    /// Flows that differ as declared, by the variation's name.
-    pub(crate) declared: BTreeMap<&'static str, usize>,
     /// Flows that differ.
     pub(crate) differences: Vec<Difference>,
 }
@@ -62,19 +59,12 @@ impl Report {
         for (name, count) in other.outcomes {
             *self.outcomes.entry(name).or_default() += count;
         }
-        for (name, count) in other.declared {
-            *self.declared.entry(name).or_default() += count;
-        }
         self.differences.extend(other.differences);
     }
 }
 
 /// Compares groups of Services that are to be the same on both sides.
-pub(crate) async fn group(
-    sides: &[Side; 2],
-    groups: [&[Drawn]; 2],
-    variations: &[Variation],
-) -> Result<Report, LabError> {
+pub(crate) async fn group(sides: &[Side; 2], groups: [&[Drawn]; 2]) -> Result<Report, LabError> {
     let (first, second) = tokio::join!(sides[0].place(groups[0]), sides[1].place(groups[1]));
     let placed = [first?, second?];
     let mut compared = flows_of(groups[0], sides);
@@ -90,7 +80,7 @@ pub(crate) async fn group(
     }
     let (first, second) = tokio::join!(sides[0].remove(groups[0]), sides[1].remove(groups[1]));
     first.and(second)?;
-    Ok(report(groups[0], &compared, variations))
+    Ok(report(groups[0], &compared))
 }
 
 fn flows_of(group: &[Drawn], sides: &[Side; 2]) -> Vec<Compared> {
@@ -139,7 +129,7 @@ fn is_same(compared: &[Compared], at: usize) -> bool {
     }
 }
 
-fn report(group: &[Drawn], compared: &[Compared], variations: &[Variation]) -> Report {
+fn report(group: &[Drawn], compared: &[Compared]) -> Report {
     let mut report = Report {
         services: group.len(),
         flows: compared.len(),
@@ -151,16 +141,11 @@ fn report(group: &[Drawn], compared: &[Compared], variations: &[Variation]) -> R
         if is_same(compared, at) {
             continue;
         }
-        let difference = Difference {
+        report.differences.push(Difference {
             drawn: group[one.service].clone(),
             flow: one.flow.clone(),
             seen: one.seen.clone(),
-        };
-        let declared = variations.iter().find(|one| (one.explains)(&difference));
-        match declared {
-            Some(variation) => *report.declared.entry(variation.name).or_default() += 1,
-            None => report.differences.push(difference),
-        }
+        });
     }
     report
 }
@@ -198,9 +183,4 @@ impl fmt::Display for Difference {
         writeln!(f, "  first  {}", seen[0])?;
         write!(f, "  second {}", seen[1])
     }
-}
-
-/// The variations that every comparison knows.
-pub(crate) fn declared() -> &'static [Variation] {
-    VARIATIONS
 }

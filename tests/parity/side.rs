@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use futures::future::{join_all, try_join_all};
 use onehop_harness::case::{Backend, Place, Service, ServiceType, Target, node};
-use onehop_harness::lab::{Allocated, Call, Lab, LabError, target_port};
+use onehop_harness::lab::{Allocated, Call, Lab, LabError, LabOptions, target_port};
 use onehop_harness::probe;
 use onehop_harness::world::Family;
 
@@ -45,8 +45,9 @@ pub(crate) struct Placed {
 }
 
 impl Side {
-    /// Opens the sentinels' backend.
-    pub(crate) fn new(lab: Lab) -> Result<Self, LabError> {
+    /// Builds a lab, and opens the sentinels' backend in it.
+    pub(crate) async fn start(options: LabOptions) -> Result<Self, LabError> {
+        let lab = Lab::start(options).await?;
         let sentinel = lab.listen(&[SENTINEL_POD], SENTINEL_PORT)?;
         Ok(Self {
             lab,
