@@ -9,9 +9,8 @@ use crate::compare::{self, Difference};
 use crate::draw::{self, Drawn};
 use crate::{SEED, runtime, start};
 
-/// Services that give a group for each of [`CHANGES`], of which each changes the first so many.
-const GROUPS: usize = 64;
-const CHANGED: usize = 8;
+/// Services of which each of [`CHANGES`] has a part to choose from.
+const DRAWN: usize = 64 * CHANGES.len();
 
 /// How often, at least, everything is among 1000 drawn Services.
 const OFTEN: usize = 10;
@@ -64,8 +63,12 @@ fn other(policy: Policy) -> Policy {
 pub(crate) fn difference_is_seen() -> Result<(), Failed> {
     runtime()?.block_on(async {
         let sides = start("difference").await?;
-        for (change, drawn) in CHANGES.iter().zip(draw::services(SEED, GROUPS)) {
-            let drawn: Vec<_> = drawn.into_iter().take(CHANGED).collect();
+        let groups = draw::services(SEED, DRAWN);
+        for (change, part) in CHANGES
+            .iter()
+            .zip(groups.chunks(groups.len() / CHANGES.len()))
+        {
+            let drawn = chosen(&part.concat());
             let mut changed = drawn.clone();
             changed.iter_mut().for_each(change.make);
             let report = compare::group(&sides, [&drawn, &changed]).await;
@@ -79,6 +82,26 @@ pub(crate) fn difference_is_seen() -> Result<(), Failed> {
         }
         Ok(())
     })
+}
+
+/// Two of these Services with affinity, with their twins, and four others.
+fn chosen(drawn: &[Drawn]) -> Vec<Drawn> {
+    // Affinity shows where there is more than one pod to choose.
+    let ready = |one: &Drawn| one.backends.iter().filter(|b| b.ready).count();
+    let sticky = drawn
+        .iter()
+        .filter(|one| one.twin.is_some() && ready(one) > 1);
+    let sticky: Vec<_> = sticky.take(2).collect();
+    let twins: Vec<_> = sticky.iter().filter_map(|one| one.twin).collect();
+    let twins = drawn.iter().filter(|one| twins.contains(&one.number));
+    let others = drawn
+        .iter()
+        .filter(|one| one.spec.affinity.is_none())
+        .take(4);
+    let mut chosen: Vec<_> = twins.chain(others).chain(sticky).cloned().collect();
+    chosen.sort_by_key(|one| one.number);
+    chosen.dedup_by_key(|one| one.number);
+    chosen
 }
 
 /// Every kind of Service, endpoint and modifier is drawn, many times, and the same by the same seed.
