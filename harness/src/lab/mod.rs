@@ -481,17 +481,39 @@ impl Lab {
         remote: SocketAddr,
         count: usize,
     ) -> Result<Vec<Call>, LabError> {
+        self.call_each(from, by, &vec![remote; count]).await
+    }
+
+    /// As [`Self::call_by`], one connection to each of these addresses, which are of one family.
+    /// Connections to many addresses together take hardly more time than those to one: a wave of
+    /// them waits for its fence once.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    ///
+    /// # Panics
+    /// When the place or the node is not in the world.
+    pub async fn call_each(
+        &self,
+        from: &Place,
+        by: Option<&str>,
+        remotes: &[SocketAddr],
+    ) -> Result<Vec<Call>, LabError> {
+        let Some(first) = remotes.first() else {
+            return Ok(Vec::new());
+        };
         let host = self.namespace(from.host()).clone();
         let (fences, timing) = (
-            self.fences(from, Family::of(remote.ip())),
+            self.fences(from, Family::of(first.ip())),
             self.timing.clone(),
         );
+        let remotes = remotes.to_vec();
         let mark = by.map(|by| {
             let position = self.world.nodes.iter().position(|node| node.name == by);
             balancer::mark(position.expect("a node of the world"))
         });
         let _permit = self.probers.acquire().await.expect("never closed");
-        let work = move || probe::call(&host, &vec![remote; count], mark, &fences, &timing);
+        let work = move || probe::call(&host, &remotes, mark, &fences, &timing);
         let since = self.taps.now();
         let connections = tokio::task::spawn_blocking(work)
             .await
