@@ -14,7 +14,7 @@ use serde_json::Value;
 use support::{Home, Running, run};
 
 const NFTABLES: &str = "kube-proxy-nftables";
-const IPTABLES: &str = "kube-proxy-iptables";
+const BUNDLED: &str = "bundled";
 
 /// So few of everything that a bench takes seconds.
 const FEW: [&str; 8] = [
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
 
 /// What this machine lacks.
 fn missing() -> Option<String> {
-    let names = [NFTABLES, IPTABLES].map(str::to_owned);
+    let names = [NFTABLES.to_owned()];
     let proxies = prepare::proxies(&names, None, &mut |_| {});
     let proxies = proxies.err().map(|error| error.to_string());
     proxies.or_else(|| netns::check().err().map(|error| error.to_string()))
@@ -88,9 +88,8 @@ fn possible(measure: Measure) -> std::ops::RangeInclusive<f64> {
 
 fn compared() -> Result<(), Failed> {
     let home = Home::new();
-    let proxies = [
-        "bench", "--proxy", NFTABLES, "--proxy", IPTABLES, "--out", "out",
-    ];
+    // These are the proxies of a bench that names none.
+    let proxies = ["bench", "--out", "out"];
     let ended = run(&mut home.onehop(&[&proxies[..], &FEW].concat()));
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let report = report(&home);
@@ -110,9 +109,9 @@ fn compared() -> Result<(), Failed> {
             assert!(possible(wanted).contains(&value), "{proxy}: {found}");
         }
         let better = if wanted == Measure::ConnectionsPerSecond {
-            of(NFTABLES).zip(of(IPTABLES))
+            of(BUNDLED).zip(of(NFTABLES))
         } else {
-            of(IPTABLES).zip(of(NFTABLES))
+            of(NFTABLES).zip(of(BUNDLED))
         };
         let expected = better.filter(|(_, by)| *by != 0.0).map(|(a, by)| a / by);
         let ratio = found["ratio"].as_f64();

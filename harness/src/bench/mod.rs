@@ -215,12 +215,14 @@ impl Bench {
                 break;
             }
             for proxy in self.order(round) {
-                let time = self.cold_start(proxy, all, say).await?;
+                let time = self.cold_start(proxy, all).await?;
                 self.add(Measure::ColdStart, proxy, [millis(time)]);
+                self.started(proxy, all, time, say).await;
                 if growth {
-                    let half = self.cold_start(proxy, all / 2, say).await?;
+                    let half = self.cold_start(proxy, all / 2).await?;
                     let growth = time.as_secs_f64() / half.as_secs_f64();
                     self.add(Measure::ColdStartGrowth, proxy, [growth]);
+                    self.started(proxy, all / 2, half, say).await;
                 }
             }
         }
@@ -228,10 +230,11 @@ impl Bench {
             let large = (all * 3).min(LARGEST);
             for proxy in self.order(0) {
                 if proxy == 0 || self.options.large_of_all {
-                    let time = self.cold_start(proxy, large, say).await?;
-                    let time = [millis(time)];
+                    let time = self.cold_start(proxy, large).await?;
+                    let sample = [millis(time)];
                     self.samples
-                        .add(Measure::ColdStartLarge, large, proxy, time);
+                        .add(Measure::ColdStartLarge, large, proxy, sample);
+                    self.started(proxy, large, time, say).await;
                 }
             }
         }
@@ -239,23 +242,21 @@ impl Bench {
     }
 
     /// One cold start, in a lab of its own.
-    async fn cold_start(
-        &self,
-        proxy: usize,
-        services: u32,
-        say: &dyn Fn(&str),
-    ) -> Result<Duration, BenchError> {
+    async fn cold_start(&self, proxy: usize, services: u32) -> Result<Duration, BenchError> {
         let name = &self.names[proxy];
         let mut stage = Stage::build(name, &self.setting, services).await?;
-        let time = changes::cold_start(&mut stage, &self.options.proxies[proxy]).await?;
+        changes::cold_start(&mut stage, &self.options.proxies[proxy]).await
+    }
+
+    /// Tells of a cold start, and waits while the kernel takes the lab's namespaces and their rules
+    /// down, which it does behind our back.
+    async fn started(&self, proxy: usize, services: u32, time: Duration, say: &dyn Fn(&str)) {
         say(&format!(
-            "{name}: cold start with {services} Services {:.1} ms",
+            "{}: cold start with {services} Services {:.1} ms",
+            self.names[proxy],
             millis(time)
         ));
-        drop(stage);
-        // The kernel takes the namespaces and their rules down behind our back.
         tokio::time::sleep(TAKE_DOWN + TAKE_DOWN_EACH * services).await;
-        Ok(time)
     }
 
     /// A lab for each proxy, which runs and is stopped. Its memory is sampled in this start, which

@@ -14,7 +14,7 @@ use super::error::BenchError;
 use super::population::{Member, NODE, TARGET_PORT, networks};
 use super::process;
 use super::responder::Responder;
-use super::wait::{Impatience, Patience, Stop, Target, until_carried};
+use super::wait::{Impatience, Patience, Stop, Target, until_right};
 use crate::lab::{
     ApiKind, LabApi, NAMESPACE, NodeProxy, Objects, ProxyUnderTest, SERVICE_PORT, directory,
     placeholders,
@@ -149,7 +149,7 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Waits until the network carries packets, as it does from then on.
+    /// Waits until the new network carries packets, for which the kernel takes its time.
     async fn carried(&self) -> Result<(), BenchError> {
         let Some(service) = self.present.first() else {
             return Ok(());
@@ -160,9 +160,8 @@ impl Stage {
             remote: SocketAddr::new(right[0], TARGET_PORT),
             right,
         };
-        let nobody = service.remote;
-        self.wait(move |patience| until_carried(&endpoint, nobody, patience))
-            .await
+        let carried = self.wait(move |patience| until_right(&endpoint, 1, patience));
+        carried.await.map(drop)
     }
 
     /// The name of its proxy.

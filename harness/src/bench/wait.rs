@@ -75,33 +75,6 @@ pub(super) struct Settled {
     pub(super) at_once: bool,
 }
 
-/// Waits until a new network carries packets: to an endpoint, and so far from an address that nobody
-/// serves that the refusal of a router comes back. The kernel may take its time with either.
-pub(super) fn until_carried(
-    endpoint: &Target,
-    nobody: SocketAddr,
-    patience: &Patience,
-) -> Result<(), Impatience> {
-    until_right(endpoint, 1, patience)?;
-    let since = Instant::now();
-    loop {
-        let outcome = client::call(nobody, OPEN[1])
-            .map_err(Impatience::Io)?
-            .outcome;
-        if matches!(outcome, Outcome::Refused(_)) {
-            return Ok(());
-        }
-        if since.elapsed() > patience.limit {
-            let what = "nothing at an address of nobody".to_owned();
-            let last = outcome.to_string();
-            return Err(Impatience::TooLong { what, last });
-        }
-        if patience.stop.is_set() {
-            return Err(Impatience::Stopped);
-        }
-    }
-}
-
 /// Calls until so many connections in a row were right. Must be called inside the client's
 /// namespace.
 pub(super) fn until_right(
