@@ -157,11 +157,19 @@ pub(crate) fn as_nobody() -> Result<(), Failed> {
             .env("XDG_CACHE_HOME", home.path().join("cache"));
         command
     };
-    let ended = run(&mut as_nobody(&["run", "external/local", "--out", "out"]));
+    let judged = "kube-proxy-nftables";
+    let ended = run(&mut as_nobody(&[
+        "run",
+        "external/local",
+        "--proxy",
+        judged,
+        "--out",
+        "out",
+    ]));
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let results = home.results("out");
     let cases = onehop_suites::matching(&["external/local".to_owned()]);
-    let profile = Profile::load("kube-proxy-nftables").expect("a built-in profile");
+    let profile = Profile::load(judged).expect("a built-in profile");
     let cases = cases.expect("the pattern matches").into_iter();
     let cases = cases.filter(|case| unsupported(case, &profile).is_none());
     let cases = cases.count();
