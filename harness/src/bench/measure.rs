@@ -152,7 +152,7 @@ impl Measure {
                 "from replacing its 1000 endpoints until none of the old is reached"
             }
             Self::Burst => {
-                "from the first of 1000 endpoint swaps without a pause until all are right"
+                "from the first of many endpoint swaps (--changes), each of another Service, without a pause, until all are right"
             }
         }
     }
