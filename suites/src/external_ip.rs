@@ -1,7 +1,7 @@
 //! External addresses: the same rules as on node ports, on an address of the Service's own.
 
 use onehop_harness::case::{
-    BalancerMode, Case, Change, Feature, Place, Policy, Question, Service, Target,
+    BalancerMode, Case, Change, Feature, Place, Policy, Question, Reach, Service, Target,
 };
 
 use crate::story::{
@@ -37,19 +37,7 @@ pub(crate) fn cases() -> Vec<Case> {
             &STORY,
         )
         .sources(&[NFTABLES])
-        .check(
-            "pods 1-0-2, the address of vm2",
-            NODES
-                .map(|node| {
-                    reaches(
-                        &client_on(node),
-                        external_ip("vm2"),
-                        from_node(node, &STORY),
-                    )
-                })
-                .into_iter()
-                .chain(from_hosts()),
-        ),
+        .check("pods 1-0-2, the address of vm2", in_cluster(from_node)),
         Case::new(
             "external-ip/local/client-ip-kept",
             "Under Local, a node answers on its external address from its own pods, which see the \
@@ -68,19 +56,7 @@ pub(crate) fn cases() -> Vec<Case> {
             &STORY,
         )
         .sources(&[NFTABLES, "k#62537"])
-        .check(
-            "pods 1-0-2, the address of vm2",
-            NODES
-                .map(|node| {
-                    reaches(
-                        &client_on(node),
-                        external_ip("vm2"),
-                        from_pod_on(node, &STORY),
-                    )
-                })
-                .into_iter()
-                .chain(from_hosts()),
-        ),
+        .check("pods 1-0-2, the address of vm2", in_cluster(from_pod_on)),
         Case::new(
             "external-ip/local/shares-on-a-node-are-even",
             "Under Local, the two pods of vm3 get the same share of its external address.",
@@ -152,6 +128,15 @@ fn no_endpoint(policy: &str, service: Service, before: [Question; 3]) -> Case {
             .into_iter()
             .chain(NODES.map(|node| refused(&client_on(node), external_ip("vm2")))),
     )
+}
+
+/// What pods and nodes see of the address of vm2: the pods' way there differs, the nodes' does not.
+fn in_cluster(from_pod: fn(&str, &[&str]) -> Reach) -> impl Iterator<Item = Question> {
+    let from_pod = |node| {
+        let reach = from_pod(node, &STORY);
+        reaches(&client_on(node), external_ip("vm2"), reach)
+    };
+    NODES.map(from_pod).into_iter().chain(from_hosts())
 }
 
 fn from_hosts() -> [Question; 3] {
