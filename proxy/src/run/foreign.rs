@@ -68,6 +68,14 @@ impl Foreign {
     }
 }
 
+/// Waits for changes; for ever while nobody listens.
+pub(super) async fn changed(foreign: &mut Option<Foreign>) -> Changed {
+    match foreign {
+        Some(foreign) => foreign.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
 #[expect(
     unsafe_code,
     reason = "tokio cannot know that a descriptor stays the same while it is registered"

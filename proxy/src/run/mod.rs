@@ -118,7 +118,8 @@ pub async fn run(config: Config, connection: Connection, node: &str) -> Result<(
         events,
     };
     let mut interfaces = Interfaces::open().map_err(system("listen to changes of addresses"))?;
-    let mut foreign = Foreign::subscribe()?;
+    // While somebody listens, the kernel reports each of a cluster's elements: not before they are in.
+    let mut foreign: Option<Foreign> = None;
     let own = interfaces.addresses().await.map_err(RunError::Interfaces)?;
     let mut proxy = Proxy::new(config, node, around, own);
     let mut api = pin!(watch::observe(&client, node));
@@ -128,7 +129,7 @@ pub async fn run(config: Config, connection: Connection, node: &str) -> Result<(
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
             Some(ended) = servers.join_next() => return Err(ended.expect("it does not panic").into()),
-            changed = foreign.changed() => proxy.rules_changed(&changed),
+            changed = foreign::changed(&mut foreign) => proxy.rules_changed(&changed),
             () = interfaces.changed() => match interfaces.addresses().await {
                 Ok(own) => proxy.addresses_changed(own),
                 Err(error) => tracing::warn!("failed to read the machine's addresses: {}", chain(&error)),
@@ -140,6 +141,10 @@ pub async fn run(config: Config, connection: Connection, node: &str) -> Result<(
             }
         }
         proxy.work().await?;
+        if foreign.is_none() && proxy.has_synced() {
+            foreign = Some(Foreign::subscribe()?);
+            proxy.listens();
+        }
     }
     tracing::info!("asked to end; the rules stay");
     Ok(())
