@@ -14,6 +14,7 @@ mod hairpin;
 mod health_check;
 mod internal_policy;
 mod load_balancer;
+mod proxy_health;
 mod scope;
 mod source_ranges;
 mod story;
@@ -28,6 +29,7 @@ pub fn catalogue() -> Vec<Case> {
         external_policy::cases(),
         load_balancer::cases(),
         health_check::cases(),
+        proxy_health::cases(),
         internal_policy::cases(),
         external_ip::cases(),
         hairpin::cases(),

@@ -30,6 +30,16 @@ pub enum Question {
         /// `localEndpoints`, if the port is open.
         local_endpoints: Option<u32>,
     },
+    /// What the proxy of a node says of its own health, asked from outside over IPv4: `:10256` of kube-proxy
+    /// listens on `0.0.0.0` unless it is told otherwise.
+    ProxyHealth {
+        /// The node.
+        node: String,
+        /// What is asked.
+        path: HealthPath,
+        /// Whether the answer must be 200; else 503.
+        good: bool,
+    },
     /// Which nodes the load balancer finds healthy, and by which check.
     HealthyNodes {
         /// The check that it must use.
@@ -49,6 +59,26 @@ pub enum Question {
         /// What holds for all of them together.
         together: Together,
     },
+}
+
+/// What a proxy is asked of its own health (KEP-3836).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HealthPath {
+    /// `/healthz`: whether load balancers may use the node.
+    Healthz,
+    /// `/livez`: whether the proxy works.
+    Livez,
+}
+
+impl HealthPath {
+    /// The path of the URL.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Healthz => "/healthz",
+            Self::Livez => "/livez",
+        }
+    }
 }
 
 /// Which pods flows with affinity reach together.
@@ -78,6 +108,7 @@ impl Question {
                 by: BalancerCheck::NodePort,
                 ..
             } => vec![Feature::NodePort],
+            Self::ProxyHealth { .. } => vec![Feature::ProxyHealth],
             Self::HealthCheckAllocated(_) | Self::NodePortAllocated(_) => Vec::new(),
         }
     }
@@ -88,6 +119,7 @@ impl Question {
             Self::Flow(flow) => std::slice::from_ref(flow),
             Self::Affinity { flows, .. } => flows,
             Self::HealthCheck { .. }
+            | Self::ProxyHealth { .. }
             | Self::HealthyNodes { .. }
             | Self::HealthCheckAllocated(_)
             | Self::NodePortAllocated(_) => &[],

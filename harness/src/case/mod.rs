@@ -9,7 +9,8 @@ mod flow;
 mod service;
 
 pub use check::{
-    BalancerCheck, Check, Entry, Expectation, FlowCheck, Hops, Question, Reach, Source, Together,
+    BalancerCheck, Check, Entry, Expectation, FlowCheck, HealthPath, Hops, Question, Reach, Source,
+    Together,
 };
 pub use flow::{Place, Target, external, node, pod};
 pub use service::{
@@ -47,6 +48,14 @@ pub enum Change {
     IpMode(IpMode),
     /// Sets the label that says which proxy is to serve the Service, or removes it.
     ProxyName(Option<&'static str>),
+    /// Gives a node one taint by its key, or takes all from it. The node is every other case's too: taints may
+    /// change what its proxy says of itself, and nothing that another case asks. They end with the case.
+    Taint {
+        /// The node.
+        node: &'static str,
+        /// The key; the effect is `NoSchedule`.
+        key: Option<&'static str>,
+    },
 }
 
 impl Change {
@@ -66,7 +75,8 @@ impl Change {
             | Self::Affinity(None)
             | Self::SourceRanges([])
             | Self::IpMode(IpMode::Vip)
-            | Self::ProxyName(None) => Vec::new(),
+            | Self::ProxyName(None)
+            | Self::Taint { .. } => Vec::new(),
         }
     }
 }
@@ -193,6 +203,14 @@ impl Case {
             _ => None,
         });
         std::iter::once(&self.backends).chain(changed)
+    }
+
+    /// The nodes that it ever gives a taint.
+    pub fn tainted(&self) -> impl Iterator<Item = &'static str> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Change(Change::Taint { node, key: Some(_) }) => Some(*node),
+            _ => None,
+        })
     }
 
     /// All checks, in order.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 
+use super::proxy_health;
 use crate::balancer::HealthCheck;
 use crate::case::{
     BalancerCheck, Check, Expectation, FlowCheck, Question, Service, Target, Together,
@@ -62,6 +63,10 @@ pub(super) async fn ask(
                 let families =
                     families.map(|family| subject.health_check(node, *local_endpoints, family));
                 join_results(families).await
+            }
+            Question::ProxyHealth { node, path, good } => {
+                let answer = proxy_health::ask(subject.lab, node, *path, *good);
+                Ok(vec![answer.await?.into()])
             }
             Question::HealthyNodes { by, nodes } => Ok(vec![subject.healthy_nodes(*by, nodes)]),
             Question::HealthCheckAllocated(expected) => {
@@ -302,7 +307,7 @@ fn allocated(what: &str, expected: bool, got: bool) -> Answer {
 }
 
 /// A row for a question that is no flow.
-fn row(from: &str, to: &str, family: Option<Family>) -> FlowResult {
+pub(super) fn row(from: &str, to: &str, family: Option<Family>) -> FlowResult {
     FlowResult {
         check: String::new(),
         from: from.to_owned(),
@@ -323,7 +328,7 @@ fn row(from: &str, to: &str, family: Option<Family>) -> FlowResult {
 }
 
 impl FlowResult {
-    fn expect(self, expected: &str, got: &str, right: bool) -> Self {
+    pub(super) fn expect(self, expected: &str, got: &str, right: bool) -> Self {
         let wrong = if right {
             Vec::new()
         } else {
@@ -332,7 +337,7 @@ impl FlowResult {
         self.expect_all(expected, got, wrong)
     }
 
-    fn expect_all(self, expected: &str, got: &str, wrong: Vec<String>) -> Self {
+    pub(super) fn expect_all(self, expected: &str, got: &str, wrong: Vec<String>) -> Self {
         Self {
             expected: expected.to_owned(),
             got: got.to_owned(),
@@ -351,7 +356,7 @@ impl From<FlowResult> for Answer {
     }
 }
 
-fn text(outcome: &HttpOutcome) -> String {
+pub(super) fn text(outcome: &HttpOutcome) -> String {
     match outcome {
         HttpOutcome::Answered(answer) => format!("{} {}", answer.status, answer.body.trim()),
         HttpOutcome::Refused => "refused".to_owned(),

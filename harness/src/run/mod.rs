@@ -3,6 +3,7 @@
 mod ask;
 mod batch;
 mod evidence;
+mod proxy_health;
 mod results;
 mod runner;
 

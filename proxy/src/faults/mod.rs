@@ -20,6 +20,7 @@ use k8s_openapi::api::core::v1 as core;
 use kube::runtime::watcher::Config;
 
 use crate::dataplane::{Changes, Options, Ruled};
+use crate::health::Health;
 use crate::model::{Family, Node, ObjectName, Service, Slice};
 use crate::plan::{self, ServicePlan};
 
@@ -56,6 +57,8 @@ enum Deed {
     Rules(fn(&mut [Ruled], Family)),
     /// To the answer of a health check port.
     Answer(fn(&mut Response<String>)),
+    /// To what the proxy says of itself: the answer of a path.
+    OwnAnswer(fn(&str, &Health) -> Option<bool>),
     /// Waits before every sync.
     Late(Duration),
     /// Never ends a flow.
@@ -174,6 +177,14 @@ pub(crate) fn answer(mut response: Response<String>) -> Response<String> {
         change(&mut response);
     }
     response
+}
+
+/// The seam between the proxy's own health and who asks: whether the answer of a path is good.
+pub(crate) fn own_answer(path: &str, health: &Health) -> Option<bool> {
+    match deed() {
+        Some(Deed::OwnAnswer(answer)) => answer(path, health),
+        _ => None,
+    }
 }
 
 /// The seam between what happens and when it is synced.
