@@ -111,6 +111,10 @@ fn question_text(question: &Question) -> String {
         } => {
             format!("health check port of {node}: closed")
         }
+        Question::ProxyHealth { node, path, good } => {
+            let status = if *good { 200 } else { 503 };
+            format!("the proxy of {node} says {status} on {}", path.path())
+        }
         Question::HealthyNodes { by, nodes } => {
             format!("load balancer: healthy {} by {by:?}", nodes.join("+"))
         }
@@ -138,6 +142,11 @@ fn change_text(change: &Change) -> String {
         Change::IpMode(mode) => format!("ipMode becomes {}", mode.api_name()),
         Change::ProxyName(Some(name)) => format!("the Service is left to the proxy {name}"),
         Change::ProxyName(None) => "the Service is left to any proxy".to_owned(),
+        Change::Taint {
+            node,
+            key: Some(key),
+        } => format!("{node} gets the taint {key}"),
+        Change::Taint { node, key: None } => format!("{node} loses its taints"),
         Change::Backends(backends) => format!("the backends become {}", backends_text(backends)),
     }
 }
