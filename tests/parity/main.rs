@@ -81,7 +81,12 @@ fn alike() -> Result<(), Failed> {
         for group in draw::services(seed, count) {
             let groups = [&group[..], &group[..]];
             let done = compare::group(&sides, groups).await;
-            report.add(done.map_err(|error| chain(&error))?);
+            let done = done.map_err(|error| chain(&error))?;
+            // At once as well as at the end: a run takes minutes, and may not get there.
+            for difference in &done.differences {
+                eprintln!("differs (first is bundled): {difference}");
+            }
+            report.add(done);
             eprintln!(
                 "{} Services of seed {seed}: {} flows {:?}, {} connections, {} differ, {:.0} s",
                 report.services,
