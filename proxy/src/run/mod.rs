@@ -139,7 +139,11 @@ pub async fn run(config: Config, connection: Connection, node: &str) -> Result<(
                 take_waiting(&mut api, &mut proxy).await;
             }
         }
-        proxy.work().await?;
+        proxy.begin_in_time()?;
+        if let Some(port) = proxy.port() {
+            foreign.leave_out(port)?;
+        }
+        proxy.work().await;
     }
     tracing::info!("asked to end; the rules stay");
     Ok(())

@@ -14,7 +14,7 @@ use super::{
     ADDRESSES_PATIENCE, POD_CIDRS_PATIENCE, RunError, chain, settings, tcp_is_liberal, told,
 };
 use crate::config::{Config, LocalDetector};
-use crate::dataplane::{NodePorts, Options};
+use crate::dataplane::{NodePorts, Options, TABLE};
 use crate::health::HealthAddresses;
 use crate::metrics::{ResyncReason, TriggerTimes};
 use crate::model::Family;
@@ -23,7 +23,7 @@ use crate::watch::{Change, Observed};
 /// How often everything is compared with what the kernel has, though nobody is known to have changed
 /// it: as often as upstream writes everything anew (`pkg/proxy/util/utils.go`, `FullSyncPeriod`).
 const PERIODIC: Duration = Duration::from_hours(1);
-/// Comparing takes at most this part of the time, however often others change their own rules.
+/// Comparing that finds nothing takes at most this part of the time, whatever others do in the proxy's tables.
 const COMPARING_SHARE: u32 = 20;
 /// How often it is looked whether there is still nothing to begin with.
 const BEGIN_AGAIN: Duration = Duration::from_secs(1);
@@ -178,8 +178,14 @@ impl Proxy {
 
     /// Somebody changed nftables.
     pub(super) fn rules_changed(&mut self, changed: &Changed) {
-        if let Work::Syncing(syncer, _) = &self.work {
-            self.comparing.wanted |= changed.by_others_than(syncer.port());
+        self.comparing.wanted |= changed.may_concern(TABLE);
+    }
+
+    /// By which the kernel names the proxy as the one who changed its rules, once it does.
+    pub(super) fn port(&self) -> Option<u32> {
+        match &self.work {
+            Work::Syncing(syncer, _) => Some(syncer.port()),
+            _ => None,
         }
     }
 
@@ -252,17 +258,21 @@ impl Proxy {
         }
     }
 
-    /// Does what is due.
-    pub(super) async fn work(&mut self) -> Result<(), RunError> {
+    /// Begins, if it has not yet and what it needs is there.
+    pub(super) fn begin_in_time(&mut self) -> Result<(), RunError> {
         if matches!(self.work, Work::Waiting(_)) && self.may_begin()? {
             self.begin()?;
         }
+        Ok(())
+    }
+
+    /// Does what is due.
+    pub(super) async fn work(&mut self) {
         let now = Instant::now();
         self.compare(now);
         if self.pace.due().is_some_and(|due| due <= now) {
             self.sync().await;
         }
-        Ok(())
     }
 
     fn may_begin(&self) -> Result<bool, RunError> {
@@ -319,9 +329,14 @@ impl Proxy {
         }
         let compared = syncer.verify();
         let ended = Instant::now();
+        // Where something was found, the next damage is repaired as soon as it is done, too.
+        let pause = match compared {
+            Ok(false) => Duration::ZERO,
+            Ok(true) | Err(_) => (ended - now) * COMPARING_SHARE,
+        };
         self.comparing = Comparing {
             wanted: compared.is_err(),
-            not_before: ended + (ended - now) * COMPARING_SHARE,
+            not_before: ended + pause,
             periodic: ended + PERIODIC,
         };
         if periodic {
