@@ -73,6 +73,8 @@ pub struct Dataplane {
     in_step: bool,
     udp_changed: BTreeSet<ObjectName>,
     tables: [Chains; 2],
+    /// The generation that the last replacement made, if nobody else changed anything since before it.
+    replaced_in: Option<u32>,
     #[cfg(test)]
     sabotage: bool,
 }
@@ -115,6 +117,7 @@ impl Dataplane {
             in_step: false,
             udp_changed: BTreeSet::new(),
             tables: Default::default(),
+            replaced_in: None,
             #[cfg(test)]
             sabotage: false,
         })
@@ -170,6 +173,13 @@ impl Dataplane {
     /// Replaces all contents of the tables at the next [`Dataplane::apply`]: somebody else changed them.
     pub fn distrust(&mut self) {
         self.in_step = false;
+    }
+
+    /// Whether nothing was changed since before the last replacement of all contents, but by it. If that is
+    /// not known, no.
+    pub fn is_undisturbed(&mut self) -> bool {
+        let now = self.netfilter.generation();
+        now.is_ok_and(|now| Some(now.id) == self.replaced_in)
     }
 
     /// How the kernel's state differs from the desired one. Reads all of it.
@@ -242,6 +252,8 @@ impl Dataplane {
 
     /// Replaces all contents. Where the table is an older layout's, the table itself is replaced.
     fn replace(&mut self) -> Result<usize, DataplaneError> {
+        let before = self.netfilter.generation().map_err(DataplaneError::Read)?;
+        self.replaced_in = None;
         let mut found: [Found; 2] = Default::default();
         for family in &self.options.families {
             let looked = Found::look(&mut self.netfilter, *family);
@@ -255,6 +267,7 @@ impl Dataplane {
             committed = self.commit(&mut batch);
         }
         committed.map_err(DataplaneError::Change)?;
+        self.replaced_in = Some(before.id.wrapping_add(1));
         let now = Instant::now();
         for ((chains, found), made) in self.tables.iter_mut().zip(found).zip(made) {
             let left = found.chains.into_iter();

@@ -12,7 +12,7 @@ use super::RunError;
 pub(super) struct Foreign {
     changes: AsyncFd<Changes>,
     /// The port of the proxy's own socket, whose transactions are left out.
-    own: Option<u32>,
+    own: u32,
 }
 
 /// What others changed.
@@ -33,23 +33,23 @@ impl Changed {
 
 impl Foreign {
     /// Begins to listen. To be called within a runtime.
-    pub(super) fn subscribe() -> Result<Self, RunError> {
-        let changes = Changes::subscribe().map_err(RunError::Foreign)?;
+    pub(super) fn subscribe(own: u32) -> Result<Self, RunError> {
+        let mut changes = Changes::subscribe().map_err(RunError::Foreign)?;
+        let reporting = changes.report_tables_but_of(own);
+        reporting.map_err(RunError::Foreign)?;
         let changes = register(changes).map_err(|source| RunError::System {
             what: "wait for changes of nftables",
             source,
         })?;
-        Ok(Self { changes, own: None })
+        Ok(Self { changes, own })
     }
 
-    /// Tells others' transactions from those of the socket of a port. Before that nothing is heard of any.
-    pub(super) fn leave_out(&mut self, port: u32) -> Result<(), RunError> {
-        if self.own != Some(port) {
-            let changes = self.changes.get_mut();
-            changes
-                .report_tables_but_of(port)
-                .map_err(RunError::Foreign)?;
-            self.own = Some(port);
+    /// From now on leaves out the transactions of the socket of this port, and of no other.
+    pub(super) fn leave_out(&mut self, own: u32) -> Result<(), RunError> {
+        if self.own != own {
+            let reporting = self.changes.get_mut().report_tables_but_of(own);
+            reporting.map_err(RunError::Foreign)?;
+            self.own = own;
         }
         Ok(())
     }
@@ -84,6 +84,14 @@ impl Foreign {
                 return changed;
             }
         }
+    }
+}
+
+/// Waits for changes; for ever while nobody listens.
+pub(super) async fn changed(foreign: &mut Option<Foreign>) -> Changed {
+    match foreign {
+        Some(foreign) => foreign.changed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -118,7 +118,8 @@ pub async fn run(config: Config, connection: Connection, node: &str) -> Result<(
         events,
     };
     let mut interfaces = Interfaces::open().map_err(system("listen to changes of addresses"))?;
-    let mut foreign = Foreign::subscribe()?;
+    // While somebody listens, the kernel reports each of a cluster's elements: not before they are in.
+    let mut foreign: Option<Foreign> = None;
     let own = interfaces.addresses().await.map_err(RunError::Interfaces)?;
     let mut proxy = Proxy::new(config, node, around, own);
     let mut api = pin!(watch::observe(&client, node));
@@ -128,7 +129,7 @@ pub async fn run(config: Config, connection: Connection, node: &str) -> Result<(
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
             Some(ended) = servers.join_next() => return Err(ended.expect("it does not panic").into()),
-            changed = foreign.changed() => proxy.rules_changed(&changed),
+            changed = foreign::changed(&mut foreign) => proxy.rules_changed(&changed),
             () = interfaces.changed() => match interfaces.addresses().await {
                 Ok(own) => proxy.addresses_changed(own),
                 Err(error) => tracing::warn!("failed to read the machine's addresses: {}", chain(&error)),
@@ -139,11 +140,14 @@ pub async fn run(config: Config, connection: Connection, node: &str) -> Result<(
                 take_waiting(&mut api, &mut proxy).await;
             }
         }
-        proxy.begin_in_time()?;
-        if let Some(port) = proxy.port() {
+        if let (Some(foreign), Some(port)) = (&mut foreign, proxy.port()) {
             foreign.leave_out(port)?;
         }
-        proxy.work().await;
+        proxy.work().await?;
+        if let (None, Some(port)) = (&foreign, proxy.synced_as()) {
+            foreign = Some(Foreign::subscribe(port)?);
+            proxy.listens();
+        }
     }
     tracing::info!("asked to end; the rules stay");
     Ok(())

@@ -44,6 +44,9 @@ pub(super) struct Proxy {
     comparing: Comparing,
     /// Changes of Services and of EndpointSlices that are not in the kernel yet.
     changes: (usize, usize),
+    /// Something was queued that metrics and health do not know of. They are told once for all that came
+    /// in together: at a start, that is the whole cluster.
+    untold: bool,
     work: Work,
 }
 
@@ -88,6 +91,7 @@ impl Proxy {
                 periodic: now + PERIODIC,
             },
             changes: (0, 0),
+            untold: false,
             work: Work::Waiting(Box::new(around)),
             config,
         }
@@ -158,6 +162,13 @@ impl Proxy {
     /// Something is to be synced.
     fn queued(&mut self) {
         self.pace.changed();
+        self.untold = true;
+    }
+
+    fn tell_queued(&mut self) {
+        if !std::mem::take(&mut self.untold) {
+            return;
+        }
         let around = self.around();
         let now = around.clock.now().wall;
         for family in Family::ALL {
@@ -173,6 +184,21 @@ impl Proxy {
         if own != self.own {
             self.own = own;
             self.place_node_ports();
+        }
+    }
+
+    /// Its [`Self::port`], once the kernel has had a whole cluster from it.
+    pub(super) fn synced_as(&self) -> Option<u32> {
+        match &self.work {
+            Work::Syncing(syncer, _) if syncer.has_synced() => Some(syncer.port()),
+            _ => None,
+        }
+    }
+
+    /// From now on it is told of changes of nftables. Those before are noticed by the generation.
+    pub(super) fn listens(&mut self) {
+        if let Work::Syncing(syncer, _) = &mut self.work {
+            self.comparing.wanted |= syncer.may_be_disturbed();
         }
     }
 
@@ -258,21 +284,18 @@ impl Proxy {
         }
     }
 
-    /// Begins, if it has not yet and what it needs is there.
-    pub(super) fn begin_in_time(&mut self) -> Result<(), RunError> {
+    /// Does what is due.
+    pub(super) async fn work(&mut self) -> Result<(), RunError> {
+        self.tell_queued();
         if matches!(self.work, Work::Waiting(_)) && self.may_begin()? {
             self.begin()?;
         }
-        Ok(())
-    }
-
-    /// Does what is due.
-    pub(super) async fn work(&mut self) {
         let now = Instant::now();
         self.compare(now);
         if self.pace.due().is_some_and(|due| due <= now) {
             self.sync().await;
         }
+        Ok(())
     }
 
     fn may_begin(&self) -> Result<bool, RunError> {

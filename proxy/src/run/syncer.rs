@@ -51,6 +51,7 @@ pub(super) struct Syncer {
     health: BTreeMap<ObjectName, HealthPlan>,
     without_local: WithoutLocal,
     conflicts: Conflicts,
+    synced: bool,
     around: Surroundings,
 }
 
@@ -64,6 +65,7 @@ impl Syncer {
             health: BTreeMap::new(),
             without_local: WithoutLocal::default(),
             conflicts: Conflicts::default(),
+            synced: false,
             around,
         })
     }
@@ -87,6 +89,16 @@ impl Syncer {
     /// Changes where health check ports listen, from the next sync on.
     pub(super) fn set_health_addresses(&mut self, addresses: HealthAddresses) {
         self.around.ports.set_addresses(addresses);
+    }
+
+    /// Whether a sync has succeeded.
+    pub(super) fn has_synced(&self) -> bool {
+        self.synced
+    }
+
+    /// Whether somebody else may have changed rules since the last sync, which was one of all.
+    pub(super) fn may_be_disturbed(&mut self) -> bool {
+        !self.dataplane.is_undisturbed()
     }
 
     /// Whether the kernel has what it should.
@@ -123,6 +135,7 @@ impl Syncer {
                 return Err(error);
             }
         };
+        self.synced = true;
         self.succeeded(&report, pending.services.len(), took);
         for name in &pending.services {
             self.learn(name);

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
+use http::uri::Scheme;
 use hyper_util::client::legacy::Client as HyperClient;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use kube::client::{Body, ClientBuilder, ConfigExt};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -116,12 +117,26 @@ fn client(config: Config) -> Result<Client, kube::Error> {
     connector.set_keepalive_interval(Some(KEEPALIVE_EVERY));
     connector.set_keepalive_retries(Some(KEEPALIVE_TIMES));
     connector.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
-    let connector = config.rustls_https_connector_with_connector(connector)?;
+    // The machine's certificates are read only where they are needed: there may be hundreds.
+    if config.cluster_url.scheme() == Some(&Scheme::HTTP) {
+        return over(connector, &config);
+    }
+    over(
+        config.rustls_https_connector_with_connector(connector)?,
+        &config,
+    )
+}
+
+fn over<C>(connector: C, config: &Config) -> Result<Client, kube::Error>
+where
+    C: Connect + Clone + Send + Sync + 'static,
+{
     let http: HyperClient<_, Body> = HyperClient::builder(TokioExecutor::new()).build(connector);
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
         .map_err(BoxError::from)
         .service(http);
-    Ok(ClientBuilder::new(service, config.default_namespace).build())
+    let namespace = config.default_namespace.clone();
+    Ok(ClientBuilder::new(service, namespace).build())
 }
