@@ -98,6 +98,9 @@ fn question_text(question: &Question) -> String {
             let flows: Vec<_> = flows.iter().map(ToString::to_string).collect();
             format!("{together}: {}", flows.join("; "))
         }
+        Question::StraySegment { pod, backend } => {
+            format!("a stray segment of {backend} to pod({pod}): not seen")
+        }
         Question::NodePortAllocated(allocated) => format!("nodePort allocated: {allocated}"),
         Question::HealthCheck {
             node,

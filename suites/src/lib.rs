@@ -13,6 +13,7 @@ mod external_policy;
 mod hairpin;
 mod health_check;
 mod internal_policy;
+mod invalid_packets;
 mod load_balancer;
 mod scope;
 mod source_ranges;
@@ -36,6 +37,7 @@ pub fn catalogue() -> Vec<Case> {
         endpoints::cases(),
         topology::cases(),
         scope::cases(),
+        invalid_packets::cases(),
         distribution::cases(),
         transitions::cases(),
     ]

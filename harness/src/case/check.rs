@@ -41,6 +41,15 @@ pub enum Question {
     HealthCheckAllocated(bool),
     /// Whether the Service's first port has a node port.
     NodePortAllocated(bool),
+    /// What becomes of a segment that a backend's host sends far out of the window of a connection that a
+    /// pod has open to the ClusterIP. The pod must not see it, and the connection must go on. Asked in each
+    /// family. The backends of a case that asks this hold their connections, and answer nothing else.
+    StraySegment {
+        /// The pod that calls.
+        pod: String,
+        /// The only backend.
+        backend: String,
+    },
     /// Flows of a Service with affinity, held against each other in each family. Each of them
     /// must reach one pod with all of its connections.
     Affinity {
@@ -78,6 +87,7 @@ impl Question {
                 by: BalancerCheck::NodePort,
                 ..
             } => vec![Feature::NodePort],
+            Self::StraySegment { .. } => vec![Feature::ClusterIp],
             Self::HealthCheckAllocated(_) | Self::NodePortAllocated(_) => Vec::new(),
         }
     }
@@ -89,6 +99,7 @@ impl Question {
             Self::Affinity { flows, .. } => flows,
             Self::HealthCheck { .. }
             | Self::HealthyNodes { .. }
+            | Self::StraySegment { .. }
             | Self::HealthCheckAllocated(_)
             | Self::NodePortAllocated(_) => &[],
         }

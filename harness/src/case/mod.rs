@@ -195,6 +195,12 @@ impl Case {
         std::iter::once(&self.backends).chain(changed)
     }
 
+    /// Whether its backends hold their connections, for [`Question::StraySegment`].
+    pub fn holds_connections(&self) -> bool {
+        let mut questions = self.checks().flat_map(|check| &check.questions);
+        questions.any(|question| matches!(question, Question::StraySegment { .. }))
+    }
+
     /// All checks, in order.
     pub fn checks(&self) -> impl Iterator<Item = &Check> {
         self.steps.iter().filter_map(|step| match step {
@@ -240,6 +246,10 @@ impl Case {
         defect(
             flows().any(|flow| self.service.port(flow.port).is_none()),
             "calls a port that the Service does not have",
+        );
+        defect(
+            self.holds_connections() && flows().next().is_some(),
+            "asks about flows to backends that hold their connections",
         );
         let affine = |question: &Question| match question {
             Question::Affinity { flows, .. } => flows

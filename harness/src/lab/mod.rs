@@ -32,6 +32,7 @@ use crate::case::{Place, Target};
 use crate::netns::{API, Host, Namespace, Network, NetworkError};
 use crate::probe::{self, Backend, BackendError, Connection, ProbeError};
 use crate::profile::{Feature, Placeholders, Profile, Program, Variation};
+use crate::stray::{HeldError, StrayError};
 use crate::tap::{self, Journey, TapError, Taps};
 use crate::timing::Timing;
 use crate::verdict::{Baseline, Ground, Observed};
@@ -98,6 +99,12 @@ pub enum LabError {
     /// A probe.
     #[error(transparent)]
     Probe(#[from] ProbeError),
+    /// A backend that holds connections.
+    #[error(transparent)]
+    Held(#[from] HeldError),
+    /// A stray segment.
+    #[error(transparent)]
+    Stray(#[from] StrayError),
     /// A question over HTTP.
     #[error("failed to ask the health check port of {node}")]
     Http {

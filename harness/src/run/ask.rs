@@ -11,6 +11,7 @@ use crate::case::{
 };
 use crate::lab::{Allocated, Lab, LabError, NAMESPACE, join_results, target_port};
 use crate::probe::{HttpAnswer, HttpOutcome, get};
+use crate::stray;
 use crate::verdict::{Asked, FlowResult, judge};
 use crate::world::{CLIENT_PRIVATE, Family, Protocol};
 
@@ -71,6 +72,10 @@ pub(super) async fn ask(
             Question::NodePortAllocated(expected) => {
                 let got = subject.service.node_port().is_some();
                 Ok(vec![allocated("nodePort", *expected, got)])
+            }
+            Question::StraySegment { pod, backend } => {
+                join_results(families.map(|family| subject.stray_segment(pod, backend, family)))
+                    .await
             }
             Question::Affinity { flows, together } => {
                 let families =
@@ -223,6 +228,51 @@ impl Subject<'_> {
             format!("body {} instead of {body}", answer.body),
         );
         wrong
+    }
+
+    /// Whether a pod sees a stray segment of a connection that it has through the Service.
+    async fn stray_segment(
+        &self,
+        pod: &str,
+        backend: &str,
+        family: Family,
+    ) -> Result<Answer, LabError> {
+        let lab = self.lab;
+        let to = format!("cluster-ip, held by {backend}");
+        let row = row(&format!("pod({pod})"), &to, Some(family));
+        let expected = "a stray segment is not seen, and the connection goes on";
+        let Some(remote) = lab.resolve(&Target::ClusterIp, self.service, family) else {
+            return Ok(row
+                .expect(expected, "the Service has no address", false)
+                .into());
+        };
+        let address = lab
+            .world()
+            .pod(backend)
+            .expect("a pod of the world")
+            .address;
+        let way = stray::Way {
+            caller: lab.namespace(pod).clone(),
+            remote,
+            backend: lab.namespace(backend).clone(),
+            backend_address: SocketAddr::new(address.of(family), self.first_port),
+        };
+        let timing = lab.timing().clone();
+        let sent = tokio::task::spawn_blocking(move || stray::send(&way, &timing)).await;
+        let outcome = sent.expect("it does not panic")?;
+        let right = stray::Outcome::Sent {
+            seen: false,
+            broken: None,
+        };
+        let got = match &outcome {
+            stray::Outcome::Unopened(why) => format!("no connection: {why}"),
+            stray::Outcome::Sent { seen, broken } => {
+                let seen = if *seen { "seen" } else { "not seen" };
+                let broken = broken.as_deref().map(|why| format!(", broken: {why}"));
+                format!("{seen}{}", broken.as_deref().unwrap_or(", goes on"))
+            }
+        };
+        Ok(row.expect(expected, &got, outcome == right).into())
     }
 
     fn healthy_nodes(&self, by: BalancerCheck, nodes: &[String]) -> Answer {

@@ -406,8 +406,11 @@ pub const FAULTS: &[Fault] = &[
     Fault {
         name: "lets-invalid-packets-pass",
         breaks: "Packets that connection tracking finds invalid are dropped in forward.",
-        sources: &["kubernetes/pkg/proxy/iptables/proxier.go"],
-        caught_by: &[],
+        sources: &["kubernetes/pkg/proxy/iptables/proxier.go", "k#74839"],
+        caught_by: &[
+            "invalid-packets/out-of-window/cluster",
+            "invalid-packets/out-of-window/internal-local",
+        ],
         deed: Deed::Options(rules::invalid_passes),
     },
     Fault {
