@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use miette::{Result, miette};
-use onehop_harness::case::{Backend, Case, Change, Feature, Question, Step};
+use onehop_harness::case::{Backend, Case, Change, Feature, NodeAddress, Question, Step};
 use onehop_suites as suites;
 
 use crate::arguments::ListArguments;
@@ -104,15 +104,18 @@ fn question_text(question: &Question) -> String {
         Question::NodePortAllocated(allocated) => format!("nodePort allocated: {allocated}"),
         Question::HealthCheck {
             node,
-            local_endpoints: Some(count),
+            at,
+            local_endpoints,
         } => {
-            format!("health check port of {node}: localEndpoints {count}")
-        }
-        Question::HealthCheck {
-            node,
-            local_endpoints: None,
-        } => {
-            format!("health check port of {node}: closed")
+            let other = match at {
+                NodeAddress::Primary => "",
+                NodeAddress::Other => " on its other address",
+            };
+            let state = match local_endpoints {
+                Some(count) => format!("localEndpoints {count}"),
+                None => "closed".to_owned(),
+            };
+            format!("health check port of {node}{other}: {state}")
         }
         Question::HealthyNodes { by, nodes } => {
             format!("load balancer: healthy {} by {by:?}", nodes.join("+"))

@@ -15,6 +15,7 @@ mod health_check;
 mod internal_policy;
 mod invalid_packets;
 mod load_balancer;
+mod node_port_addresses;
 mod scope;
 mod source_ranges;
 mod story;
@@ -37,6 +38,7 @@ pub fn catalogue() -> Vec<Case> {
         endpoints::cases(),
         topology::cases(),
         scope::cases(),
+        node_port_addresses::cases(),
         invalid_packets::cases(),
         distribution::cases(),
         transitions::cases(),

@@ -27,6 +27,8 @@ pub enum Question {
     HealthCheck {
         /// The node.
         node: String,
+        /// On which of its addresses.
+        at: NodeAddress,
         /// `localEndpoints`, if the port is open.
         local_endpoints: Option<u32>,
     },
@@ -60,6 +62,16 @@ pub enum Question {
     },
 }
 
+/// Which of a node's addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeAddress {
+    /// The one that the Node object has.
+    Primary,
+    /// The other one, which is outside of `nodePortAddresses`.
+    Other,
+}
+
 /// Which pods flows with affinity reach together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -76,7 +88,12 @@ impl Question {
         match self {
             Self::Flow(flow) => vec![flow.to.feature()],
             Self::Affinity { flows, .. } => flows.iter().map(|flow| flow.to.feature()).collect(),
-            Self::HealthCheck { .. } => vec![Feature::HealthCheckNodePort],
+            Self::HealthCheck { at, .. } => match at {
+                NodeAddress::Primary => vec![Feature::HealthCheckNodePort],
+                NodeAddress::Other => {
+                    vec![Feature::HealthCheckNodePort, Feature::NodePortAddresses]
+                }
+            },
             Self::HealthyNodes {
                 by: BalancerCheck::HealthCheckNodePort,
                 ..
@@ -121,6 +138,7 @@ impl Target {
         match self {
             Self::ClusterIp | Self::ClusterIpWrongPort | Self::Unallocated => Feature::ClusterIp,
             Self::NodePort(_) => Feature::NodePort,
+            Self::OtherNodePort(_) => Feature::NodePortAddresses,
             Self::ExternalIp(_) => Feature::ExternalIp,
             Self::Vip | Self::VipAt(_) => Feature::LoadBalancer,
         }
@@ -163,7 +181,9 @@ impl FlowCheck {
     /// node that is called, or the one that the caller runs on.
     pub fn deciding_node<'a>(&'a self, world: &'a World) -> Option<&'a str> {
         match (&self.to, &self.from) {
-            (Target::NodePort(node) | Target::VipAt(node), _) => Some(node),
+            (Target::NodePort(node) | Target::OtherNodePort(node) | Target::VipAt(node), _) => {
+                Some(node)
+            }
             (_, Place::Node(node)) => Some(node),
             (_, Place::Pod(pod)) => Some(&world.pod(pod)?.node),
             (Target::ExternalIp(node), Place::External(_) | Place::LoadBalancer) => Some(node),

@@ -9,7 +9,8 @@ mod flow;
 mod service;
 
 pub use check::{
-    BalancerCheck, Check, Entry, Expectation, FlowCheck, Hops, Question, Reach, Source, Together,
+    BalancerCheck, Check, Entry, Expectation, FlowCheck, Hops, NodeAddress, Question, Reach,
+    Source, Together,
 };
 pub use flow::{Place, Target, external, node, pod};
 pub use service::{

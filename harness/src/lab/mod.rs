@@ -444,6 +444,9 @@ impl Lab {
             Target::ClusterIpWrongPort => (service.cluster_ip?, WRONG_PORT),
             Target::Unallocated => (AddressPlan::unallocated(), called.number),
             Target::NodePort(node) => (self.world.node(node)?.address, called.node_port?),
+            Target::OtherNodePort(node) => {
+                (self.world.node(node)?.other_address, called.node_port?)
+            }
             Target::Vip | Target::VipAt(_) => (service.vip?, called.number),
             Target::ExternalIp(node) => {
                 let networks = &self.world.node(node)?.external_cidrs;

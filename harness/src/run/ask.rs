@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::balancer::HealthCheck;
 use crate::case::{
-    BalancerCheck, Check, Expectation, FlowCheck, Question, Service, Target, Together,
+    BalancerCheck, Check, Expectation, FlowCheck, NodeAddress, Question, Service, Target, Together,
 };
 use crate::lab::{Allocated, Lab, LabError, NAMESPACE, join_results, target_port};
 use crate::probe::{HttpAnswer, HttpOutcome, get};
@@ -58,10 +58,11 @@ pub(super) async fn ask(
             }
             Question::HealthCheck {
                 node,
+                at,
                 local_endpoints,
             } => {
-                let families =
-                    families.map(|family| subject.health_check(node, *local_endpoints, family));
+                let families = families
+                    .map(|family| subject.health_check(node, *at, *local_endpoints, family));
                 join_results(families).await
             }
             Question::HealthyNodes { by, nodes } => Ok(vec![subject.healthy_nodes(*by, nodes)]),
@@ -154,27 +155,33 @@ impl Subject<'_> {
     async fn health_check(
         &self,
         node: &str,
+        at: NodeAddress,
         local_endpoints: Option<u32>,
         family: Family,
     ) -> Result<Answer, LabError> {
-        let to = format!("health-check-port@{node}");
+        let world = self.lab.world();
+        let own = world.node(node).expect("a node of the world");
+        let (address, which) = match at {
+            NodeAddress::Primary => (own.address, ""),
+            NodeAddress::Other => (own.other_address, ", other address"),
+        };
+        let to = format!("health-check-port@{node}{which}");
         let row = row(&format!("external({CLIENT_PRIVATE})"), &to, Some(family));
         let Some(port) = self.health_port else {
             return Ok(row
                 .expect("a port", "none was ever allocated", false)
                 .into());
         };
-        let world = self.lab.world();
-        let address = world
-            .node(node)
-            .expect("a node of the world")
-            .address
-            .of(family);
         let client = self.lab.namespace(CLIENT_PRIVATE);
         let time = self.lab.timing().answer;
-        let outcome = get(client, SocketAddr::new(address, port), "/healthz", time)
-            .await
-            .map_err(LabError::http(node))?;
+        let outcome = get(
+            client,
+            SocketAddr::new(address.of(family), port),
+            "/healthz",
+            time,
+        )
+        .await
+        .map_err(LabError::http(node))?;
         let result = match (local_endpoints, &outcome) {
             (None, outcome) => {
                 let refused = *outcome == HttpOutcome::Refused;

@@ -400,7 +400,7 @@ pub const FAULTS: &[Fault] = &[
         name: "has-node-ports-on-every-address",
         breaks: "nodePortAddresses: which addresses of the node have NodePorts.",
         sources: &[NFTABLES],
-        caught_by: &[],
+        caught_by: &["node-port-addresses/cluster", "node-port-addresses/local"],
         deed: Deed::Options(rules::node_ports_everywhere),
     },
     Fault {
