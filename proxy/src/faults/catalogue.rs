@@ -404,6 +404,13 @@ pub const FAULTS: &[Fault] = &[
         deed: Deed::Options(rules::node_ports_everywhere),
     },
     Fault {
+        name: "has-health-check-ports-on-every-address",
+        breaks: "nodePortAddresses: which addresses of the node have health check ports.",
+        sources: &[SERVICE_HEALTH],
+        caught_by: &["node-port-addresses/health-check-port"],
+        deed: Deed::HealthEverywhere,
+    },
+    Fault {
         name: "lets-invalid-packets-pass",
         breaks: "Packets that connection tracking finds invalid are dropped in forward.",
         sources: &["kubernetes/pkg/proxy/iptables/proxier.go", "k#74839"],

@@ -20,6 +20,7 @@ use k8s_openapi::api::core::v1 as core;
 use kube::runtime::watcher::Config;
 
 use crate::dataplane::{Changes, Options, Ruled};
+use crate::health::HealthAddresses;
 use crate::model::{Family, Node, ObjectName, Service, Slice};
 use crate::plan::{self, ServicePlan};
 
@@ -56,6 +57,8 @@ enum Deed {
     Rules(fn(&mut [Ruled], Family)),
     /// To the answer of a health check port.
     Answer(fn(&mut Response<String>)),
+    /// Has health check ports on every address.
+    HealthEverywhere,
     /// Waits before every sync.
     Late(Duration),
     /// Never ends a flow.
@@ -174,6 +177,14 @@ pub(crate) fn answer(mut response: Response<String>) -> Response<String> {
         change(&mut response);
     }
     response
+}
+
+/// The seam between the configuration and where health check ports listen.
+pub(crate) fn health_addresses(addresses: HealthAddresses) -> HealthAddresses {
+    match deed() {
+        Some(Deed::HealthEverywhere) => HealthAddresses::all(),
+        _ => addresses,
+    }
 }
 
 /// The seam between what happens and when it is synced.

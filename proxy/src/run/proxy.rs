@@ -261,7 +261,11 @@ impl Proxy {
         let networks = settings::networks(&self.config, &self.primary);
         if let Work::Syncing(syncer, _) = &mut self.work {
             match HealthAddresses::within(&networks) {
-                Ok(addresses) => syncer.set_health_addresses(addresses),
+                Ok(addresses) => {
+                    #[cfg(feature = "faults")]
+                    let addresses = crate::faults::health_addresses(addresses);
+                    syncer.set_health_addresses(addresses);
+                }
                 Err(error) => tracing::warn!(%error, "health check ports stay where they are"),
             }
             let addresses = settings::node_port_addresses(&networks, &self.own);
