@@ -117,6 +117,10 @@ fn question_text(question: &Question) -> String {
             };
             format!("health check port of {node}{other}: {state}")
         }
+        Question::ProxyHealth { node, path, good } => {
+            let status = if *good { 200 } else { 503 };
+            format!("{} of the proxy on {node}: {status}", path.path())
+        }
         Question::HealthyNodes { by, nodes } => {
             format!("load balancer: healthy {} by {by:?}", nodes.join("+"))
         }
@@ -143,6 +147,9 @@ fn change_text(change: &Change) -> String {
         }
         Change::IpMode(mode) => format!("ipMode becomes {}", mode.api_name()),
         Change::ProxyName(Some(name)) => format!("the Service is left to the proxy {name}"),
+        Change::Taint { node, key } => {
+            format!("the taint of {node} becomes {}", key.unwrap_or("none"))
+        }
         Change::ProxyName(None) => "the Service is left to any proxy".to_owned(),
         Change::Backends(backends) => format!("the backends become {}", backends_text(backends)),
     }

@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::networking::v1 as networking;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::index::{Index, Observed};
 use crate::model::{Family, ObjectName};
 use crate::plan::{Front, FrontKind, Handling, PortPlan, ServicePlan};
+use crate::watch::Brief;
 
 /// The name of the node that plans are made for.
 pub const NODE: &str = "a";
@@ -50,7 +50,7 @@ pub fn world(bytes: &[u8]) -> Index {
 /// Applies one object.
 fn observe(index: &mut Index, value: &Value) -> Vec<Observed> {
     /// The object, if its kind is this one or not given.
-    fn object<T: DeserializeOwned>(value: &Value, kind: &str) -> Option<T> {
+    fn object<K: Brief>(value: &Value, kind: &str) -> Option<K> {
         let named = value.get("kind").and_then(Value::as_str);
         let mut value = value.clone();
         if named.is_none() {
@@ -65,7 +65,8 @@ fn observe(index: &mut Index, value: &Value) -> Vec<Observed> {
         } else if named != Some(kind) {
             return None;
         }
-        serde_json::from_value(value).ok()
+        let fields = serde_json::from_value::<K::Fields>(value);
+        fields.ok().map(Into::into)
     }
     let mut observed = Vec::new();
     observed.extend(

@@ -165,7 +165,7 @@ fn allocated_and(allocated: bool, local_endpoints: [Option<u32>; 3]) -> Vec<Ques
         .collect()
 }
 
-fn port(node: &str, local_endpoints: Option<u32>) -> Question {
+pub(crate) fn port(node: &str, local_endpoints: Option<u32>) -> Question {
     Question::HealthCheck {
         node: node.to_owned(),
         at: NodeAddress::Primary,

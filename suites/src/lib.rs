@@ -16,6 +16,7 @@ mod internal_policy;
 mod invalid_packets;
 mod load_balancer;
 mod node_port_addresses;
+mod proxy_health;
 mod scope;
 mod source_ranges;
 mod story;
@@ -30,6 +31,7 @@ pub fn catalogue() -> Vec<Case> {
         external_policy::cases(),
         load_balancer::cases(),
         health_check::cases(),
+        proxy_health::cases(),
         internal_policy::cases(),
         external_ip::cases(),
         hairpin::cases(),

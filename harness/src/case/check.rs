@@ -32,6 +32,16 @@ pub enum Question {
         /// `localEndpoints`, if the port is open.
         local_endpoints: Option<u32>,
     },
+    /// What the proxy of a node says of its own health, asked from outside over IPv4: `:10256` of kube-proxy
+    /// listens on `0.0.0.0` unless it is told otherwise.
+    ProxyHealth {
+        /// The node.
+        node: String,
+        /// What is asked.
+        path: HealthPath,
+        /// Whether the answer must be 200; else 503.
+        good: bool,
+    },
     /// Which nodes the load balancer finds healthy, and by which check.
     HealthyNodes {
         /// The check that it must use.
@@ -72,6 +82,26 @@ pub enum NodeAddress {
     Other,
 }
 
+/// What a proxy is asked of its own health (KEP-3836).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HealthPath {
+    /// `/healthz`: whether load balancers may use the node.
+    Healthz,
+    /// `/livez`: whether the proxy works.
+    Livez,
+}
+
+impl HealthPath {
+    /// The path of the URL.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Healthz => "/healthz",
+            Self::Livez => "/livez",
+        }
+    }
+}
+
 /// Which pods flows with affinity reach together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -105,6 +135,7 @@ impl Question {
                 ..
             } => vec![Feature::NodePort],
             Self::StraySegment { .. } => vec![Feature::ClusterIp],
+            Self::ProxyHealth { .. } => vec![Feature::ProxyHealth],
             Self::HealthCheckAllocated(_) | Self::NodePortAllocated(_) => Vec::new(),
         }
     }
@@ -115,6 +146,7 @@ impl Question {
             Self::Flow(flow) => std::slice::from_ref(flow),
             Self::Affinity { flows, .. } => flows,
             Self::HealthCheck { .. }
+            | Self::ProxyHealth { .. }
             | Self::HealthyNodes { .. }
             | Self::StraySegment { .. }
             | Self::HealthCheckAllocated(_)

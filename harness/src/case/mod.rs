@@ -9,8 +9,8 @@ mod flow;
 mod service;
 
 pub use check::{
-    BalancerCheck, Check, Entry, Expectation, FlowCheck, Hops, NodeAddress, Question, Reach,
-    Source, Together,
+    BalancerCheck, Check, Entry, Expectation, FlowCheck, HealthPath, Hops, NodeAddress, Question,
+    Reach, Source, Together,
 };
 pub use flow::{Place, Target, external, node, pod};
 pub use service::{
@@ -48,6 +48,14 @@ pub enum Change {
     IpMode(IpMode),
     /// Sets the label that says which proxy is to serve the Service, or removes it.
     ProxyName(Option<&'static str>),
+    /// Gives a node one taint by its key, or takes all from it. The node is every other case's too: taints may
+    /// change what its proxy says of itself, and nothing that another case asks. They end with the case.
+    Taint {
+        /// The node.
+        node: &'static str,
+        /// The key; the effect is `NoSchedule`.
+        key: Option<&'static str>,
+    },
 }
 
 impl Change {
@@ -67,7 +75,8 @@ impl Change {
             | Self::Affinity(None)
             | Self::SourceRanges([])
             | Self::IpMode(IpMode::Vip)
-            | Self::ProxyName(None) => Vec::new(),
+            | Self::ProxyName(None)
+            | Self::Taint { .. } => Vec::new(),
         }
     }
 }
@@ -200,6 +209,14 @@ impl Case {
     pub fn holds_connections(&self) -> bool {
         let mut questions = self.checks().flat_map(|check| &check.questions);
         questions.any(|question| matches!(question, Question::StraySegment { .. }))
+    }
+
+    /// The nodes that it ever gives a taint.
+    pub fn tainted(&self) -> impl Iterator<Item = &'static str> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Change(Change::Taint { node, key: Some(_) }) => Some(*node),
+            _ => None,
+        })
     }
 
     /// All checks, in order.

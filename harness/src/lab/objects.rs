@@ -119,6 +119,15 @@ impl Objects {
         Ok(())
     }
 
+    /// Gives a node this taint alone, or none.
+    pub(crate) async fn taint_node(&self, node: &str, key: Option<&str>) -> kube::Result<()> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let taints = key.map(|key| json!([{ "key": key, "effect": "NoSchedule" }]));
+        let patch = Patch::Merge(json!({ "spec": { "taints": taints } }));
+        nodes.patch(node, &PatchParams::default(), &patch).await?;
+        Ok(())
+    }
+
     /// Creates a Service and its EndpointSlices, of each family. Its backends listen on
     /// [`target_port`](super::target_port)s of this first one.
     pub async fn create_service(

@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 
+use super::{proxy_health, stray_segment};
 use crate::balancer::HealthCheck;
 use crate::case::{
     BalancerCheck, Check, Expectation, FlowCheck, NodeAddress, Question, Service, Target, Together,
 };
 use crate::lab::{Allocated, Lab, LabError, NAMESPACE, join_results, target_port};
 use crate::probe::{HttpAnswer, HttpOutcome, get};
-use crate::stray;
 use crate::verdict::{Asked, FlowResult, judge};
 use crate::world::{CLIENT_PRIVATE, Family, Protocol};
 
@@ -65,6 +65,10 @@ pub(super) async fn ask(
                     .map(|family| subject.health_check(node, *at, *local_endpoints, family));
                 join_results(families).await
             }
+            Question::ProxyHealth { node, path, good } => {
+                let answer = proxy_health::ask(subject.lab, node, *path, *good);
+                Ok(vec![answer.await?.into()])
+            }
             Question::HealthyNodes { by, nodes } => Ok(vec![subject.healthy_nodes(*by, nodes)]),
             Question::HealthCheckAllocated(expected) => {
                 let got = subject.service.health_check_node_port.is_some();
@@ -75,8 +79,12 @@ pub(super) async fn ask(
                 Ok(vec![allocated("nodePort", *expected, got)])
             }
             Question::StraySegment { pod, backend } => {
-                join_results(families.map(|family| subject.stray_segment(pod, backend, family)))
-                    .await
+                let rows = families.map(|family| {
+                    let (service, port) = (subject.service, subject.first_port);
+                    stray_segment::ask(subject.lab, service, (pod, backend, port), family)
+                });
+                let rows = join_results(rows).await?;
+                Ok(rows.into_iter().map(Answer::from).collect())
             }
             Question::Affinity { flows, together } => {
                 let families =
@@ -237,51 +245,6 @@ impl Subject<'_> {
         wrong
     }
 
-    /// Whether a pod sees a stray segment of a connection that it has through the Service.
-    async fn stray_segment(
-        &self,
-        pod: &str,
-        backend: &str,
-        family: Family,
-    ) -> Result<Answer, LabError> {
-        let lab = self.lab;
-        let to = format!("cluster-ip, held by {backend}");
-        let row = row(&format!("pod({pod})"), &to, Some(family));
-        let expected = "a stray segment is not seen, and the connection goes on";
-        let Some(remote) = lab.resolve(&Target::ClusterIp, self.service, family) else {
-            return Ok(row
-                .expect(expected, "the Service has no address", false)
-                .into());
-        };
-        let address = lab
-            .world()
-            .pod(backend)
-            .expect("a pod of the world")
-            .address;
-        let way = stray::Way {
-            caller: lab.namespace(pod).clone(),
-            remote,
-            backend: lab.namespace(backend).clone(),
-            backend_address: SocketAddr::new(address.of(family), self.first_port),
-        };
-        let timing = lab.timing().clone();
-        let sent = tokio::task::spawn_blocking(move || stray::send(&way, &timing)).await;
-        let outcome = sent.expect("it does not panic")?;
-        let right = stray::Outcome::Sent {
-            seen: false,
-            broken: None,
-        };
-        let got = match &outcome {
-            stray::Outcome::Unopened(why) => format!("no connection: {why}"),
-            stray::Outcome::Sent { seen, broken } => {
-                let seen = if *seen { "seen" } else { "not seen" };
-                let broken = broken.as_deref().map(|why| format!(", broken: {why}"));
-                format!("{seen}{}", broken.as_deref().unwrap_or(", goes on"))
-            }
-        };
-        Ok(row.expect(expected, &got, outcome == right).into())
-    }
-
     fn healthy_nodes(&self, by: BalancerCheck, nodes: &[String]) -> Answer {
         let view = self
             .lab
@@ -359,7 +322,7 @@ fn allocated(what: &str, expected: bool, got: bool) -> Answer {
 }
 
 /// A row for a question that is no flow.
-fn row(from: &str, to: &str, family: Option<Family>) -> FlowResult {
+pub(super) fn row(from: &str, to: &str, family: Option<Family>) -> FlowResult {
     FlowResult {
         check: String::new(),
         from: from.to_owned(),
@@ -380,7 +343,7 @@ fn row(from: &str, to: &str, family: Option<Family>) -> FlowResult {
 }
 
 impl FlowResult {
-    fn expect(self, expected: &str, got: &str, right: bool) -> Self {
+    pub(super) fn expect(self, expected: &str, got: &str, right: bool) -> Self {
         let wrong = if right {
             Vec::new()
         } else {
@@ -389,7 +352,7 @@ impl FlowResult {
         self.expect_all(expected, got, wrong)
     }
 
-    fn expect_all(self, expected: &str, got: &str, wrong: Vec<String>) -> Self {
+    pub(super) fn expect_all(self, expected: &str, got: &str, wrong: Vec<String>) -> Self {
         Self {
             expected: expected.to_owned(),
             got: got.to_owned(),
@@ -408,7 +371,7 @@ impl From<FlowResult> for Answer {
     }
 }
 
-fn text(outcome: &HttpOutcome) -> String {
+pub(super) fn text(outcome: &HttpOutcome) -> String {
     match outcome {
         HttpOutcome::Answered(answer) => format!("{} {}", answer.status, answer.body.trim()),
         HttpOutcome::Refused => "refused".to_owned(),

@@ -73,6 +73,7 @@ impl CaseRun {
             evidence: None,
             ..unjudged(&self.case, Verdict::Pass, None)
         };
+        let untainted = self.untaint().await;
         let service = outcome
             .as_ref()
             .ok()
@@ -98,7 +99,8 @@ impl CaseRun {
                 result.flows = progress.answers.into_iter().map(|a| a.result).collect();
             }
         }
-        if let (Err(error), Verdict::Pass) = (self.delete(&name, service).await, result.verdict) {
+        let ended = self.delete(&name, service).await.and(untainted);
+        if let (Err(error), Verdict::Pass) = (ended, result.verdict) {
             result.verdict = if matches!(error, LabError::Undeleted { .. }) {
                 Verdict::Fail
             } else {
@@ -108,6 +110,15 @@ impl CaseRun {
         }
         result.seconds = started.elapsed().as_secs_f64();
         result
+    }
+
+    /// Takes the case's taints from the nodes, however it ended: others go on in the same lab.
+    async fn untaint(&self) -> Result<(), LabError> {
+        for node in self.case.tainted() {
+            let done = self.lab.objects().taint_node(node, None).await;
+            done.map_err(LabError::object("take the taint away"))?;
+        }
+        Ok(())
     }
 
     async fn capture(&self, name: &str, journeys: &[String]) -> Option<PathBuf> {
@@ -244,6 +255,10 @@ impl CaseRun {
             Change::ProxyName(value) => {
                 let done = objects.label_service(name, PROXY_NAME_LABEL, *value).await;
                 return done.map(drop).map_err(patched);
+            }
+            Change::Taint { node, key } => {
+                let done = objects.taint_node(node, *key).await;
+                return done.map_err(LabError::object("taint the node"));
             }
             Change::Affinity(seconds) => {
                 progress.spec.affinity = *seconds;

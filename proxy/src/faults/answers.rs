@@ -2,6 +2,8 @@
 
 use http::{Response, StatusCode};
 
+use crate::health::Health;
+
 pub(super) fn always_fine(response: &mut Response<String>) {
     *response.status_mut() = StatusCode::OK;
 }
@@ -18,4 +20,14 @@ pub(super) fn no_nosniff(response: &mut Response<String>) {
 
 pub(super) fn no_body(response: &mut Response<String>) {
     response.body_mut().clear();
+}
+
+/// `/healthz` of a node that is about to be removed says what `/livez` says.
+pub(super) fn ignores_taints(path: &str, health: &Health) -> Option<bool> {
+    (path == "/healthz").then_some(health.healthy)
+}
+
+/// `/livez` says what `/healthz` says.
+pub(super) fn not_live_unless_eligible(path: &str, health: &Health) -> Option<bool> {
+    (path == "/livez").then_some(health.healthy && health.node_eligible)
 }

@@ -7,6 +7,7 @@ use super::{Deed, Fault, answers, objects, plans, rules, worlds};
 const TOPOLOGY: &str = "kubernetes/pkg/proxy/topology.go";
 const NFTABLES: &str = "kubernetes/pkg/proxy/nftables/proxier.go";
 const SLICES: &str = "kubernetes/pkg/proxy/endpointslicecache.go";
+const PROXY_HEALTH: &str = "kubernetes/pkg/proxy/healthcheck/proxy_health.go";
 const SERVICE_HEALTH: &str = "kubernetes/pkg/proxy/healthcheck/service_health.go";
 
 /// All of them.
@@ -560,6 +561,20 @@ pub const FAULTS: &[Fault] = &[
         sources: &[SERVICE_HEALTH, "k#114702"],
         caught_by: &["health-check/counts-local-endpoints"],
         deed: Deed::Plan(plans::health_port_is_v4),
+    },
+    Fault {
+        name: "healthz-ignores-the-autoscaler",
+        breaks: "/healthz: 503 on a node that is about to be removed.",
+        sources: &["KEP-3836", PROXY_HEALTH],
+        caught_by: &["proxy-health/node-about-to-be-removed"],
+        deed: Deed::OwnAnswer(answers::ignores_taints),
+    },
+    Fault {
+        name: "livez-follows-the-node",
+        breaks: "/livez: the proxy's health alone, whatever becomes of the node.",
+        sources: &["KEP-3836", PROXY_HEALTH],
+        caught_by: &["proxy-health/node-about-to-be-removed"],
+        deed: Deed::OwnAnswer(answers::not_live_unless_eligible),
     },
     // Changes.
     Fault {

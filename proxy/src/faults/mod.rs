@@ -20,7 +20,7 @@ use k8s_openapi::api::core::v1 as core;
 use kube::runtime::watcher::Config;
 
 use crate::dataplane::{Changes, Options, Ruled};
-use crate::health::HealthAddresses;
+use crate::health::{Health, HealthAddresses};
 use crate::model::{Family, Node, ObjectName, Service, Slice};
 use crate::plan::{self, ServicePlan};
 
@@ -59,6 +59,8 @@ enum Deed {
     Answer(fn(&mut Response<String>)),
     /// Has health check ports on every address.
     HealthEverywhere,
+    /// To what the proxy says of itself: the answer of a path.
+    OwnAnswer(fn(&str, &Health) -> Option<bool>),
     /// Waits before every sync.
     Late(Duration),
     /// Never ends a flow.
@@ -184,6 +186,14 @@ pub(crate) fn health_addresses(addresses: HealthAddresses) -> HealthAddresses {
     match deed() {
         Some(Deed::HealthEverywhere) => HealthAddresses::all(),
         _ => addresses,
+    }
+}
+
+/// The seam between the proxy's own health and who asks: whether the answer of a path is good.
+pub(crate) fn own_answer(path: &str, health: &Health) -> Option<bool> {
+    match deed() {
+        Some(Deed::OwnAnswer(answer)) => answer(path, health),
+        _ => None,
     }
 }
 

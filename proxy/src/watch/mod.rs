@@ -5,6 +5,7 @@
 //! longer while the API is away. Whoever listens keeps what it knows meanwhile.
 
 mod client;
+mod fields;
 mod pauses;
 mod read;
 
@@ -17,12 +18,12 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::runtime::watcher::{self, Config, Event};
 use kube::{Api, Client, Resource};
-use serde::de::DeserializeOwned;
 
 use crate::model::ObjectName;
 use pauses::Pauses;
 
 pub use client::{ClientError, Connection, connect};
+pub use fields::Brief;
 pub use read::Read;
 
 #[cfg(test)]
@@ -134,7 +135,7 @@ fn watch<K>(
     observed: fn(Change<K>) -> Observed,
 ) -> BoxStream<'static, Observed>
 where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
+    K: Brief + Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + 'static,
 {
     let api: Api<Read<K>> = Api::all(client.clone());
     let (mut broken, mut pauses) = (false, Pauses::default());

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::fields::Brief;
 use crate::model::ObjectName;
 
 /// An object from the API.
@@ -39,11 +39,11 @@ impl<K: Resource<DynamicType = ()>> Read<K> {
     }
 }
 
-impl<'de, K: DeserializeOwned> Deserialize<'de> for Read<K> {
+impl<'de, K: Brief> Deserialize<'de> for Read<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        Ok(match serde_json::from_str(raw.get()) {
-            Ok(object) => Self::Object(object),
+        Ok(match serde_json::from_str::<K::Fields>(raw.get()) {
+            Ok(fields) => Self::Object(Box::new(fields.into())),
             Err(error) => Self::Unreadable {
                 metadata: Box::new(metadata(raw.get())),
                 error: error.to_string(),

@@ -1,0 +1,53 @@
+//! What a node's proxy says of its own health, by which load balancers under Cluster may choose nodes.
+
+use onehop_harness::case::{BalancerMode, Case, Change, HealthPath, Policy, Question, Service};
+
+use crate::health_check::port;
+use crate::story::{STORY, kept_on, node_port, private, reaches};
+
+const PROXY_HEALTH: &str = "kubernetes/pkg/proxy/healthcheck/proxy_health.go";
+/// What the cluster autoscaler puts on a node that it is about to remove.
+const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
+/// The node that gets the taints. Nothing else gives it any, and no case depends on its having none: load
+/// balancers that ask `/healthz` use the others meanwhile.
+const NODE: &str = "vm1";
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        Case::new(
+            "proxy-health/node-about-to-be-removed",
+            "A node that the autoscaler is about to remove is not eligible for new connections: \
+             /healthz says 503. Its proxy works, so /livez says 200, a Service's health check port \
+             stays 200, and traffic that comes all the same is served. No other taint matters.",
+            Service::load_balancer(BalancerMode::Vip).external(Policy::Local),
+            &STORY,
+        )
+        .sources(&["KEP-3836", PROXY_HEALTH])
+        .check("no taint", says(true))
+        .change(taint(Some(TO_BE_DELETED)))
+        .check(
+            "about to be removed",
+            says(false).into_iter().chain([
+                port(NODE, Some(1)),
+                reaches(&private(), node_port(NODE), kept_on(NODE, &["web-0"])),
+            ]),
+        )
+        .change(taint(Some("onehop.dev/full")))
+        .check("kept, and full", says(true)),
+    ]
+}
+
+fn taint(key: Option<&'static str>) -> Change {
+    Change::Taint { node: NODE, key }
+}
+
+/// The node's proxy works, and says whether the node is eligible.
+fn says(eligible: bool) -> [Question; 2] {
+    [(HealthPath::Healthz, eligible), (HealthPath::Livez, true)].map(|(path, good)| {
+        Question::ProxyHealth {
+            node: NODE.to_owned(),
+            path,
+            good,
+        }
+    })
+}
