@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use miette::{Result, miette};
-use onehop_harness::case::{Backend, Case, Change, Feature, Question, Step};
+use onehop_harness::case::{Backend, Case, Change, Feature, NodeAddress, Question, Step};
 use onehop_suites as suites;
 
 use crate::arguments::ListArguments;
@@ -98,18 +98,28 @@ fn question_text(question: &Question) -> String {
             let flows: Vec<_> = flows.iter().map(ToString::to_string).collect();
             format!("{together}: {}", flows.join("; "))
         }
+        Question::StraySegment { pod, backend } => {
+            format!("a stray segment of {backend} to pod({pod}): not seen")
+        }
         Question::NodePortAllocated(allocated) => format!("nodePort allocated: {allocated}"),
         Question::HealthCheck {
             node,
-            local_endpoints: Some(count),
+            at,
+            local_endpoints,
         } => {
-            format!("health check port of {node}: localEndpoints {count}")
+            let other = match at {
+                NodeAddress::Primary => "",
+                NodeAddress::Other => " on its other address",
+            };
+            let state = match local_endpoints {
+                Some(count) => format!("localEndpoints {count}"),
+                None => "closed".to_owned(),
+            };
+            format!("health check port of {node}{other}: {state}")
         }
-        Question::HealthCheck {
-            node,
-            local_endpoints: None,
-        } => {
-            format!("health check port of {node}: closed")
+        Question::ProxyHealth { node, path, good } => {
+            let status = if *good { 200 } else { 503 };
+            format!("{} of the proxy on {node}: {status}", path.path())
         }
         Question::ProxyHealth { node, path, good } => {
             let status = if *good { 200 } else { 503 };
@@ -141,6 +151,9 @@ fn change_text(change: &Change) -> String {
         }
         Change::IpMode(mode) => format!("ipMode becomes {}", mode.api_name()),
         Change::ProxyName(Some(name)) => format!("the Service is left to the proxy {name}"),
+        Change::Taint { node, key } => {
+            format!("the taint of {node} becomes {}", key.unwrap_or("none"))
+        }
         Change::ProxyName(None) => "the Service is left to any proxy".to_owned(),
         Change::Taint {
             node,

@@ -27,7 +27,7 @@ pub(crate) fn trace(arguments: &TraceArguments) -> Result<ExitCode> {
     let to = target(&arguments.to, &world)?;
     let service = Service {
         kind: match &to {
-            Target::NodePort(_) => ServiceType::NodePort,
+            Target::NodePort(_) | Target::OtherNodePort(_) => ServiceType::NodePort,
             Target::Vip | Target::VipAt(_) => ServiceType::LoadBalancer(arguments.balancer.into()),
             _ => ServiceType::ClusterIp,
         },

@@ -11,6 +11,7 @@ pub mod prepare;
 pub mod probe;
 pub mod profile;
 pub mod run;
+pub mod stray;
 pub mod tap;
 pub mod timing;
 pub mod tools;

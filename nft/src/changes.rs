@@ -1,4 +1,4 @@
-//! Noticing that somebody changed nftables.
+//! Noticing that somebody changed nftables, and which tables.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -10,7 +10,8 @@ use nix::{setsockopt_impl, sockopt_impl};
 use crate::batch::{NFTABLES, operation};
 use crate::decode::{self, Generation, Object};
 use crate::error::Error;
-use crate::netlink::{NetlinkError, Socket, kind, messages};
+use crate::netlink::{Malformed, Message, NetlinkError, Socket, kind, messages};
+use crate::object::Family;
 
 /// The bit of the group that hears of changes (`NFNLGRP_NFTABLES`).
 const GROUP: u32 = 1 << (7 - 1);
@@ -29,6 +30,13 @@ sockopt_impl!(
 pub enum Change {
     /// A transaction was carried out. It may be one's own: see [`Generation::port`].
     Generation(Generation),
+    /// A transaction changed something in a table: see [`Changes::report_tables_but_of`].
+    Table {
+        /// Its family; `None` for one that this crate does not know.
+        family: Option<Family>,
+        /// Its name.
+        name: String,
+    },
     /// Changes came faster than they were read, and some were lost: nobody knows whose.
     Lost,
 }
@@ -36,7 +44,8 @@ pub enum Change {
 /// Every transaction in the network namespace in which this was opened, one's own included.
 ///
 /// While anybody listens, the kernel reports each object of each transaction, which makes
-/// transactions of many elements slower. This receives the reports' ends alone.
+/// transactions of many elements slower. This receives the reports' ends alone, unless
+/// [`Changes::report_tables_but_of`] says more.
 #[derive(Debug)]
 pub struct Changes {
     socket: Socket,
@@ -51,11 +60,21 @@ impl Changes {
     /// If the kernel has no netfilter, or refuses.
     pub fn subscribe() -> Result<Self, Error> {
         let socket = Socket::with_groups(GROUP)?;
-        only_generations(&socket)?;
+        filter(&socket, &mut only_generations())?;
         Ok(Self {
             socket,
             pending: VecDeque::new(),
         })
+    }
+
+    /// From now on also reports which tables a transaction changed, unless it is made by the socket
+    /// of this port: one's own may be so large that its reports would overflow the buffer.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
+    pub fn report_tables_but_of(&mut self, port: u32) -> Result<(), Error> {
+        filter(&self.socket, &mut all_but_of(port))
     }
 
     /// The next change, without waiting; `None` if there is none yet. The descriptor is readable
@@ -76,8 +95,10 @@ impl Changes {
                 Err(error) => return Err(error.into()),
             };
             for message in messages(bytes) {
-                if let Object::Generation(generation) = decode::message(&message?)? {
-                    self.pending.push_back(Change::Generation(generation));
+                let change = change(&message?)?;
+                // A transaction mostly changes many objects of one table.
+                if change != self.pending.back().cloned() {
+                    self.pending.extend(change);
                 }
             }
         }
@@ -96,27 +117,63 @@ impl AsRawFd for Changes {
     }
 }
 
-/// Makes the kernel deliver nothing but new generations: the reports of a large transaction's
-/// elements would overflow the buffer, and nobody reads them.
-fn only_generations(socket: &Socket) -> Result<(), Error> {
-    // The filter reads big-endian numbers, the header's are the machine's.
-    let wanted = kind::of(NFTABLES, operation::NEW_GENERATION).to_be();
-    let step = |code: u32, jump_false: u8, k: u32| libc::sock_filter {
+/// What a message reports.
+fn change(message: &Message<'_>) -> Result<Option<Change>, Malformed> {
+    match message.of_subsystem(NFTABLES) {
+        None => Ok(None),
+        Some(operation::NEW_GENERATION) => Ok(match decode::message(message)? {
+            Object::Generation(generation) => Some(Change::Generation(generation)),
+            _ => None,
+        }),
+        Some(_) => decode::table_of(message)
+            .map(|found| found.map(|(family, name)| Change::Table { family, name })),
+    }
+}
+
+/// Where a message's header has its type, and the port of the socket that made the change.
+const TYPE_AT: u32 = 4;
+const PORT_AT: u32 = 12;
+
+/// Lets nothing through but new generations.
+fn only_generations() -> Vec<libc::sock_filter> {
+    vec![
+        step(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, 0, TYPE_AT),
+        step(EQUAL, 1, generation_type()),
+        step(libc::BPF_RET | libc::BPF_K, 0, u32::MAX),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0),
+    ]
+}
+
+/// Lets everything through, and of this port's transactions new generations only.
+fn all_but_of(port: u32) -> Vec<libc::sock_filter> {
+    vec![
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, PORT_AT),
+        // The filter reads big-endian numbers, the header's are the machine's.
+        step(EQUAL, 2, port.to_be()),
+        step(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, 0, TYPE_AT),
+        step(EQUAL, 1, generation_type()),
+        step(libc::BPF_RET | libc::BPF_K, 0, u32::MAX),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0),
+    ]
+}
+
+const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+
+fn generation_type() -> u32 {
+    kind::of(NFTABLES, operation::NEW_GENERATION).to_be().into()
+}
+
+fn step(code: u32, jump_false: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter {
         code: u16::try_from(code).expect("codes have 16 bits"),
         jt: 0,
         jf: jump_false,
         k,
-    };
-    let mut program = [
-        step(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, 0, 4),
-        step(
-            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-            1,
-            u32::from(wanted),
-        ),
-        step(libc::BPF_RET | libc::BPF_K, 0, u32::MAX),
-        step(libc::BPF_RET | libc::BPF_K, 0, 0),
-    ];
+    }
+}
+
+/// Decides what the kernel delivers: what nobody reads would overflow the buffer.
+fn filter(socket: &Socket, program: &mut [libc::sock_filter]) -> Result<(), Error> {
     let program = libc::sock_fprog {
         len: u16::try_from(program.len()).expect("a short program"),
         filter: program.as_mut_ptr(),

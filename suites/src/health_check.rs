@@ -1,8 +1,8 @@
 //! The health check node port, and the load balancer that follows it.
 
 use onehop_harness::case::{
-    Backend, BalancerCheck, BalancerMode, Case, Change, Feature, Policy, Port, Question, Service,
-    ServiceType, Target,
+    Backend, BalancerCheck, BalancerMode, Case, Change, Feature, NodeAddress, Policy, Port,
+    Question, Service, ServiceType, Target,
 };
 
 use crate::load_balancer::{balanced_cluster, balanced_local, healthy};
@@ -165,13 +165,14 @@ fn allocated_and(allocated: bool, local_endpoints: [Option<u32>; 3]) -> Vec<Ques
         .collect()
 }
 
-fn port(node: &str, local_endpoints: Option<u32>) -> Question {
+pub(crate) fn port(node: &str, local_endpoints: Option<u32>) -> Question {
     Question::HealthCheck {
         node: node.to_owned(),
+        at: NodeAddress::Primary,
         local_endpoints,
     }
 }
 
-fn ports(local_endpoints: [Option<u32>; 3]) -> [Question; 3] {
+pub(crate) fn ports(local_endpoints: [Option<u32>; 3]) -> [Question; 3] {
     std::array::from_fn(|index| port(NODES[index], local_endpoints[index]))
 }

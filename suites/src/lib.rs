@@ -13,7 +13,9 @@ mod external_policy;
 mod hairpin;
 mod health_check;
 mod internal_policy;
+mod invalid_packets;
 mod load_balancer;
+mod node_port_addresses;
 mod proxy_health;
 mod scope;
 mod source_ranges;
@@ -38,6 +40,8 @@ pub fn catalogue() -> Vec<Case> {
         endpoints::cases(),
         topology::cases(),
         scope::cases(),
+        node_port_addresses::cases(),
+        invalid_packets::cases(),
         distribution::cases(),
         transitions::cases(),
     ]

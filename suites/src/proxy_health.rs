@@ -2,6 +2,7 @@
 
 use onehop_harness::case::{BalancerMode, Case, Change, HealthPath, Policy, Question, Service};
 
+use crate::health_check::port;
 use crate::story::{STORY, kept_on, node_port, private, reaches};
 
 const PROXY_HEALTH: &str = "kubernetes/pkg/proxy/healthcheck/proxy_health.go";
@@ -27,10 +28,7 @@ pub(crate) fn cases() -> Vec<Case> {
         .check(
             "about to be removed",
             says(false).into_iter().chain([
-                Question::HealthCheck {
-                    node: NODE.to_owned(),
-                    local_endpoints: Some(1),
-                },
+                port(NODE, Some(1)),
                 reaches(&private(), node_port(NODE), kept_on(NODE, &["web-0"])),
             ]),
         )

@@ -6,7 +6,8 @@
 //! Neither is held against an expectation, so that nobody's idea of what is right decides: what a
 //! Service draws, and whatever follows from it, is compared as packets show it. `cargo test` draws
 //! a few Services; `ONEHOP_PARITY_SERVICES=1000 cargo test --test parity` as many as it says, and
-//! `ONEHOP_PARITY_SEED` draws others.
+//! `ONEHOP_PARITY_SEED` draws others. To ask again about some of them alone, `ONEHOP_PARITY_FIRST` says
+//! with which Service to begin.
 
 mod compare;
 mod draw;
@@ -74,14 +75,21 @@ fn alike() -> Result<(), Failed> {
         number("ONEHOP_PARITY_SEED", SEED)?,
     );
     let count = usize::try_from(count)?;
+    let first = usize::try_from(number("ONEHOP_PARITY_FIRST", 0)?)?;
     runtime()?.block_on(async {
         let sides = start("alike").await?;
         let started = Instant::now();
         let mut report = Report::default();
-        for group in draw::services(seed, count) {
+        let drawn = draw::services(seed, count).into_iter();
+        for group in drawn.filter(|group| group.iter().any(|drawn| drawn.number >= first)) {
             let groups = [&group[..], &group[..]];
             let done = compare::group(&sides, groups).await;
-            report.add(done.map_err(|error| chain(&error))?);
+            let done = done.map_err(|error| chain(&error))?;
+            // At once as well as at the end: a run takes minutes, and may not get there.
+            for difference in &done.differences {
+                eprintln!("differs (first is bundled): {difference}");
+            }
+            report.add(done);
             eprintln!(
                 "{} Services of seed {seed}: {} flows {:?}, {} connections, {} differ, {:.0} s",
                 report.services,

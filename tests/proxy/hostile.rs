@@ -83,7 +83,7 @@ async fn told(scene: &Scene, name: &str, text: &str, refused: &[&str]) -> Result
         .await
 }
 
-fn slice(name: &str, service: &str, rest: &Value) -> Value {
+pub(crate) fn slice(name: &str, service: &str, rest: &Value) -> Value {
     let mut slice = json!({
         "metadata": {"name": name, "labels": {"kubernetes.io/service-name": service}},
         "addressType": "IPv4",

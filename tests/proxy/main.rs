@@ -10,6 +10,7 @@ mod foreign;
 mod hostile;
 mod node;
 mod policy;
+mod refused;
 mod restarts;
 mod scene;
 mod second;
@@ -56,6 +57,9 @@ fn main() -> ExitCode {
             "what_others_delete_is_repaired",
             || run(foreign::repaired()),
         ),
+        trial("refused_transactions_leave_the_old_rules", || {
+            run(refused::kept())
+        }),
         trial("without_the_api_the_rules_stay", || run(api::lost())),
         trial("a_node_about_to_go_serves_on", || run(node::about_to_go())),
         trial("a_policy_switch_cuts_no_flow", || run(policy::switched())),

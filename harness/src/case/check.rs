@@ -27,6 +27,8 @@ pub enum Question {
     HealthCheck {
         /// The node.
         node: String,
+        /// On which of its addresses.
+        at: NodeAddress,
         /// `localEndpoints`, if the port is open.
         local_endpoints: Option<u32>,
     },
@@ -51,6 +53,15 @@ pub enum Question {
     HealthCheckAllocated(bool),
     /// Whether the Service's first port has a node port.
     NodePortAllocated(bool),
+    /// What becomes of a segment that a backend's host sends far out of the window of a connection that a
+    /// pod has open to the ClusterIP. The pod must not see it, and the connection must go on. Asked in each
+    /// family. The backends of a case that asks this hold their connections, and answer nothing else.
+    StraySegment {
+        /// The pod that calls.
+        pod: String,
+        /// The only backend.
+        backend: String,
+    },
     /// Flows of a Service with affinity, held against each other in each family. Each of them
     /// must reach one pod with all of its connections.
     Affinity {
@@ -59,6 +70,16 @@ pub enum Question {
         /// What holds for all of them together.
         together: Together,
     },
+}
+
+/// Which of a node's addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeAddress {
+    /// The one that the Node object has.
+    Primary,
+    /// The other one, which is outside of `nodePortAddresses`.
+    Other,
 }
 
 /// What a proxy is asked of its own health (KEP-3836).
@@ -97,7 +118,12 @@ impl Question {
         match self {
             Self::Flow(flow) => vec![flow.to.feature()],
             Self::Affinity { flows, .. } => flows.iter().map(|flow| flow.to.feature()).collect(),
-            Self::HealthCheck { .. } => vec![Feature::HealthCheckNodePort],
+            Self::HealthCheck { at, .. } => match at {
+                NodeAddress::Primary => vec![Feature::HealthCheckNodePort],
+                NodeAddress::Other => {
+                    vec![Feature::HealthCheckNodePort, Feature::NodePortAddresses]
+                }
+            },
             Self::HealthyNodes {
                 by: BalancerCheck::HealthCheckNodePort,
                 ..
@@ -108,6 +134,7 @@ impl Question {
                 by: BalancerCheck::NodePort,
                 ..
             } => vec![Feature::NodePort],
+            Self::StraySegment { .. } => vec![Feature::ClusterIp],
             Self::ProxyHealth { .. } => vec![Feature::ProxyHealth],
             Self::HealthCheckAllocated(_) | Self::NodePortAllocated(_) => Vec::new(),
         }
@@ -121,6 +148,7 @@ impl Question {
             Self::HealthCheck { .. }
             | Self::ProxyHealth { .. }
             | Self::HealthyNodes { .. }
+            | Self::StraySegment { .. }
             | Self::HealthCheckAllocated(_)
             | Self::NodePortAllocated(_) => &[],
         }
@@ -142,6 +170,7 @@ impl Target {
         match self {
             Self::ClusterIp | Self::ClusterIpWrongPort | Self::Unallocated => Feature::ClusterIp,
             Self::NodePort(_) => Feature::NodePort,
+            Self::OtherNodePort(_) => Feature::NodePortAddresses,
             Self::ExternalIp(_) => Feature::ExternalIp,
             Self::Vip | Self::VipAt(_) => Feature::LoadBalancer,
         }
@@ -184,7 +213,9 @@ impl FlowCheck {
     /// node that is called, or the one that the caller runs on.
     pub fn deciding_node<'a>(&'a self, world: &'a World) -> Option<&'a str> {
         match (&self.to, &self.from) {
-            (Target::NodePort(node) | Target::VipAt(node), _) => Some(node),
+            (Target::NodePort(node) | Target::OtherNodePort(node) | Target::VipAt(node), _) => {
+                Some(node)
+            }
             (_, Place::Node(node)) => Some(node),
             (_, Place::Pod(pod)) => Some(&world.pod(pod)?.node),
             (Target::ExternalIp(node), Place::External(_) | Place::LoadBalancer) => Some(node),

@@ -70,6 +70,8 @@ pub enum Target {
     ExternalIp(String),
     /// The Service's node port on this node.
     NodePort(String),
+    /// The same port on this node's other address, which is outside of `nodePortAddresses`.
+    OtherNodePort(String),
     /// The Service's load-balancer address.
     Vip,
     /// The Service's load-balancer address, sent to this node whether it is healthy or not. Only
@@ -85,6 +87,7 @@ impl fmt::Display for Target {
             Self::Unallocated => f.write_str("unallocated service address"),
             Self::ExternalIp(node) => write!(f, "external-ip@{node}"),
             Self::NodePort(node) => write!(f, "node-port@{node}"),
+            Self::OtherNodePort(node) => write!(f, "node-port@{node}, other address"),
             Self::Vip => f.write_str("vip"),
             Self::VipAt(node) => write!(f, "vip@{node}"),
         }

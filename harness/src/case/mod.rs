@@ -9,8 +9,8 @@ mod flow;
 mod service;
 
 pub use check::{
-    BalancerCheck, Check, Entry, Expectation, FlowCheck, HealthPath, Hops, Question, Reach, Source,
-    Together,
+    BalancerCheck, Check, Entry, Expectation, FlowCheck, HealthPath, Hops, NodeAddress, Question,
+    Reach, Source, Together,
 };
 pub use flow::{Place, Target, external, node, pod};
 pub use service::{
@@ -205,6 +205,12 @@ impl Case {
         std::iter::once(&self.backends).chain(changed)
     }
 
+    /// Whether its backends hold their connections, for [`Question::StraySegment`].
+    pub fn holds_connections(&self) -> bool {
+        let mut questions = self.checks().flat_map(|check| &check.questions);
+        questions.any(|question| matches!(question, Question::StraySegment { .. }))
+    }
+
     /// The nodes that it ever gives a taint.
     pub fn tainted(&self) -> impl Iterator<Item = &'static str> {
         self.steps.iter().filter_map(|step| match step {
@@ -258,6 +264,10 @@ impl Case {
         defect(
             flows().any(|flow| self.service.port(flow.port).is_none()),
             "calls a port that the Service does not have",
+        );
+        defect(
+            self.holds_connections() && flows().next().is_some(),
+            "asks about flows to backends that hold their connections",
         );
         let affine = |question: &Question| match question {
             Question::Affinity { flows, .. } => flows

@@ -32,6 +32,7 @@ use crate::case::{Place, Target};
 use crate::netns::{API, Host, Namespace, Network, NetworkError};
 use crate::probe::{self, Backend, BackendError, Connection, ProbeError};
 use crate::profile::{Feature, Placeholders, Profile, Program, Variation};
+use crate::stray::{HeldError, StrayError};
 use crate::tap::{self, Journey, TapError, Taps};
 use crate::timing::Timing;
 use crate::verdict::{Baseline, Ground, Observed};
@@ -98,6 +99,12 @@ pub enum LabError {
     /// A probe.
     #[error(transparent)]
     Probe(#[from] ProbeError),
+    /// A backend that holds connections.
+    #[error(transparent)]
+    Held(#[from] HeldError),
+    /// A stray segment.
+    #[error(transparent)]
+    Stray(#[from] StrayError),
     /// A question over HTTP.
     #[error("failed to ask the health check port of {node}")]
     Http {
@@ -437,6 +444,9 @@ impl Lab {
             Target::ClusterIpWrongPort => (service.cluster_ip?, WRONG_PORT),
             Target::Unallocated => (AddressPlan::unallocated(), called.number),
             Target::NodePort(node) => (self.world.node(node)?.address, called.node_port?),
+            Target::OtherNodePort(node) => {
+                (self.world.node(node)?.other_address, called.node_port?)
+            }
             Target::Vip | Target::VipAt(_) => (service.vip?, called.number),
             Target::ExternalIp(node) => {
                 let networks = &self.world.node(node)?.external_cidrs;

@@ -9,8 +9,8 @@
 //! Every link of a pod is point-to-point, so each packet of a pod crosses its node's IP layer
 //! and the number of hops is the number of routers. The load balancer is the gateway of the node
 //! network: it sees both directions, as a cloud's does, and it routes what is not addressed to a
-//! load-balancer address like any router. External addresses it routes to the node that each
-//! belongs to.
+//! load-balancer address like any router. External addresses and the nodes' other ones it routes to
+//! the node that each belongs to.
 
 use std::collections::BTreeMap;
 
@@ -29,6 +29,7 @@ pub const FABRIC: &str = "fabric";
 
 const BRIDGE: &str = "br0";
 const UPLINK: &str = "eth0";
+const LOOPBACK: &str = "lo";
 
 /// Kernel parameters of every host.
 const EVERY_HOST: &[(&str, &str)] = &[
@@ -118,6 +119,7 @@ impl Network {
         // circle between the two default routes.
         for networks in [
             AddressPlan::node_networks(),
+            AddressPlan::other_networks(),
             AddressPlan::cluster_cidrs(),
             AddressPlan::vip_cidrs(),
             AddressPlan::external_cidrs(),
@@ -150,7 +152,11 @@ impl Network {
             host.route_both(other.pod_cidrs, other.address, UPLINK)
                 .await?;
         }
-        for networks in [node.pod_cidrs, node.external_cidrs] {
+        // Not on the uplink: there it might become the source of what the node sends.
+        host.address(LOOPBACK, node.other_address, [32, 128])
+            .await?;
+        let others = node.other_address.both().map(IpNet::from);
+        for networks in [node.pod_cidrs, node.external_cidrs, others] {
             self.get(LOAD_BALANCER)
                 .route_both(networks, node.address, UPLINK)
                 .await?;

@@ -11,7 +11,7 @@ mod client;
 mod http;
 mod outcome;
 mod refusal;
-mod source_port;
+pub(crate) mod source_port;
 mod wave;
 
 pub use backend::{Backend, BackendError};

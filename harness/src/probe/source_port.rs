@@ -21,7 +21,7 @@ static TAKEN: LazyLock<Mutex<HashMap<(String, SocketAddr), u16>>> = LazyLock::ne
 
 /// The next source port for a connection from this host to this address. Ports come around after
 /// 32 000 connections.
-pub(super) fn next(host: &str, remote: SocketAddr) -> u16 {
+pub(crate) fn next(host: &str, remote: SocketAddr) -> u16 {
     // Different addresses begin at different ports: connections that end at one backend by two
     // ways should not meet there with the same port.
     let mut hasher = DefaultHasher::new();

@@ -54,6 +54,8 @@ names! {
         NodeExternalRefusal = "node-external-refusal",
         /// NodePorts on the node's own addresses.
         NodePort = "node-port",
+        /// `nodePortAddresses`: NodePorts and health check ports on those addresses of a node alone.
+        NodePortAddresses = "node-port-addresses",
         /// `spec.externalIPs`.
         ExternalIp = "external-ip",
         /// Load-balancer VIPs (ipMode VIP).
@@ -105,6 +107,9 @@ names! {
         LocalBackendSource = "local-backend-source",
         /// What happens to a packet for a service address that no Service has.
         UnallocatedAddress = "unallocated-address",
+        /// What a node without endpoints of its own does under externalTrafficPolicy Local with a NodePort on
+        /// an address outside of nodePortAddresses.
+        NodePortElsewhere = "node-port-elsewhere",
     }
 }
 
@@ -117,6 +122,7 @@ impl Variation {
             Variation::HairpinVipSource | Variation::NodeClientSource => &["node", "pod", "client"],
             Variation::LocalBackendSource => &["node", "client"],
             Variation::UnallocatedAddress => &["drop", "reject", "pass"],
+            Variation::NodePortElsewhere => &["drop", "reject"],
         }
     }
 }

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 
-use super::proxy_health;
+use super::{proxy_health, stray_segment};
 use crate::balancer::HealthCheck;
 use crate::case::{
-    BalancerCheck, Check, Expectation, FlowCheck, Question, Service, Target, Together,
+    BalancerCheck, Check, Expectation, FlowCheck, NodeAddress, Question, Service, Target, Together,
 };
 use crate::lab::{Allocated, Lab, LabError, NAMESPACE, join_results, target_port};
 use crate::probe::{HttpAnswer, HttpOutcome, get};
@@ -58,10 +58,11 @@ pub(super) async fn ask(
             }
             Question::HealthCheck {
                 node,
+                at,
                 local_endpoints,
             } => {
-                let families =
-                    families.map(|family| subject.health_check(node, *local_endpoints, family));
+                let families = families
+                    .map(|family| subject.health_check(node, *at, *local_endpoints, family));
                 join_results(families).await
             }
             Question::ProxyHealth { node, path, good } => {
@@ -76,6 +77,14 @@ pub(super) async fn ask(
             Question::NodePortAllocated(expected) => {
                 let got = subject.service.node_port().is_some();
                 Ok(vec![allocated("nodePort", *expected, got)])
+            }
+            Question::StraySegment { pod, backend } => {
+                let rows = families.map(|family| {
+                    let (service, port) = (subject.service, subject.first_port);
+                    stray_segment::ask(subject.lab, service, (pod, backend, port), family)
+                });
+                let rows = join_results(rows).await?;
+                Ok(rows.into_iter().map(Answer::from).collect())
             }
             Question::Affinity { flows, together } => {
                 let families =
@@ -154,27 +163,33 @@ impl Subject<'_> {
     async fn health_check(
         &self,
         node: &str,
+        at: NodeAddress,
         local_endpoints: Option<u32>,
         family: Family,
     ) -> Result<Answer, LabError> {
-        let to = format!("health-check-port@{node}");
+        let world = self.lab.world();
+        let own = world.node(node).expect("a node of the world");
+        let (address, which) = match at {
+            NodeAddress::Primary => (own.address, ""),
+            NodeAddress::Other => (own.other_address, ", other address"),
+        };
+        let to = format!("health-check-port@{node}{which}");
         let row = row(&format!("external({CLIENT_PRIVATE})"), &to, Some(family));
         let Some(port) = self.health_port else {
             return Ok(row
                 .expect("a port", "none was ever allocated", false)
                 .into());
         };
-        let world = self.lab.world();
-        let address = world
-            .node(node)
-            .expect("a node of the world")
-            .address
-            .of(family);
         let client = self.lab.namespace(CLIENT_PRIVATE);
         let time = self.lab.timing().answer;
-        let outcome = get(client, SocketAddr::new(address, port), "/healthz", time)
-            .await
-            .map_err(LabError::http(node))?;
+        let outcome = get(
+            client,
+            SocketAddr::new(address.of(family), port),
+            "/healthz",
+            time,
+        )
+        .await
+        .map_err(LabError::http(node))?;
         let result = match (local_endpoints, &outcome) {
             (None, outcome) => {
                 let refused = *outcome == HttpOutcome::Refused;

@@ -6,6 +6,7 @@ mod evidence;
 mod proxy_health;
 mod results;
 mod runner;
+mod stray_segment;
 
 pub use batch::{BatchOptions, INTERRUPTED, not_judged, run_batch, unsupported};
 pub use results::{

@@ -18,6 +18,7 @@ use crate::lab::{
     Allocated, Call, Lab, LabError, affinity, policy, service_spec, source_ranges, target_port,
 };
 use crate::probe;
+use crate::stray::Held;
 use crate::verdict::{Asked, FlowResult};
 
 /// Something done to the lab once a case's Service exists, and before it is judged: the tests of
@@ -154,21 +155,26 @@ impl CaseRun {
     }
 
     /// Opens the backends of every pod that is ever one, on each port that it may be called by.
-    fn listen(&self) -> Result<Vec<probe::Backend>, LabError> {
+    fn listen(&self) -> Result<(Vec<probe::Backend>, Vec<Held>), LabError> {
         let pods: BTreeSet<(&str, u16)> = self
             .case
             .every_backends()
             .flatten()
             .map(|backend| (backend.pod.as_str(), backend.slice))
             .collect();
-        let mut listening = Vec::new();
+        let (mut answering, mut held) = (Vec::new(), Vec::new());
+        let holds = self.case.holds_connections();
         for (pod, slice) in pods {
             for position in 0..self.case.service.ports.len() {
                 let port = target_port(self.port(), position, slice);
-                listening.extend(self.lab.listen(&[pod], port)?);
+                if holds {
+                    held.push(Held::listen(self.lab.namespace(pod), port)?);
+                } else {
+                    answering.extend(self.lab.listen(&[pod], port)?);
+                }
             }
         }
-        Ok(listening)
+        Ok((answering, held))
     }
 
     async fn create(&self, name: &str) -> Result<Progress, LabError> {

@@ -23,6 +23,9 @@ pub struct Node {
     pub name: String,
     /// Its addresses on the node network.
     pub address: Dual,
+    /// Further addresses of its own, in another network: the Node object does not have them, and they are
+    /// outside of `nodePortAddresses`.
+    pub other_address: Dual,
     /// Its address towards its pods. A masquerading node shows this one to a pod of its own,
     /// because masquerade takes the address of the interface that the packet leaves by.
     pub pod_gateway: Dual,
@@ -38,7 +41,8 @@ pub struct Node {
 impl Node {
     /// Whether `address` is one of this node's own.
     pub fn owns(&self, address: IpAddr) -> bool {
-        self.address.contains(address) || self.pod_gateway.contains(address)
+        let own = [self.address, self.other_address, self.pod_gateway];
+        own.iter().any(|dual| dual.contains(address))
     }
 }
 
@@ -83,6 +87,20 @@ impl AddressPlan {
         Dual {
             v4: Ipv4Addr::new(172, 18, 0, number),
             v6: Ipv6Addr::new(0xfd00, 0x18, 0, 0, 0, 0, 0, number.into()),
+        }
+    }
+
+    /// The network of the nodes' other addresses, which is no link: the load balancer routes each of them to
+    /// its node.
+    pub fn other_networks() -> [IpNet; 2] {
+        [net4([172, 19, 0, 0], 24), net6(0xfd00_0019, 0, 64)]
+    }
+
+    /// The other address of the host with this number on the node network.
+    pub fn other_address(number: u8) -> Dual {
+        Dual {
+            v4: Ipv4Addr::new(172, 19, 0, number),
+            v6: Ipv6Addr::new(0xfd00, 0x19, 0, 0, 0, 0, 0, number.into()),
         }
     }
 
@@ -225,6 +243,7 @@ impl World {
         let nodes = (1..=count).map(|number| Node {
             name: format!("vm{number}"),
             address: AddressPlan::node_host(10 + number),
+            other_address: AddressPlan::other_address(10 + number),
             pod_gateway: AddressPlan::pod(number, 1),
             pod_cidrs: AddressPlan::pod_cidrs(number),
             external_cidrs: AddressPlan::external_cidrs_of(number),
@@ -364,7 +383,13 @@ mod tests {
             for (address, network) in node.address.both().iter().zip(AddressPlan::node_networks()) {
                 assert!(network.contains(address), "{address} not in {network}");
             }
-            assert!(seen.insert(node.address) && seen.insert(node.pod_gateway));
+            let other = node.other_address.both();
+            for (address, network) in other.iter().zip(AddressPlan::other_networks()) {
+                assert!(network.contains(address), "{address} not in {network}");
+            }
+            for own in [node.address, node.other_address, node.pod_gateway] {
+                assert!(seen.insert(own), "{own} twice");
+            }
         }
         for pod in &world.pods {
             let node = world.node(&pod.node).expect("the node exists");

@@ -124,6 +124,25 @@ pub fn message(message: &Message<'_>) -> Result<Object, Malformed> {
     })
 }
 
+/// The table that an object is in, which every kind of object says by the same attribute; `None` for
+/// what is in none.
+///
+/// # Errors
+///
+/// If it is malformed.
+pub(crate) fn table_of(
+    message: &Message<'_>,
+) -> Result<Option<(Option<Family>, String)>, Malformed> {
+    let (family, attributes) = message.body()?;
+    for each in attributes {
+        let each = each?;
+        if each.kind == a::TABLE_NAME {
+            return Ok(Some((Family::of(family), each.text()?.to_owned())));
+        }
+    }
+    Ok(None)
+}
+
 fn table(family: Option<Family>, all: Attributes<'_>) -> Result<Existing<Table>, Malformed> {
     // A family that is not known is not told apart from any other in the object itself.
     let mut table = Table::new(family.unwrap_or(Family::Inet), "");

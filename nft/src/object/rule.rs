@@ -53,6 +53,13 @@ impl Rule {
         self
     }
 
+    /// Puts what a load gives into registers, from this one on.
+    #[must_use]
+    pub fn load(mut self, load: Load, to: Register) -> Self {
+        emit(&mut self.expressions, load, to);
+        self
+    }
+
     /// `LOAD == value`.
     #[must_use]
     pub fn eq(self, load: Load, value: impl Into<Value>) -> Self {

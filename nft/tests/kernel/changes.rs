@@ -19,6 +19,11 @@ pub(crate) const TESTS: &[Test] = &[
         own_and_other,
     ),
     (
+        "tables_changed_by_others_are_named",
+        Needs::Nothing,
+        tables_of_others,
+    ),
+    (
         "a_change_by_nft_is_noticed_with_its_process",
         Needs::Nft,
         by_nft,
@@ -90,6 +95,39 @@ fn own_and_other() -> Result<(), Failed> {
         &other.process_name.as_deref(),
         &Some(name.trim_end()),
     )
+}
+
+/// Its objects are in the table as well, and so is what of it is deleted.
+fn tables_of_others() -> Result<(), Failed> {
+    let mut changes = Changes::subscribe()?;
+    let (mut ours, mut others) = (Netfilter::open()?, Netfilter::open()?);
+    changes.report_tables_but_of(ours.port())?;
+    ours.commit(&mut adding("ours"))?;
+    one_generation(&mut changes)?;
+
+    let ours_too = Table::new(Family::Ip, "ours");
+    let mut batch = adding("theirs");
+    batch.add_chain(&ours_too, &Chain::regular("c"));
+    batch.add_rule(&ours_too, "c", &Rule::new().drop());
+    let named = |family, name: &str| Change::Table {
+        family: Some(family),
+        name: name.to_owned(),
+    };
+    others.commit(&mut batch)?;
+    let changed = all(&mut changes)?;
+    let expected = ["theirs", "ours"].map(|name| named(Family::Ip, name));
+    same(
+        "of both",
+        &changed[..changed.len() - 1].to_vec(),
+        &expected.to_vec(),
+    )?;
+
+    let mut batch = Batch::new();
+    batch.delete_table(&ours_too);
+    others.commit(&mut batch)?;
+    let changed = all(&mut changes)?;
+    same("deleted", &changed.first(), &Some(&expected[1]))?;
+    same("and no other", &changed.contains(&expected[0]), &false)
 }
 
 fn by_nft() -> Result<(), Failed> {

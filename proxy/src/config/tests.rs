@@ -65,6 +65,10 @@ fn the_configuration_of_the_labs_kube_proxy_is_accepted_whole() {
                 "fd00:10:244::/56"
             ])),
             min_sync_period: Duration::from_millis(10),
+            conntrack: Conntrack {
+                tcp_be_liberal: true,
+                ..Conntrack::default()
+            },
             oom_score_adj: Some(0),
             verbosity: 2,
             notices: config.notices.clone(),

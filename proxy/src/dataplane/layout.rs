@@ -11,7 +11,7 @@ use onehop_nft::{
 };
 
 use super::options::{NodePorts, Options};
-use super::steps::{Registers, find, in_network, load, lookup, outside_network};
+use super::steps::{Registers, find, in_network, lookup, outside_network};
 use crate::model::Family;
 
 /// The name of the tables, one a family.
@@ -243,7 +243,7 @@ fn source_check(family: Family) -> Rule {
     let registers = Registers::of(family);
     let client = onehop_nft::saddr(table_family(family));
     find(new_connection(), SOURCE_CHECKED, family, false)
-        .push(load(client, registers.after))
+        .load(client, registers.after)
         .push(lookup(SOURCE_RANGES, registers.number, LookupTo::NoMatch))
         .drop()
 }

@@ -11,7 +11,7 @@ use onehop_nft::{
 use super::classes::{Class, Pick};
 use super::layout::{AFFINITY, ENDPOINTS, SERVICE_IDS, SLOTS, table_family};
 use super::options::{Detector, Options};
-use super::steps::{Registers, copy, find, in_network, load, lookup, outside_network, usable};
+use super::steps::{Registers, copy, find, in_network, lookup, outside_network, usable};
 use crate::model::Family;
 use crate::plan::Handling;
 
@@ -137,17 +137,15 @@ impl PickChain<'_> {
         let registers = self.registers();
         let offset = self.pick.list.offset();
         let number = if count == 1 {
-            let number = Value::new().number(offset);
-            load(Load::Constant(number), registers.after)
+            Load::number(offset)
         } else {
-            Expression::Numgen {
+            Load::Numgen {
                 kind: NumgenKind::Random,
                 modulus: count,
                 offset,
-                to: registers.after,
             }
         };
-        let rule = self.service().push(number);
+        let rule = self.service().load(number, registers.after);
         if self.pick.affinity.is_none() {
             return rule.push(self.endpoint_at(registers.number));
         }
@@ -179,7 +177,7 @@ impl PickChain<'_> {
 
     fn load_client(&self, rule: Rule) -> Rule {
         let client = saddr(table_family(self.family));
-        rule.push(load(client, self.registers().after))
+        rule.load(client, self.registers().after)
     }
 
     fn affinity(&self, op: DynsetOp, timeout: Option<Duration>) -> Expression {

@@ -2,7 +2,8 @@
 
 use ipnet::IpNet;
 use onehop_nft::{
-    CmpOp, Expression, L4PROTO, Load, LookupTo, MetaKey, Register, Rule, TH_DPORT, Value, daddr,
+    CmpOp, Expression, L4PROTO, Load, LookupTo, MARK, MetaKey, Register, Rule, TH_DPORT, Value,
+    daddr,
 };
 
 use super::element::unspecified;
@@ -66,29 +67,6 @@ fn address_words(family: Family) -> u8 {
     }
 }
 
-/// A part of the packet, or a constant, into a register.
-///
-/// # Panics
-///
-/// If it is neither.
-pub(super) fn load(load: Load, to: Register) -> Expression {
-    match load {
-        Load::Payload {
-            base,
-            offset,
-            length,
-        } => Expression::Payload {
-            base,
-            offset,
-            length,
-            to,
-        },
-        Load::Meta(key) => Expression::Meta { key, to },
-        Load::Constant(value) => Expression::Immediate { value, to },
-        other => panic!("{other:?} is no part of a packet"),
-    }
-}
-
 /// A look-up.
 pub(super) fn lookup(set: &str, from: Register, to: LookupTo) -> Expression {
     Expression::Lookup {
@@ -110,9 +88,9 @@ pub(super) fn find(rule: Rule, map: &str, family: Family, node_port: bool) -> Ru
     };
     let first = registers.endpoint;
     let rule = rule
-        .push(load(address, first))
-        .push(load(L4PROTO, first.after(words)))
-        .push(load(TH_DPORT, first.after(words + 1)))
+        .load(address, first)
+        .load(L4PROTO, first.after(words))
+        .load(TH_DPORT, first.after(words + 1))
         .push(lookup(map, first, LookupTo::Register(registers.number)));
     usable(rule, family, registers.number)
 }
@@ -124,17 +102,13 @@ pub(super) fn find(rule: Rule, map: &str, family: Family, node_port: bool) -> Ru
 /// the number goes through there, and the packet has its own mark back when the rule goes on.
 pub(super) fn usable(rule: Rule, family: Family, number: Register) -> Rule {
     let own = Registers::of(family).mark;
-    let load = |to| Expression::Meta {
-        key: MetaKey::Mark,
-        to,
-    };
     let set = |from| Expression::MetaSet {
         key: MetaKey::Mark,
         from,
     };
-    rule.push(load(own))
+    rule.load(MARK, own)
         .push(set(number))
-        .push(load(number))
+        .load(MARK, number)
         .push(set(own))
 }
 

@@ -401,14 +401,24 @@ pub const FAULTS: &[Fault] = &[
         name: "has-node-ports-on-every-address",
         breaks: "nodePortAddresses: which addresses of the node have NodePorts.",
         sources: &[NFTABLES],
-        caught_by: &[],
+        caught_by: &["node-port-addresses/cluster", "node-port-addresses/local"],
         deed: Deed::Options(rules::node_ports_everywhere),
+    },
+    Fault {
+        name: "has-health-check-ports-on-every-address",
+        breaks: "nodePortAddresses: which addresses of the node have health check ports.",
+        sources: &[SERVICE_HEALTH],
+        caught_by: &["node-port-addresses/health-check-port"],
+        deed: Deed::HealthEverywhere,
     },
     Fault {
         name: "lets-invalid-packets-pass",
         breaks: "Packets that connection tracking finds invalid are dropped in forward.",
-        sources: &["kubernetes/pkg/proxy/iptables/proxier.go"],
-        caught_by: &[],
+        sources: &["kubernetes/pkg/proxy/iptables/proxier.go", "k#74839"],
+        caught_by: &[
+            "invalid-packets/out-of-window/cluster",
+            "invalid-packets/out-of-window/internal-local",
+        ],
         deed: Deed::Options(rules::invalid_passes),
     },
     Fault {

@@ -20,7 +20,7 @@ use k8s_openapi::api::core::v1 as core;
 use kube::runtime::watcher::Config;
 
 use crate::dataplane::{Changes, Options, Ruled};
-use crate::health::Health;
+use crate::health::{Health, HealthAddresses};
 use crate::model::{Family, Node, ObjectName, Service, Slice};
 use crate::plan::{self, ServicePlan};
 
@@ -57,6 +57,8 @@ enum Deed {
     Rules(fn(&mut [Ruled], Family)),
     /// To the answer of a health check port.
     Answer(fn(&mut Response<String>)),
+    /// Has health check ports on every address.
+    HealthEverywhere,
     /// To what the proxy says of itself: the answer of a path.
     OwnAnswer(fn(&str, &Health) -> Option<bool>),
     /// Waits before every sync.
@@ -177,6 +179,14 @@ pub(crate) fn answer(mut response: Response<String>) -> Response<String> {
         change(&mut response);
     }
     response
+}
+
+/// The seam between the configuration and where health check ports listen.
+pub(crate) fn health_addresses(addresses: HealthAddresses) -> HealthAddresses {
+    match deed() {
+        Some(Deed::HealthEverywhere) => HealthAddresses::all(),
+        _ => addresses,
+    }
 }
 
 /// The seam between the proxy's own health and who asks: whether the answer of a path is good.

@@ -42,6 +42,22 @@ pub struct Reading<T> {
     pub problems: Vec<Problem>,
 }
 
+/// Reads an object: its name, and what `read` makes of the rest and finds wrong with it.
+fn reading<T>(
+    kind: &'static str,
+    metadata: &ObjectMeta,
+    read: impl FnOnce(&ObjectName, &mut Problems) -> Option<T>,
+) -> Reading<T> {
+    let name = name_of(metadata);
+    let mut problems = Problems::new(kind, &name);
+    let value = read(&name, &mut problems);
+    Reading {
+        name,
+        value,
+        problems: problems.finish(),
+    }
+}
+
 /// The name in an object's metadata, with empty parts where it has none.
 fn name_of(metadata: &ObjectMeta) -> ObjectName {
     let part = |part: &Option<String>| part.as_deref().unwrap_or_default().into();
@@ -53,16 +69,19 @@ fn name_of(metadata: &ObjectMeta) -> ObjectName {
 
 /// Whether a namespaced object can be told from others, which is reported if not.
 fn is_named(name: &ObjectName, problems: &mut Problems) -> bool {
-    for (field, part) in [
-        ("metadata.namespace", &name.namespace),
-        ("metadata.name", &name.name),
-    ] {
-        if part.is_empty() {
-            problems.add(field, "is empty; the object is ignored");
-            return false;
-        }
+    is_there("metadata.namespace", &name.namespace, problems) && is_named_in_cluster(name, problems)
+}
+
+/// The same of an object of the cluster.
+fn is_named_in_cluster(name: &ObjectName, problems: &mut Problems) -> bool {
+    is_there("metadata.name", &name.name, problems)
+}
+
+fn is_there(field: &str, part: &str, problems: &mut Problems) -> bool {
+    if part.is_empty() {
+        problems.add(field, "is empty; the object is ignored");
     }
-    true
+    !part.is_empty()
 }
 
 /// A port number from 1 to 65535.

@@ -2,8 +2,8 @@
 
 use k8s_openapi::api::core::v1 as api;
 
-use super::{Problems, Reading, address, name_of};
-use crate::model::Node;
+use super::{Problems, Reading, address, is_named_in_cluster, reading};
+use crate::model::{Node, ObjectName};
 
 /// Where the zone of a node stands.
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -11,15 +11,14 @@ const ZONE: &str = "topology.kubernetes.io/zone";
 /// Reads a Node. An address of its status that does not parse is left out, and host names are no addresses.
 #[must_use]
 pub fn node(object: &api::Node) -> Reading<Node> {
-    let name = name_of(&object.metadata);
-    let mut problems = Problems::new("Node", &name);
-    if name.name.is_empty() {
-        problems.add("metadata.name", "is empty; the object is ignored");
-        return Reading {
-            name,
-            value: None,
-            problems: problems.finish(),
-        };
+    reading("Node", &object.metadata, |name, problems| {
+        read(object, name, problems)
+    })
+}
+
+fn read(object: &api::Node, name: &ObjectName, problems: &mut Problems) -> Option<Node> {
+    if !is_named_in_cluster(name, problems) {
+        return None;
     }
     let zone = object
         .metadata
@@ -49,14 +48,9 @@ pub fn node(object: &api::Node) -> Reading<Node> {
             }
         }
     }
-    let value = Node {
+    Some(Node {
         name: name.name.as_ref().into(),
         zone: zone.map(|zone| zone.as_str().into()),
         addresses,
-    };
-    Reading {
-        name,
-        value: Some(value),
-        problems: problems.finish(),
-    }
+    })
 }

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use k8s_openapi::api::core::v1 as api;
 
 use super::problem::quoted;
-use super::{Problems, Reading, address, is_named, name_of, port_number, protocol};
+use super::{Problems, Reading, address, is_named, port_number, protocol, reading};
 use crate::model::{Family, ObjectName, Policy, Service, ServicePort};
 
 /// Another proxy's Service, whatever the label's value (`cmd/kube-proxy/app/server.go`).
@@ -24,14 +24,9 @@ const LONGEST_AFFINITY_SECONDS: u32 = 86_400;
 /// address is not served at all.
 #[must_use]
 pub fn service(object: &api::Service) -> Reading<Service> {
-    let name = name_of(&object.metadata);
-    let mut problems = Problems::new("Service", &name);
-    let value = read(object, &name, &mut problems);
-    Reading {
-        name,
-        value,
-        problems: problems.finish(),
-    }
+    reading("Service", &object.metadata, |name, problems| {
+        read(object, name, problems)
+    })
 }
 
 fn read(object: &api::Service, name: &ObjectName, problems: &mut Problems) -> Option<Service> {

@@ -3,7 +3,8 @@
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1 as api;
 
-use super::{Problems, Reading, address, name_of};
+use super::{Problems, Reading, address, is_named_in_cluster, reading};
+use crate::model::ObjectName;
 
 /// Reads a ServiceCIDR. Its ranges are sorted, and none is there twice.
 ///
@@ -11,15 +12,18 @@ use super::{Problems, Reading, address, name_of};
 /// Service's business (all addresses, loopback, multicast) is left out.
 #[must_use]
 pub fn service_cidr(object: &api::ServiceCIDR) -> Reading<Vec<IpNet>> {
-    let name = name_of(&object.metadata);
-    let mut problems = Problems::new("ServiceCIDR", &name);
-    if name.name.is_empty() {
-        problems.add("metadata.name", "is empty; the object is ignored");
-        return Reading {
-            name,
-            value: None,
-            problems: problems.finish(),
-        };
+    reading("ServiceCIDR", &object.metadata, |name, problems| {
+        read(object, name, problems)
+    })
+}
+
+fn read(
+    object: &api::ServiceCIDR,
+    name: &ObjectName,
+    problems: &mut Problems,
+) -> Option<Vec<IpNet>> {
+    if !is_named_in_cluster(name, problems) {
+        return None;
     }
     let listed = object
         .spec
@@ -38,9 +42,5 @@ pub fn service_cidr(object: &api::ServiceCIDR) -> Reading<Vec<IpNet>> {
     }
     ranges.sort_unstable();
     ranges.dedup();
-    Reading {
-        name,
-        value: (!ranges.is_empty()).then_some(ranges),
-        problems: problems.finish(),
-    }
+    (!ranges.is_empty()).then_some(ranges)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::discovery::v1 as api;
 
 use super::problem::quoted;
-use super::{Problems, Reading, address, is_named, name_of, port_number, protocol};
+use super::{Problems, Reading, address, is_named, port_number, protocol, reading};
 use crate::model::{Endpoint, Family, ObjectName, Slice, SlicePort};
 
 /// Which Service a slice belongs to.
@@ -18,14 +18,9 @@ const HEADLESS: &str = "service.kubernetes.io/headless";
 /// Reads an EndpointSlice. The first address of an endpoint is its address; the API gives no meaning to others.
 #[must_use]
 pub fn slice(object: &api::EndpointSlice) -> Reading<Slice> {
-    let name = name_of(&object.metadata);
-    let mut problems = Problems::new("EndpointSlice", &name);
-    let value = read(object, &name, &mut problems);
-    Reading {
-        name,
-        value,
-        problems: problems.finish(),
-    }
+    reading("EndpointSlice", &object.metadata, |name, problems| {
+        read(object, name, problems)
+    })
 }
 
 fn read(object: &api::EndpointSlice, name: &ObjectName, problems: &mut Problems) -> Option<Slice> {

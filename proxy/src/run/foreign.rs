@@ -1,5 +1,6 @@
 //! Changes of nftables that somebody else makes.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use onehop_nft::{Change, Changes};
@@ -7,36 +8,50 @@ use tokio::io::unix::AsyncFd;
 
 use super::RunError;
 
-/// Listens to every transaction in the network namespace in which it was opened.
+/// Listens to the transactions of others in the network namespace in which it was opened.
 pub(super) struct Foreign {
     changes: AsyncFd<Changes>,
+    /// The port of the proxy's own socket, whose transactions are left out.
+    own: u32,
 }
 
-/// Who changed nftables.
+/// What others changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Changed {
-    /// The ports of the sockets that did.
-    pub(super) by: Vec<u32>,
-    /// Others may have been missed.
-    pub(super) lost: bool,
+    /// In tables of these names, of whatever family.
+    tables: BTreeSet<String>,
+    /// Other tables may have been missed.
+    lost: bool,
 }
 
 impl Changed {
-    /// Whether somebody else than the owner of a port may have been among them.
-    pub(super) fn by_others_than(&self, own: u32) -> bool {
-        self.lost || self.by.iter().any(|port| *port != own)
+    /// Whether tables of a name may have been changed.
+    pub(super) fn may_concern(&self, name: &str) -> bool {
+        self.lost || self.tables.contains(name)
     }
 }
 
 impl Foreign {
     /// Begins to listen. To be called within a runtime.
-    pub(super) fn subscribe() -> Result<Self, RunError> {
-        let changes = Changes::subscribe().map_err(RunError::Foreign)?;
+    pub(super) fn subscribe(own: u32) -> Result<Self, RunError> {
+        let mut changes = Changes::subscribe().map_err(RunError::Foreign)?;
+        let reporting = changes.report_tables_but_of(own);
+        reporting.map_err(RunError::Foreign)?;
         let changes = register(changes).map_err(|source| RunError::System {
             what: "wait for changes of nftables",
             source,
         })?;
-        Ok(Self { changes })
+        Ok(Self { changes, own })
+    }
+
+    /// From now on leaves out the transactions of the socket of this port, and of no other.
+    pub(super) fn leave_out(&mut self, own: u32) -> Result<(), RunError> {
+        if self.own != own {
+            let reporting = self.changes.get_mut().report_tables_but_of(own);
+            reporting.map_err(RunError::Foreign)?;
+            self.own = own;
+        }
+        Ok(())
     }
 
     /// Waits for changes, and gives all that wait.
@@ -49,7 +64,11 @@ impl Foreign {
             let mut changed = Changed::default();
             loop {
                 match ready.get_inner_mut().read() {
-                    Ok(Some(Change::Generation(generation))) => changed.by.push(generation.port),
+                    // That of a transaction whose tables were reported, or of an own one.
+                    Ok(Some(Change::Generation(_))) => {}
+                    Ok(Some(Change::Table { name, .. })) => {
+                        changed.tables.insert(name);
+                    }
                     Ok(Some(Change::Lost)) => changed.lost = true,
                     Ok(None) => break,
                     Err(error) => {

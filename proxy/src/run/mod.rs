@@ -140,9 +140,12 @@ pub async fn run(config: Config, connection: Connection, node: &str) -> Result<(
                 take_waiting(&mut api, &mut proxy).await;
             }
         }
+        if let (Some(foreign), Some(port)) = (&mut foreign, proxy.port()) {
+            foreign.leave_out(port)?;
+        }
         proxy.work().await?;
-        if foreign.is_none() && proxy.has_synced() {
-            foreign = Some(Foreign::subscribe()?);
+        if let (None, Some(port)) = (&foreign, proxy.synced_as()) {
+            foreign = Some(Foreign::subscribe(port)?);
             proxy.listens();
         }
     }

@@ -14,7 +14,7 @@ use super::{
     ADDRESSES_PATIENCE, POD_CIDRS_PATIENCE, RunError, chain, settings, tcp_is_liberal, told,
 };
 use crate::config::{Config, LocalDetector};
-use crate::dataplane::{NodePorts, Options};
+use crate::dataplane::{NodePorts, Options, TABLE};
 use crate::health::HealthAddresses;
 use crate::metrics::{ResyncReason, TriggerTimes};
 use crate::model::Family;
@@ -23,7 +23,7 @@ use crate::watch::{Change, Observed};
 /// How often everything is compared with what the kernel has, though nobody is known to have changed
 /// it: as often as upstream writes everything anew (`pkg/proxy/util/utils.go`, `FullSyncPeriod`).
 const PERIODIC: Duration = Duration::from_hours(1);
-/// Comparing takes at most this part of the time, however often others change their own rules.
+/// Comparing that finds nothing takes at most this part of the time, whatever others do in the proxy's tables.
 const COMPARING_SHARE: u32 = 20;
 /// How often it is looked whether there is still nothing to begin with.
 const BEGIN_AGAIN: Duration = Duration::from_secs(1);
@@ -187,9 +187,12 @@ impl Proxy {
         }
     }
 
-    /// Whether the kernel has had a whole cluster from it.
-    pub(super) fn has_synced(&self) -> bool {
-        matches!(&self.work, Work::Syncing(syncer, _) if syncer.has_synced())
+    /// Its [`Self::port`], once the kernel has had a whole cluster from it.
+    pub(super) fn synced_as(&self) -> Option<u32> {
+        match &self.work {
+            Work::Syncing(syncer, _) if syncer.has_synced() => Some(syncer.port()),
+            _ => None,
+        }
     }
 
     /// From now on it is told of changes of nftables. Those before are noticed by the generation.
@@ -201,8 +204,14 @@ impl Proxy {
 
     /// Somebody changed nftables.
     pub(super) fn rules_changed(&mut self, changed: &Changed) {
-        if let Work::Syncing(syncer, _) = &self.work {
-            self.comparing.wanted |= changed.by_others_than(syncer.port());
+        self.comparing.wanted |= changed.may_concern(TABLE);
+    }
+
+    /// By which the kernel names the proxy as the one who changed its rules, once it does.
+    pub(super) fn port(&self) -> Option<u32> {
+        match &self.work {
+            Work::Syncing(syncer, _) => Some(syncer.port()),
+            _ => None,
         }
     }
 
@@ -252,7 +261,11 @@ impl Proxy {
         let networks = settings::networks(&self.config, &self.primary);
         if let Work::Syncing(syncer, _) = &mut self.work {
             match HealthAddresses::within(&networks) {
-                Ok(addresses) => syncer.set_health_addresses(addresses),
+                Ok(addresses) => {
+                    #[cfg(feature = "faults")]
+                    let addresses = crate::faults::health_addresses(addresses);
+                    syncer.set_health_addresses(addresses);
+                }
                 Err(error) => tracing::warn!(%error, "health check ports stay where they are"),
             }
             let addresses = settings::node_port_addresses(&networks, &self.own);
@@ -343,9 +356,14 @@ impl Proxy {
         }
         let compared = syncer.verify();
         let ended = Instant::now();
+        // Where something was found, the next damage is repaired as soon as it is done, too.
+        let pause = match compared {
+            Ok(false) => Duration::ZERO,
+            Ok(true) | Err(_) => (ended - now) * COMPARING_SHARE,
+        };
         self.comparing = Comparing {
             wanted: compared.is_err(),
-            not_before: ended + (ended - now) * COMPARING_SHARE,
+            not_before: ended + pause,
             periodic: ended + PERIODIC,
         };
         if periodic {

@@ -1,0 +1,84 @@
+//! A backend that keeps its connections open.
+
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::netns::Namespace;
+
+/// It could not listen.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to hold connections on port {port} in {pod}")]
+pub struct HeldError {
+    pod: String,
+    port: u16,
+    #[source]
+    source: io::Error,
+}
+
+/// A listener in a pod, for both families, whose connections last as long as it does. Each begins with a line that
+/// says whom it sees, and then says back what it is told.
+#[derive(Debug)]
+pub struct Held {
+    task: JoinHandle<()>,
+}
+
+impl Held {
+    /// Listens in a pod from then on. Must be called on a Tokio runtime.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub fn listen(pod: &Namespace, port: u16) -> Result<Self, HeldError> {
+        let bind = || -> io::Result<TcpListener> {
+            let listener = std::net::TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))?;
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        };
+        let listener = pod.within(bind).and_then(|bound| bound);
+        let listener = listener.map_err(|source| HeldError {
+            pod: pod.name().to_owned(),
+            port,
+            source,
+        })?;
+        Ok(Self {
+            task: tokio::spawn(serve(listener)),
+        })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(listener: TcpListener) {
+    let mut connections = JoinSet::new();
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                connections.spawn(hold(stream, peer));
+            }
+            Err(error) => tracing::warn!(%error, "a backend failed to accept"),
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+/// Ends with the caller, who notices whatever goes wrong.
+async fn hold(mut stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    stream.set_nodelay(true)?;
+    stream.write_all(format!("{peer}\n").as_bytes()).await?;
+    let mut buffer = [0; 64];
+    loop {
+        let length = stream.read(&mut buffer).await?;
+        if length == 0 {
+            return Ok(());
+        }
+        stream.write_all(&buffer[..length]).await?;
+    }
+}
