@@ -121,10 +121,6 @@ fn question_text(question: &Question) -> String {
             let status = if *good { 200 } else { 503 };
             format!("{} of the proxy on {node}: {status}", path.path())
         }
-        Question::ProxyHealth { node, path, good } => {
-            let status = if *good { 200 } else { 503 };
-            format!("the proxy of {node} says {status} on {}", path.path())
-        }
         Question::HealthyNodes { by, nodes } => {
             format!("load balancer: healthy {} by {by:?}", nodes.join("+"))
         }
@@ -155,11 +151,6 @@ fn change_text(change: &Change) -> String {
             format!("the taint of {node} becomes {}", key.unwrap_or("none"))
         }
         Change::ProxyName(None) => "the Service is left to any proxy".to_owned(),
-        Change::Taint {
-            node,
-            key: Some(key),
-        } => format!("{node} gets the taint {key}"),
-        Change::Taint { node, key: None } => format!("{node} loses its taints"),
         Change::Backends(backends) => format!("the backends become {}", backends_text(backends)),
     }
 }
