@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Feature, Place, Target, Variation};
+use super::{Feature, HeldExpectation, Place, Target, Variation};
 use crate::world::World;
 
 /// Questions that are asked together, once the world behaves as all of them expect.
@@ -36,6 +36,13 @@ pub enum Question {
         by: BalancerCheck,
         /// The nodes that must be healthy; every other must not.
         nodes: Vec<String>,
+    },
+    /// What has become of flows that were opened in a step before.
+    Held {
+        /// Their name.
+        name: &'static str,
+        /// What should have become of them.
+        expect: HeldExpectation,
     },
     /// Whether `spec.healthCheckNodePort` is allocated.
     HealthCheckAllocated(bool),
@@ -78,17 +85,20 @@ impl Question {
                 by: BalancerCheck::NodePort,
                 ..
             } => vec![Feature::NodePort],
-            Self::HealthCheckAllocated(_) | Self::NodePortAllocated(_) => Vec::new(),
+            Self::Held { .. } | Self::HealthCheckAllocated(_) | Self::NodePortAllocated(_) => {
+                Vec::new()
+            }
         }
     }
 
-    /// The flows that it asks about.
+    /// The flows that it makes.
     pub fn flows(&self) -> &[FlowCheck] {
         match self {
             Self::Flow(flow) => std::slice::from_ref(flow),
             Self::Affinity { flows, .. } => flows,
             Self::HealthCheck { .. }
             | Self::HealthyNodes { .. }
+            | Self::Held { .. }
             | Self::HealthCheckAllocated(_)
             | Self::NodePortAllocated(_) => &[],
         }
@@ -106,7 +116,7 @@ impl Question {
 
 impl Target {
     /// What a proxy must support to serve it.
-    fn feature(&self) -> Feature {
+    pub(super) fn feature(&self) -> Feature {
         match self {
             Self::ClusterIp | Self::ClusterIpWrongPort | Self::Unallocated => Feature::ClusterIp,
             Self::NodePort(_) => Feature::NodePort,
@@ -126,7 +136,8 @@ pub enum BalancerCheck {
     NodePort,
 }
 
-/// Connections from one place to one target, and what should become of them.
+/// Connections from one place to one target, and what should become of them. Their protocol is that
+/// of the port.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FlowCheck {
     /// Who calls.

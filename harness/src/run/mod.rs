@@ -3,6 +3,7 @@
 mod ask;
 mod batch;
 mod evidence;
+mod held;
 mod results;
 mod runner;
 
