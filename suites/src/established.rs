@@ -152,7 +152,7 @@ fn moved() -> Vec<Case> {
                  to: Target,
                  reach: &dyn Fn(&[&str]) -> Reach| {
         Case::new(id, claim, service, &["web-1"])
-            .sources(&[CONNTRACK, E2E_CONNTRACK, "k#98305", "k#126934"])
+            .sources(&[CONNTRACK, E2E_CONNTRACK, "k#19029", "k#98305"])
             .check("one pod", [reaches(from, to.clone(), reach(&["web-1"]))])
             .open("datagrams", flow(from, to.clone(), "", reach(&["web-1"])))
             .change(Change::Backends(ready(&["web-0"])))
@@ -272,7 +272,7 @@ fn begun_too_early() -> Vec<Case> {
             service,
             &STORY,
         )
-        .sources(&[CONNTRACK, E2E_CONNTRACK])
+        .sources(&[CONNTRACK, E2E_CONNTRACK, "k#48370", "c#1055"])
         .check("pods 1-0-2", [via_vm2(&STORY)])
         .change(Change::Backends(Vec::new()))
         .check(
@@ -295,7 +295,7 @@ fn begun_too_early() -> Vec<Case> {
             service,
             &["web-0"],
         )
-        .sources(&[CONNTRACK])
+        .sources(&[CONNTRACK, "k#91236", "k#122740"])
         .check("served", [via_vm2(&["web-0"])])
         .change(Change::ProxyName(Some("another")))
         .check(

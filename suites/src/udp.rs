@@ -49,7 +49,7 @@ fn cluster_ips() -> Vec<Case> {
         Case::new(
             "udp/cluster-ip/no-endpoint-refused",
             "Datagrams to a ClusterIP without endpoints are answered by ICMP that the port is \
-             unreachable, as on a port that the Service does not have.",
+             unreachable.",
             cluster,
             &STORY,
         )
@@ -58,9 +58,9 @@ fn cluster_ips() -> Vec<Case> {
         .change(Change::Backends(Vec::new()))
         .check(
             "no pod",
-            each_client(|from| refused(from, Target::ClusterIp)).chain(each_client(|from| {
-                refused(from, Target::ClusterIpWrongPort)
-            })),
+            NODES.into_iter().flat_map(|node| {
+                [client_on(node), host(node)].map(|from| refused(&from, Target::ClusterIp))
+            }),
         ),
         Case::new(
             "udp/cluster-ip/shares-are-even",
@@ -221,7 +221,7 @@ fn vips() -> Vec<Case> {
         Case::new(
             "udp/load-balancer/no-endpoint-refused",
             "Datagrams to the load-balancer address without an endpoint anywhere are refused by \
-             every node, to whoever sends them.",
+             every node, to clients outside and to its own pods.",
             cluster,
             &STORY,
         )
@@ -236,7 +236,7 @@ fn vips() -> Vec<Case> {
             NODES
                 .map(|node| refused(&balancer(), at(node)))
                 .into_iter()
-                .chain(each_client(|from| refused(from, Target::Vip))),
+                .chain(NODES.map(|node| refused(&client_on(node), Target::Vip))),
         ),
         Case::new(
             "udp/load-balancer/source-ranges",
@@ -334,14 +334,6 @@ fn modifiers() -> Vec<Case> {
             }),
         ),
     ]
-}
-
-/// The client pod and the node itself, on each node.
-fn each_client(ask: impl Fn(&Place) -> Question) -> impl Iterator<Item = Question> {
-    let clients = NODES
-        .into_iter()
-        .flat_map(|node| [client_on(node), host(node)]);
-    clients.map(move |from| ask(&from))
 }
 
 /// What pods and nodes see of the ClusterIP where these pods serve a node; none means a drop.
