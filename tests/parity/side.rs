@@ -133,14 +133,14 @@ impl Side {
                 let to = self.lab.resolve(&Target::ClusterIp, &service, family);
                 let to = to.expect("a ClusterIP of each family");
                 loop {
-                    let calls = self.call(Calls {
+                    let calls = Calls {
                         from: &from,
                         by: None,
                         protocol: Protocol::Tcp,
                         remotes: &[to],
                         backends: &[],
-                    });
-                    let calls = calls.await?;
+                    };
+                    let calls = self.call(calls).await?;
                     if calls.iter().all(Call::is_reached) {
                         break;
                     }
@@ -186,14 +186,14 @@ impl Side {
             chunks.map(async |chunk| {
                 let remotes: Vec<_> = chunk.iter().map(|(to, _)| *to).collect();
                 let backends = placed.iter().flat_map(|placed| placed.listening(*family));
-                let calls = self.call(Calls {
+                let calls = Calls {
                     from,
                     by: by.as_deref(),
                     protocol: *protocol,
                     remotes: &remotes,
                     backends: &backends.collect::<Vec<_>>(),
-                });
-                Ok::<_, LabError>((chunk, calls.await?))
+                };
+                Ok::<_, LabError>((chunk, self.call(calls).await?))
             })
         });
         for (chunk, calls) in try_join_all(calls).await? {

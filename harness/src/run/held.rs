@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use tokio::sync::Mutex;
 
-use super::ask::{Answer, Subject, row};
+use super::ask::Subject;
+use super::row::{Answer, row};
 use crate::case::{FlowCheck, HeldExpectation, HeldFlow};
 use crate::lab::{Call, HeldFlows, LabError, join_results};
 use crate::probe::{Connection, Outcome};

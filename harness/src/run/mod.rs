@@ -4,7 +4,9 @@ mod ask;
 mod batch;
 mod evidence;
 mod held;
+mod progress;
 mod results;
+mod row;
 mod runner;
 
 pub use batch::{BatchOptions, INTERRUPTED, not_judged, run_batch, unsupported};

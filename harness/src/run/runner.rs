@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::ask::{Answer, Subject, ask};
+use super::ask::{Subject, ask};
 use super::evidence;
 use super::held::HeldByName;
+use super::progress::Progress;
 use super::results::{CaseResult, Verdict};
 use crate::case::{
-    Backend, Case, Change, Check, Expectation, HeldFlow, Place, Question, Service, ServiceType,
-    Step, Target,
+    Case, Change, Check, Expectation, HeldFlow, Place, Question, ServiceType, Step, Target,
 };
 use crate::error::chain;
 use crate::lab::{
@@ -21,7 +21,7 @@ use crate::lab::{
     target_port,
 };
 use crate::probe;
-use crate::verdict::{Asked, FlowResult};
+use crate::verdict::Asked;
 use crate::world::Dual;
 
 /// Something done to the lab once a case's Service exists, and before it is judged: the tests of
@@ -46,48 +46,6 @@ pub struct CaseRun {
     pub evidence: PathBuf,
     /// What makes the proxy wrong, in tests of the suite.
     pub sabotage: Option<Sabotage>,
-}
-
-/// What a case has come to so far.
-struct Progress {
-    /// The Service as it was last asked for.
-    spec: Service,
-    service: Allocated,
-    backends: Vec<Backend>,
-    health_port: Option<u16>,
-    answers: Vec<Answer>,
-    converged_in: Duration,
-    held: HeldByName,
-    failure: Option<String>,
-}
-
-impl Progress {
-    /// Takes answers in. The first that is wrong is why the case fails.
-    fn take(&mut self, answers: Vec<Answer>) {
-        let wrong: Vec<_> = answers.iter().filter(|a| !a.result.passed()).collect();
-        if let Some(first) = wrong.first() {
-            let FlowResult {
-                check,
-                from,
-                to,
-                family,
-                protocol,
-                wrong: texts,
-                ..
-            } = &first.result;
-            let family = family
-                .map(|family| format!(" ({protocol}, {family})"))
-                .unwrap_or_default();
-            let more = match wrong.len() - 1 {
-                0 => String::new(),
-                more => format!("; and {more} more rows"),
-            };
-            let texts = texts.join(", ");
-            let failure = format!("{check}: {from} to {to}{family}: {texts}{more}");
-            self.failure = Some(failure);
-        }
-        self.answers.extend(answers);
-    }
 }
 
 impl CaseRun {
