@@ -70,13 +70,16 @@ fn answer(stream: TcpStream, peer: SocketAddr, template: &Identity) {
     }
 }
 
-/// Answers every line of the caller with the same one, until the caller closes.
+/// What a caller sends that wants the connection closed.
+pub(in crate::probe) const ENOUGH: u8 = b'.';
+
+/// Answers every line of the caller with the same one, until the caller has enough or closes.
 async fn keep_answering(mut stream: TcpStream, line: Vec<u8>) {
     let mut asked = [0; 64];
     while let Ok(length @ 1..) = stream.read(&mut asked).await {
-        for _ in asked[..length].iter().filter(|octet| **octet == b'\n') {
+        for octet in &asked[..length] {
             // A caller that goes away while it is answered has asked for nothing more.
-            if stream.try_write(&line).is_err() {
+            if *octet == ENOUGH || stream.try_write(&line).is_err() {
                 return;
             }
         }

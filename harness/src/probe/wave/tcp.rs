@@ -9,6 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{State, unmapped};
+use crate::probe::backend::ENOUGH;
 use crate::probe::outcome::{Identity, Outcome, Refusal};
 use crate::probe::refusal::{keep_icmp_errors, refusal_of};
 use crate::tap::choose_sequence;
@@ -34,8 +35,17 @@ pub(super) fn again(mut socket: &Socket) -> State {
     }
 }
 
-/// Reads what there is of an answer, which ends with its line or with the connection.
-pub(super) fn read(mut socket: &Socket, answer: &mut Vec<u8>, started: Instant) -> Option<Outcome> {
+/// Reads what there is of an answer, which ends with its line where the connection is kept, else
+/// with the connection.
+///
+/// The backend is told to close first. Its end of the connection is then the one that the kernel
+/// remembers for a minute; at this end, it would keep the source port from being bound again.
+pub(super) fn read(
+    mut socket: &Socket,
+    answer: &mut Vec<u8>,
+    started: Instant,
+    kept: bool,
+) -> Option<Outcome> {
     let mut chunk = [0; 1024];
     loop {
         match socket.read(&mut chunk) {
@@ -45,7 +55,10 @@ pub(super) fn read(mut socket: &Socket, answer: &mut Vec<u8>, started: Instant) 
             Err(e) => return Some(Outcome::Broken(format!("accepted, then {e}"))),
         }
         if answer.ends_with(b"\n") {
-            return Some(parse_answer(answer, started.elapsed()));
+            // A backend that has closed already needs not be told.
+            if kept || socket.write_all(&[ENOUGH]).is_err() {
+                return Some(parse_answer(answer, started.elapsed()));
+            }
         }
         if answer.len() > LONGEST_ANSWER {
             let text = "accepted, then an endless answer";
