@@ -80,7 +80,7 @@ pub(crate) fn show(id: &str) -> Result<ExitCode> {
         match step {
             Step::Change(change) => println!("\n  then {}", change_text(change)),
             Step::Open(held) => {
-                println!("\n  opened and kept as {:?}:\n    {}", held.name, held.flow)
+                println!("\n  opened and kept as {:?}:\n    {}", held.name, held.flow);
             }
             Step::Wait(time) => println!("\n  then {time:?} pass"),
             Step::Check(check) => {

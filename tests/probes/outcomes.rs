@@ -175,7 +175,7 @@ fn one_thread(bench: &Bench, seed: u64) -> Result<Trials, String> {
         let backends: Vec<_> = TARGETS
             .iter()
             .filter(|(_, _, must)| matches!(must, Must::Reach(_)))
-            .map(|target| remote(target))
+            .map(remote)
             .collect();
         let calls = bench.call_by(protocol, from, &remotes, &backends, bench.lab.timing());
         let calls = calls.map_err(|error| format!("from {from}: {error}"))?;
