@@ -79,6 +79,9 @@ pub(crate) fn show(id: &str) -> Result<ExitCode> {
     for step in &case.steps {
         match step {
             Step::Change(change) => println!("\n  then {}", change_text(change)),
+            Step::Open(held) => {
+                println!("\n  opened and kept as {:?}:\n    {}", held.name, held.flow);
+            }
             Step::Wait(time) => println!("\n  then {time:?} pass"),
             Step::Check(check) => {
                 println!("\n  {}:", check.label);
@@ -101,6 +104,7 @@ fn question_text(question: &Question) -> String {
         Question::StraySegment { pod, backend } => {
             format!("a stray segment of {backend} to pod({pod}): not seen")
         }
+        Question::Held { name, expect } => format!("what was opened as {name:?}: {expect}"),
         Question::NodePortAllocated(allocated) => format!("nodePort allocated: {allocated}"),
         Question::HealthCheck {
             node,

@@ -115,7 +115,7 @@ fn wrong(proxy: &ProxyResults) -> Option<Table> {
         for row in case.flows.iter().filter(|row| !row.passed()) {
             let family = row
                 .family
-                .map(|family| format!(" {family}"))
+                .map(|family| format!(" {} {family}", row.protocol))
                 .unwrap_or_default();
             table.add_row([
                 format!("{}\n{}", case.id, row.check),

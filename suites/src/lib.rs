@@ -8,6 +8,7 @@
 mod affinity;
 mod distribution;
 mod endpoints;
+mod established;
 mod external_ip;
 mod external_policy;
 mod hairpin;
@@ -22,6 +23,7 @@ mod source_ranges;
 mod story;
 mod topology;
 mod transitions;
+mod udp;
 
 use onehop_harness::case::Case;
 
@@ -44,6 +46,8 @@ pub fn catalogue() -> Vec<Case> {
         invalid_packets::cases(),
         distribution::cases(),
         transitions::cases(),
+        udp::cases(),
+        established::cases(),
     ]
     .concat()
 }
@@ -99,14 +103,13 @@ mod tests {
 
     use super::*;
 
-    fn reaches(case: &Case) -> impl Iterator<Item = &Reach> {
-        case.checks()
-            .flat_map(|check| &check.questions)
-            .flat_map(Question::flows)
-            .filter_map(|flow| match &flow.expect {
-                Expectation::Reaches(reach) => Some(reach),
-                _ => None,
-            })
+    fn reaches(case: &Case) -> Vec<Reach> {
+        let flows = case.flows().into_iter();
+        let reaches = flows.filter_map(|flow| match flow.expect {
+            Expectation::Reaches(reach) => Some(reach),
+            _ => None,
+        });
+        reaches.collect()
     }
 
     #[test]
@@ -132,8 +135,7 @@ mod tests {
                     backend.pod
                 );
             }
-            let questions = case.checks().flat_map(|check| &check.questions);
-            for flow in questions.flat_map(Question::flows) {
+            for flow in case.flows() {
                 let host = flow.from.host();
                 let known = world.pod(host).is_some()
                     || world.node(host).is_some()
@@ -141,7 +143,7 @@ mod tests {
                     || flow.from == Place::LoadBalancer;
                 assert!(known, "{}: {host}", case.id);
             }
-            for pod in reaches(&case).flat_map(|reach| &reach.pods) {
+            for pod in reaches(&case).iter().flat_map(|reach| &reach.pods) {
                 assert!(world.pod(pod).is_some(), "{}: {pod}", case.id);
             }
         }
@@ -172,7 +174,8 @@ mod tests {
     fn shares_through_the_balancer_follow_from_the_placement() {
         // A case may state shares that it derived by hand; they must be those of its placement.
         for case in catalogue() {
-            for reach in reaches(&case).filter(|reach| reach.source == Source::Preserved) {
+            let reaches = reaches(&case);
+            for reach in reaches.iter().filter(|r| r.source == Source::Preserved) {
                 let Entry::Balanced(nodes) = &reach.entry else {
                     continue;
                 };
@@ -219,11 +222,15 @@ mod tests {
                 {
                     // Each flow draws a pod once; one that nobody draws is missed.
                     let draws = i32::try_from(flows.len()).expect("few flows");
-                    let pods = reaches(&case).map(|r| r.pods.len()).max().unwrap_or(1) as f64;
+                    let pods = reaches(&case)
+                        .iter()
+                        .map(|r| r.pods.len())
+                        .max()
+                        .unwrap_or(1) as f64;
                     misses += families * pods * (1.0 - 1.0 / pods).powi(draws);
                 }
             }
-            if reaches(&case).any(|reach| reach.judged) {
+            if reaches(&case).iter().any(|reach| reach.judged) {
                 alarms += timing.false_alarm;
             }
         }

@@ -61,6 +61,15 @@ pub(crate) const fn tcp(name: &'static str, number: u16) -> Port {
     }
 }
 
+/// A named UDP port.
+pub(crate) const fn udp(name: &'static str, number: u16) -> Port {
+    Port {
+        name,
+        number,
+        protocol: Protocol::Udp,
+    }
+}
+
 /// These pods, all ready.
 pub(crate) fn ready(pods: &[&str]) -> Vec<Backend> {
     pods.iter().map(|pod| Backend::ready(pod)).collect()

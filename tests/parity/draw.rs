@@ -22,8 +22,9 @@ const fn port(name: &'static str, number: u16, protocol: Protocol) -> Port {
 }
 
 /// The ports that a Service may have.
-const PORTS: [&[Port]; 4] = [
+const PORTS: [&[Port]; 5] = [
     &[port("", 80, Protocol::Tcp)],
+    &[port("", 53, Protocol::Udp)],
     &[
         port("web", 80, Protocol::Tcp),
         port("admin", 8080, Protocol::Tcp),

@@ -16,6 +16,8 @@ pub(crate) struct Flow {
     pub(crate) port: &'static str,
     /// By which family.
     pub(crate) family: Family,
+    /// The protocol of the port.
+    pub(crate) protocol: Protocol,
 }
 
 impl Flow {
@@ -34,15 +36,15 @@ pub(crate) fn of(drawn: &Drawn, world: &World) -> Vec<Flow> {
     // A twin is asked the same, by the same clients.
     let number = drawn.twin.unwrap_or(drawn.number);
     let ways = ways(drawn, number, world);
-    let ports = drawn.spec.ports.iter();
-    let ports: Vec<_> = ports.filter(|p| p.protocol == Protocol::Tcp).collect();
+    let ports = drawn.spec.ports;
     let turn = |(position, (from, to)): (usize, (Place, Target))| {
-        let port = ports[(number + position) % ports.len()].name;
+        let port = ports[(number + position) % ports.len()];
         Family::ALL.map(|family| Flow {
             from: from.clone(),
             to: to.clone(),
-            port,
+            port: port.name,
             family,
+            protocol: port.protocol,
         })
     };
     ways.into_iter().enumerate().flat_map(turn).collect()

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use futures::future::{join_all, try_join_all};
-use onehop_harness::case::{Backend, Place, Service, ServiceType, Target, node};
-use onehop_harness::lab::{Allocated, Call, Lab, LabError, LabOptions, target_port};
+use onehop_harness::case::{Backend, Service, ServiceType, Target, node};
+use onehop_harness::lab::{Allocated, Call, Calls, Lab, LabError, LabOptions, target_port};
 use onehop_harness::probe;
-use onehop_harness::world::Family;
+use onehop_harness::world::{Dual, Family, Protocol};
 
 use crate::draw::Drawn;
 use crate::flows::Flow;
@@ -41,7 +41,15 @@ pub(crate) struct Side {
 pub(crate) struct Placed {
     /// What the API has allocated.
     pub(crate) service: Allocated,
-    _backends: Vec<probe::Backend>,
+    backends: Vec<(Dual, u16, probe::Backend)>,
+}
+
+impl Placed {
+    /// The backends in a family.
+    fn listening(&self, family: Family) -> impl Iterator<Item = SocketAddr> {
+        let backends = self.backends.iter();
+        backends.map(move |(pod, port, _)| SocketAddr::new(pod.of(family), *port))
+    }
 }
 
 impl Side {
@@ -80,7 +88,9 @@ impl Side {
         for backend in &drawn.backends {
             for position in 0..drawn.spec.ports.len() {
                 let port = target_port(first, position, backend.slice);
-                backends.extend(self.lab.listen(&[&backend.pod], port)?);
+                let pod = self.lab.world().pod(&backend.pod).expect("a pod");
+                let listening = self.lab.listen(&[&backend.pod], port)?;
+                backends.extend(listening.into_iter().map(|b| (pod.address, port, b)));
             }
         }
         let (objects, world) = (self.lab.objects(), self.lab.world());
@@ -89,7 +99,7 @@ impl Side {
             .await;
         Ok(Placed {
             service: created.map_err(LabError::object(format!("create {drawn:?}")))?,
-            _backends: backends,
+            backends,
         })
     }
 
@@ -123,7 +133,14 @@ impl Side {
                 let to = self.lab.resolve(&Target::ClusterIp, &service, family);
                 let to = to.expect("a ClusterIP of each family");
                 loop {
-                    let calls = self.call(&from, None, &[to]).await?;
+                    let calls = Calls {
+                        from: &from,
+                        by: None,
+                        protocol: Protocol::Tcp,
+                        remotes: &[to],
+                        backends: &[],
+                    };
+                    let calls = self.call(calls).await?;
                     if calls.iter().all(Call::is_reached) {
                         break;
                     }
@@ -159,16 +176,24 @@ impl Side {
             };
             let by = flow.by().map(str::to_owned);
             let caller = callers
-                .entry((flow.from.clone(), by, flow.family))
+                .entry((flow.from.clone(), by, flow.family, flow.protocol))
                 .or_default();
             caller.extend(std::iter::repeat_n((to, index), *count));
         }
-        let calls = callers.iter().flat_map(|((from, by, _), connections)| {
+        let calls = callers.iter().flat_map(|(caller, connections)| {
+            let (from, by, family, protocol) = caller;
             let chunks = connections.chunks(CALL);
             chunks.map(async |chunk| {
                 let remotes: Vec<_> = chunk.iter().map(|(to, _)| *to).collect();
-                let calls = self.call(from, by.as_deref(), &remotes).await?;
-                Ok::<_, LabError>((chunk, calls))
+                let backends = placed.iter().flat_map(|placed| placed.listening(*family));
+                let calls = Calls {
+                    from,
+                    by: by.as_deref(),
+                    protocol: *protocol,
+                    remotes: &remotes,
+                    backends: &backends.collect::<Vec<_>>(),
+                };
+                Ok::<_, LabError>((chunk, self.call(calls).await?))
             })
         });
         for (chunk, calls) in try_join_all(calls).await? {
@@ -179,15 +204,10 @@ impl Side {
         Ok(())
     }
 
-    async fn call(
-        &self,
-        from: &Place,
-        by: Option<&str>,
-        remotes: &[SocketAddr],
-    ) -> Result<Vec<Call>, LabError> {
+    async fn call(&self, calls: Calls<'_>) -> Result<Vec<Call>, LabError> {
         let mut blind = 0;
         loop {
-            match self.lab.call_each(from, by, remotes).await {
+            match self.lab.call_each(calls).await {
                 Err(error) if error.is_blindness() && blind < BLIND => blind += 1,
                 answer => return answer,
             }

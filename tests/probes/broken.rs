@@ -6,9 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use libtest_mimic::Failed;
-use onehop_harness::probe::{self, Outcome, ProbeError, Refusal};
+use onehop_harness::probe::{self, Batch, Outcome, ProbeError, Refusal};
 use onehop_harness::timing::Timing;
-use onehop_harness::world::Family;
+use onehop_harness::world::{Family, Protocol};
 use socket2::SockRef;
 
 use crate::lab::{Bench, ip};
@@ -141,7 +141,15 @@ pub(crate) fn fences(bench: &Bench) -> Result<(), Failed> {
     for family in Family::ALL {
         let at = |port| bench.at("web-5", family, port);
         let good = bench.fences("client-public", family);
-        let call = |fences: &[SocketAddr]| probe::call(client, &[at(7501)], None, fences, &timing);
+        let call = |fences: &[SocketAddr]| {
+            let batch = Batch {
+                protocol: Protocol::Tcp,
+                remotes: vec![at(7501)],
+                mark: None,
+                fences: fences.to_vec(),
+            };
+            probe::call(client, &batch, &timing)
+        };
 
         let dropped = call(&good)?;
         assert_eq!(dropped[0].outcome, Outcome::Dropped);

@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 
 use libtest_mimic::Failed;
 use onehop_harness::lab::{ApiKind, BASELINE_PORT, Lab, LabOptions};
-use onehop_harness::probe::{self, Backend, Connection, ProbeError};
+use onehop_harness::probe::{self, Backend, Batch, Connection, ProbeError};
 use onehop_harness::timing::Timing;
-use onehop_harness::world::{Family, World};
+use onehop_harness::world::{Family, Protocol, World};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -83,8 +83,27 @@ impl Bench {
         remotes: &[SocketAddr],
         timing: &Timing,
     ) -> Result<Vec<Connection>, ProbeError> {
-        let fences = self.fences(from, Family::of(remotes[0].ip()));
-        probe::call(self.lab.namespace(from), remotes, None, &fences, timing)
+        self.call_by(Protocol::Tcp, from, remotes, &[], timing)
+    }
+
+    /// As [`Self::call`], by either protocol, with these fences more.
+    pub(crate) fn call_by(
+        &self,
+        protocol: Protocol,
+        from: &str,
+        remotes: &[SocketAddr],
+        more: &[SocketAddr],
+        timing: &Timing,
+    ) -> Result<Vec<Connection>, ProbeError> {
+        let mut fences = self.fences(from, Family::of(remotes[0].ip()));
+        fences.extend(more);
+        let batch = Batch {
+            protocol,
+            remotes: remotes.to_vec(),
+            mark: None,
+            fences,
+        };
+        probe::call(self.lab.namespace(from), &batch, timing)
     }
 
     /// Opens a backend in each of these pods, which answers from the runtime of the lab.

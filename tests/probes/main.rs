@@ -2,6 +2,7 @@
 //! be seen. A prober that mixes outcomes up would blame, or acquit, the wrong proxy.
 
 mod broken;
+mod datagrams;
 mod judged;
 mod lab;
 mod outcomes;
@@ -30,6 +31,11 @@ const TESTS: &[(&str, Check)] = &[
     ("a_lossy_path_is_seen_and_fails_the_flow", judged::lossy),
     ("a_backend_without_an_identity_is_broken", broken::backends),
     ("a_backend_that_ended_is_refused_at_once", broken::ended),
+    (
+        "a_dropped_datagram_is_proven_by_its_backends",
+        datagrams::proofs,
+    ),
+    ("a_backend_that_ended_answers_no_datagram", datagrams::ended),
     ("a_fence_that_does_not_answer_is_an_error", broken::fences),
     ("a_right_proxy_passes", judged::right),
     ("each_wrong_proxy_is_caught", judged::wrong),

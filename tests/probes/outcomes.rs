@@ -1,5 +1,5 @@
 //! Thousands of mixed trials: open ports, four kinds of refusal and four places to drop, in random
-//! order, from many callers at once. None may be taken for another.
+//! order, from many callers at once, by TCP and by UDP. None may be taken for another.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use libtest_mimic::Failed;
 use onehop_harness::probe::{Backend, Connection, Outcome, Refusal};
-use onehop_harness::world::{Family, World};
+use onehop_harness::world::{Family, Protocol, World};
 
 use crate::lab::{Bench, Dice};
 
@@ -53,15 +53,15 @@ const VM2_RULES: &str = "
 table inet outcomes {
   chain arriving {
     type filter hook input priority 0
-    tcp dport 7101 reject
-    tcp dport 7102 reject with icmpx type admin-prohibited
+    th dport 7101 reject
+    th dport 7102 reject with icmpx type admin-prohibited
     tcp dport 7103 reject with tcp reset
-    tcp dport 7100 drop
+    th dport 7100 drop
   }
   chain passing {
     type filter hook forward priority 0
-    tcp dport 7201 drop
-    tcp dport 7202 reject
+    th dport 7201 drop
+    th dport 7202 reject
   }
 }
 ";
@@ -69,7 +69,7 @@ const POD_RULES: &str = "
 table inet outcomes {
   chain arriving {
     type filter hook prerouting priority -300
-    tcp dport 7301 drop
+    th dport 7301 drop
   }
 }
 ";
@@ -136,7 +136,7 @@ fn trials(bench: &Bench, seed: u64, load: bool) -> Result<(), Failed> {
     assert!(mix_ups.is_empty(), "mixed up: {mix_ups:#?}");
     assert!(total >= TRIALS, "only {total} trials");
     // Each of the targets was called in each family often enough to mean something.
-    assert_eq!(counts.len(), TARGETS.len() * Family::ALL.len());
+    assert_eq!(counts.len(), 2 * TARGETS.len() * Family::ALL.len());
     assert!(counts.values().all(|&count| count >= 20), "{counts:?}");
     Ok(())
 }
@@ -160,6 +160,7 @@ fn one_thread(bench: &Bench, seed: u64) -> Result<Trials, String> {
     while made < TRIALS.div_ceil(THREADS) {
         let from = CALLERS[dice.below(CALLERS.len())];
         let family = Family::ALL[dice.below(2)];
+        let protocol = [Protocol::Tcp, Protocol::Udp][dice.below(2)];
         // A pod that calls itself meets none of the rules of its node.
         let own = |host: &str| host == from;
         let batch: Vec<_> = (0..=dice.below(BATCH))
@@ -171,14 +172,20 @@ fn one_thread(bench: &Bench, seed: u64) -> Result<Trials, String> {
         }
         let remote = |(host, port, _): &(&str, u16, Must)| bench.at(host, family, *port);
         let remotes: Vec<SocketAddr> = batch.iter().map(remote).collect();
-        let calls = bench.call(from, &remotes, bench.lab.timing());
+        let backends: Vec<_> = TARGETS
+            .iter()
+            .filter(|(_, _, must)| matches!(must, Must::Reach(_)))
+            .map(remote)
+            .collect();
+        let calls = bench.call_by(protocol, from, &remotes, &backends, bench.lab.timing());
         let calls = calls.map_err(|error| format!("from {from}: {error}"))?;
         assert_eq!(calls.len(), batch.len());
         for ((host, port, must), call) in batch.iter().zip(&calls) {
-            *counts.entry(format!("{host}:{port} {family}")).or_insert(0) += 1;
+            let target = format!("{host}:{port} {protocol} {family}");
+            *counts.entry(target).or_insert(0) += 1;
             if !agrees(bench.world(), call, *must, *port, family) {
                 wrong.push(format!(
-                    "{from} to {host}:{port} ({family}) must {must:?}, and was {:?}",
+                    "{from} to {host}:{port} ({protocol}, {family}) must {must:?}, and was {:?}",
                     call.outcome
                 ));
             }
@@ -193,8 +200,21 @@ fn agrees(world: &World, call: &Connection, must: Must, port: u16, family: Famil
         (Must::Reach(pod), Outcome::Reached { identity, .. }) => {
             identity.pod == pod && identity.port == port && identity.peer == call.local
         }
-        (Must::Reset, Outcome::Refused(Refusal::Reset)) | (Must::Drop, Outcome::Dropped) => true,
-        (Must::Icmp(v4, v6), Outcome::Refused(Refusal::Icmp { kind, code, from })) => {
+        (Must::Drop, Outcome::Dropped) => true,
+        (Must::Reset, Outcome::Refused(Refusal::Reset)) => call.protocol == Protocol::Tcp,
+        // Where a connection is reset, a datagram is answered that its port is unreachable.
+        (Must::Reset, outcome) if call.protocol == Protocol::Udp => {
+            is_icmp(world, outcome, (3, 4), family)
+        }
+        (Must::Icmp(v4, v6), outcome) => is_icmp(world, outcome, (v4, v6), family),
+        _ => false,
+    }
+}
+
+/// Whether vm2 refused by the ICMP code of this family.
+fn is_icmp(world: &World, outcome: &Outcome, (v4, v6): (u8, u8), family: Family) -> bool {
+    match outcome {
+        Outcome::Refused(Refusal::Icmp { kind, code, from }) => {
             let expected = match family {
                 Family::V4 => (3, v4),
                 Family::V6 => (1, v6),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Feature, Place, Target, Variation};
+use super::{Feature, HeldExpectation, Place, Target, Variation};
 use crate::world::World;
 
 /// Questions that are asked together, once the world behaves as all of them expect.
@@ -48,6 +48,13 @@ pub enum Question {
         by: BalancerCheck,
         /// The nodes that must be healthy; every other must not.
         nodes: Vec<String>,
+    },
+    /// What has become of flows that were opened in a step before.
+    Held {
+        /// Their name.
+        name: &'static str,
+        /// What should have become of them.
+        expect: HeldExpectation,
     },
     /// Whether `spec.healthCheckNodePort` is allocated.
     HealthCheckAllocated(bool),
@@ -136,11 +143,13 @@ impl Question {
             } => vec![Feature::NodePort],
             Self::StraySegment { .. } => vec![Feature::ClusterIp],
             Self::ProxyHealth { .. } => vec![Feature::ProxyHealth],
-            Self::HealthCheckAllocated(_) | Self::NodePortAllocated(_) => Vec::new(),
+            Self::Held { .. } | Self::HealthCheckAllocated(_) | Self::NodePortAllocated(_) => {
+                Vec::new()
+            }
         }
     }
 
-    /// The flows that it asks about.
+    /// The flows that it makes.
     pub fn flows(&self) -> &[FlowCheck] {
         match self {
             Self::Flow(flow) => std::slice::from_ref(flow),
@@ -149,6 +158,7 @@ impl Question {
             | Self::ProxyHealth { .. }
             | Self::HealthyNodes { .. }
             | Self::StraySegment { .. }
+            | Self::Held { .. }
             | Self::HealthCheckAllocated(_)
             | Self::NodePortAllocated(_) => &[],
         }
@@ -166,7 +176,7 @@ impl Question {
 
 impl Target {
     /// What a proxy must support to serve it.
-    fn feature(&self) -> Feature {
+    pub(super) fn feature(&self) -> Feature {
         match self {
             Self::ClusterIp | Self::ClusterIpWrongPort | Self::Unallocated => Feature::ClusterIp,
             Self::NodePort(_) => Feature::NodePort,
@@ -187,7 +197,8 @@ pub enum BalancerCheck {
     NodePort,
 }
 
-/// Connections from one place to one target, and what should become of them.
+/// Connections from one place to one target, and what should become of them. Their protocol is that
+/// of the port.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FlowCheck {
     /// Who calls.

@@ -6,6 +6,7 @@
 
 mod check;
 mod flow;
+mod held;
 mod service;
 
 pub use check::{
@@ -13,15 +14,18 @@ pub use check::{
     Reach, Source, Together,
 };
 pub use flow::{Place, Target, external, node, pod};
+pub use held::{HeldExpectation, HeldFlow, held};
 pub use service::{
     Backend, BalancerMode, IpMode, Policy, Port, SERVICE_PORT, Service, ServiceType,
 };
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Serialize;
 
 pub use crate::profile::{Feature, Variation};
+use crate::world::Protocol;
 
 /// The ports that a Service may have.
 pub const MOST_PORTS: u16 = 3;
@@ -102,6 +106,8 @@ pub enum Step {
     Change(Change),
     /// Waits until the world behaves as expected, then judges it.
     Check(Check),
+    /// Opens flows, and keeps them until the end of the case.
+    Open(HeldFlow),
     /// Lets time pass, for what must happen by itself.
     Wait(Duration),
 }
@@ -179,6 +185,14 @@ impl Case {
         self
     }
 
+    /// Opens flows by this name, and keeps them until the end of the case.
+    #[must_use]
+    pub fn open(mut self, name: &'static str, flow: FlowCheck) -> Self {
+        self = self.needs(flow.to.feature());
+        self.steps.push(Step::Open(HeldFlow { name, flow }));
+        self
+    }
+
     /// Starts with backends in these states, in place of ready ones.
     #[must_use]
     pub fn backends(mut self, backends: Vec<Backend>) -> Self {
@@ -223,8 +237,39 @@ impl Case {
     pub fn checks(&self) -> impl Iterator<Item = &Check> {
         self.steps.iter().filter_map(|step| match step {
             Step::Check(check) => Some(check),
-            Step::Change(_) | Step::Wait(_) => None,
+            Step::Change(_) | Step::Open(_) | Step::Wait(_) => None,
         })
+    }
+
+    /// The flows that are opened and kept, in order.
+    pub fn held(&self) -> impl Iterator<Item = &HeldFlow> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Open(held) => Some(held),
+            _ => None,
+        })
+    }
+
+    /// Every flow that it makes, in the order of the steps' kinds. One that is kept comes once more
+    /// for each time that something else is to become of it.
+    pub fn flows(&self) -> Vec<FlowCheck> {
+        let questions = || self.checks().flat_map(|check| &check.questions);
+        let asked = questions().flat_map(Question::flows).cloned();
+        let opened = self.held().map(|held| held.flow.clone());
+        let moved = questions().filter_map(|question| {
+            let Question::Held {
+                name,
+                expect: HeldExpectation::Becomes(expect),
+            } = question
+            else {
+                return None;
+            };
+            let held = self.held().find(|held| held.name == *name)?;
+            Some(FlowCheck {
+                expect: expect.clone(),
+                ..held.flow.clone()
+            })
+        });
+        asked.chain(opened).chain(moved).collect()
     }
 
     /// What is wrong with the case itself, if anything: it has no source or no check, a check
@@ -256,19 +301,24 @@ impl Case {
             ports.is_empty() || ports.len() > usize::from(MOST_PORTS),
             "has no port, or too many",
         );
-        let flows = || {
-            self.checks()
-                .flat_map(|c| &c.questions)
-                .flat_map(Question::flows)
-        };
+        let port = |flow: &FlowCheck| self.service.port(flow.port).map(|(_, port)| port.protocol);
         defect(
-            flows().any(|flow| self.service.port(flow.port).is_none()),
+            self.flows().iter().any(|flow| port(flow).is_none()),
             "calls a port that the Service does not have",
         );
         defect(
-            self.holds_connections() && flows().next().is_some(),
+            self.holds_connections() && !self.flows().is_empty(),
             "asks about flows to backends that hold their connections",
         );
+        defect(
+            self.flows()
+                .iter()
+                .any(|flow| port(flow) == Some(Protocol::Sctp)),
+            "calls a port of a protocol that is not probed",
+        );
+        for defective in self.defects_of_held_flows(port) {
+            defect(true, defective);
+        }
         let affine = |question: &Question| match question {
             Question::Affinity { flows, .. } => flows
                 .iter()
@@ -279,6 +329,48 @@ impl Case {
             self.checks().flat_map(|c| &c.questions).any(affine),
             "asks about the affinity of a flow that has none",
         );
+        defects
+    }
+    /// What is wrong with the flows that it keeps and with what it asks about them.
+    fn defects_of_held_flows(
+        &self,
+        protocol: impl Fn(&FlowCheck) -> Option<Protocol>,
+    ) -> Vec<&'static str> {
+        let mut defects = Vec::new();
+        let mut open = Vec::<&HeldFlow>::new();
+        let mut asked = Vec::new();
+        for step in &self.steps {
+            if let Step::Open(held) = step {
+                open.push(held);
+            }
+            let Step::Check(check) = step else { continue };
+            for question in &check.questions {
+                let Question::Held { name, expect } = question else {
+                    continue;
+                };
+                asked.push(*name);
+                match open.iter().find(|held| held.name == *name) {
+                    None => defects.push("asks about flows that were not opened before"),
+                    Some(held) => {
+                        let moved = matches!(expect, HeldExpectation::Becomes(_));
+                        if moved && protocol(&held.flow) != Some(Protocol::Udp) {
+                            defects.push("expects a connection to move");
+                        }
+                        let reached = matches!(held.flow.expect, Expectation::Reaches(_));
+                        if !moved && !reached {
+                            defects.push("expects flows to go on that never began");
+                        }
+                    }
+                }
+            }
+        }
+        let names: BTreeSet<_> = open.iter().map(|held| held.name).collect();
+        if names.len() != open.len() {
+            defects.push("opens two flows by one name");
+        }
+        if names.iter().any(|name| !asked.contains(name)) {
+            defects.push("opens flows and never asks about them");
+        }
         defects
     }
 }

@@ -110,6 +110,13 @@ const ONE_PORT: &[Port] = &[Port {
     protocol: Protocol::Tcp,
 }];
 
+/// One UDP port without a name.
+const ONE_UDP_PORT: &[Port] = &[Port {
+    name: "",
+    number: SERVICE_PORT,
+    protocol: Protocol::Udp,
+}];
+
 /// Whether nodes serve a load-balancer address themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum IpMode {
@@ -197,6 +204,12 @@ impl Service {
     #[must_use]
     pub fn ports(self, ports: &'static [Port]) -> Self {
         Self { ports, ..self }
+    }
+
+    /// The same with one port, by UDP.
+    #[must_use]
+    pub fn udp(self) -> Self {
+        self.ports(ONE_UDP_PORT)
     }
 
     /// The same with an external address for each node.

@@ -1,4 +1,4 @@
-//! The network without a proxy: every connection sent straight to a pod must arrive with its own
+//! The network without a proxy: every connection and datagram sent straight to a pod must arrive with its own
 //! source, and with a TTL that from then on is the measure of a hop.
 //!
 //! This is also the lab's proof of itself. A harness whose own network rewrites sources or loses
@@ -9,10 +9,10 @@ use std::net::SocketAddr;
 
 use super::join_results;
 use crate::netns::{Namespace, Network};
-use crate::probe::{self, Backend, BackendError, Connection, Outcome, ProbeError};
+use crate::probe::{self, Backend, BackendError, Batch, Connection, Outcome, ProbeError};
 use crate::timing::Timing;
 use crate::verdict::Baseline;
-use crate::world::{Family, LOAD_BALANCER, Pod, World};
+use crate::world::{Family, LOAD_BALANCER, Pod, Protocol, World};
 
 /// The port on which every pod answers, no matter which cases run: for direct connections and for
 /// fences.
@@ -38,6 +38,22 @@ pub enum BaselineError {
         family: Family,
         /// What became of it.
         outcome: String,
+    },
+    /// The protocols do not take the same way.
+    #[error(
+        "sent from {from} straight to {pod} ({family}): TCP arrives with TTL {tcp}, UDP with {udp}"
+    )]
+    Ways {
+        /// The calling host.
+        from: String,
+        /// The pod.
+        pod: String,
+        /// The family.
+        family: Family,
+        /// The TTL of TCP.
+        tcp: u8,
+        /// The TTL of UDP.
+        udp: u8,
     },
     /// A connection arrived with another source.
     #[error("sent from {from} straight to {pod}, without any proxy: the source became {peer}")]
@@ -88,8 +104,33 @@ pub(super) async fn measure(
     Ok((backends, baseline))
 }
 
-/// The TTLs of connections from one host to every other pod.
+/// The TTLs of connections from one host to every other pod. Datagrams must take the same ways.
 fn measure_from(
+    host: &Namespace,
+    pods: &[Pod],
+    timing: &Timing,
+) -> Result<BTreeMap<(String, String, Family), u8>, BaselineError> {
+    let tcp = measure_by(Protocol::Tcp, host, pods, timing)?;
+    let udp = measure_by(Protocol::Udp, host, pods, timing)?;
+    for ((from, pod, family), ttl) in &tcp {
+        let way = (from.clone(), pod.clone(), *family);
+        let (tcp, udp) = (*ttl, udp[&way]);
+        if tcp != udp {
+            let (from, pod, family) = way;
+            return Err(BaselineError::Ways {
+                from,
+                pod,
+                family,
+                tcp,
+                udp,
+            });
+        }
+    }
+    Ok(tcp)
+}
+
+fn measure_by(
+    protocol: Protocol,
     host: &Namespace,
     pods: &[Pod],
     timing: &Timing,
@@ -103,7 +144,13 @@ fn measure_from(
         .map(|(pod, family)| SocketAddr::new(pod.address.of(*family), BASELINE_PORT))
         .collect();
     // The pods are their own fences: a first packet may wait for a neighbour to be resolved.
-    let calls = probe::call(host, &remotes, None, &remotes, timing)?;
+    let batch = Batch {
+        protocol,
+        fences: remotes.clone(),
+        remotes,
+        mark: None,
+    };
+    let calls = probe::call(host, &batch, timing)?;
     let ttl = |((pod, family), call): (&(&Pod, Family), Connection)| {
         let (from, pod) = (host.name().to_owned(), pod.name.clone());
         match call.outcome {

@@ -3,6 +3,7 @@
 
 mod api;
 mod baseline;
+mod calls;
 pub mod directory;
 mod documents;
 mod objects;
@@ -20,6 +21,7 @@ use tokio::sync::Semaphore;
 
 pub use api::{ApiError, ApiKind, LabApi};
 pub use baseline::{BASELINE_PORT, BaselineError};
+pub use calls::{Call, Calls, HeldFlows};
 pub use directory::DirectoryError;
 pub use documents::{affinity, policy, service_spec, source_ranges, target_port};
 pub use objects::{Allocated, AllocatedPort, NAMESPACE, Objects};
@@ -27,15 +29,15 @@ pub use proxy::{NodeProxy, ProxyError, UnexpectedExit};
 
 pub use crate::case::SERVICE_PORT;
 
-use crate::balancer::{self, Balancer, BalancerError};
+use crate::balancer::{Balancer, BalancerError};
 use crate::case::{Place, Target};
 use crate::netns::{API, Host, Namespace, Network, NetworkError};
-use crate::probe::{self, Backend, BackendError, Connection, ProbeError};
+use crate::probe::{Backend, BackendError, Connection, ProbeError};
 use crate::profile::{Feature, Placeholders, Profile, Program, Variation};
 use crate::stray::{HeldError, StrayError};
-use crate::tap::{self, Journey, TapError, Taps};
+use crate::tap::{TapError, Taps};
 use crate::timing::Timing;
-use crate::verdict::{Baseline, Ground, Observed};
+use crate::verdict::{Baseline, Ground};
 use crate::world::{AddressPlan, Family, LOAD_BALANCER, World};
 
 /// What a lab is made of.
@@ -177,38 +179,8 @@ impl LabError {
     }
 }
 
-/// One connection, with its way hop by hop.
-#[derive(Clone, Debug)]
-pub struct Call {
-    /// What was seen of it.
-    pub observed: Observed,
-    /// Its journey; none when a node refused or dropped a call of its own before any interface.
-    pub journey: Option<Journey>,
-}
-
-impl Call {
-    /// Whether a backend answered.
-    pub fn is_reached(&self) -> bool {
-        self.observed.connection.outcome.is_reached()
-    }
-
-    /// The journey, as text.
-    pub fn journey_text(&self, lab: &Lab) -> String {
-        match &self.journey {
-            Some(journey) => journey
-                .display(|address| lab.world.describe(address))
-                .to_string(),
-            None => "it never left the calling node".to_owned(),
-        }
-    }
-}
-
 /// A port that no Service of any case has.
 const WRONG_PORT: u16 = 4;
-
-/// Batches of connections that may be under way at the same time. More would only make each wait
-/// for a processor, and every answer that comes late costs a fence.
-const PROBERS: usize = 4;
 
 /// A running lab. Everything in it ends when it is dropped.
 #[derive(Debug)]
@@ -289,7 +261,7 @@ impl Lab {
                 .unwrap_or_default(),
             dir,
             phases,
-            probers: Semaphore::new(PROBERS),
+            probers: Semaphore::new(calls::PROBERS),
             families: families(proxy.as_ref()),
         };
         if let Some(proxy) = proxy {
@@ -458,114 +430,6 @@ impl Lab {
             }
         };
         Some(SocketAddr::new(address.of(family), port))
-    }
-
-    /// Opens `count` connections from a place, and says what became of each and by which way.
-    ///
-    /// # Errors
-    /// When the probe cannot be carried out or the taps lost packets. Neither says anything about
-    /// the proxy.
-    ///
-    /// # Panics
-    /// When the place is not in the world.
-    pub async fn call(
-        &self,
-        from: &Place,
-        remote: SocketAddr,
-        count: usize,
-    ) -> Result<Vec<Call>, LabError> {
-        self.call_by(from, None, remote, count).await
-    }
-
-    /// As [`Self::call`], for the load balancer's host by way of a node of its choice.
-    ///
-    /// # Errors
-    /// As [`Self::call`].
-    ///
-    /// # Panics
-    /// When the place or the node is not in the world.
-    pub async fn call_by(
-        &self,
-        from: &Place,
-        by: Option<&str>,
-        remote: SocketAddr,
-        count: usize,
-    ) -> Result<Vec<Call>, LabError> {
-        self.call_each(from, by, &vec![remote; count]).await
-    }
-
-    /// As [`Self::call_by`], one connection to each of these addresses, which are of one family.
-    /// Connections to many addresses together take hardly more time than those to one: a wave of
-    /// them waits for its fence once.
-    ///
-    /// # Errors
-    /// As [`Self::call`].
-    ///
-    /// # Panics
-    /// When the place or the node is not in the world.
-    pub async fn call_each(
-        &self,
-        from: &Place,
-        by: Option<&str>,
-        remotes: &[SocketAddr],
-    ) -> Result<Vec<Call>, LabError> {
-        let Some(first) = remotes.first() else {
-            return Ok(Vec::new());
-        };
-        let host = self.namespace(from.host()).clone();
-        let (fences, timing) = (
-            self.fences(from, Family::of(first.ip())),
-            self.timing.clone(),
-        );
-        let remotes = remotes.to_vec();
-        let mark = by.map(|by| {
-            let position = self.world.nodes.iter().position(|node| node.name == by);
-            balancer::mark(position.expect("a node of the world"))
-        });
-        let _permit = self.probers.acquire().await.expect("never closed");
-        let work = move || probe::call(&host, &remotes, mark, &fences, &timing);
-        let since = self.taps.now();
-        let connections = tokio::task::spawn_blocking(work)
-            .await
-            .expect("a probe does not panic")?;
-        let asked = connections.iter().map(|connection| {
-            let call = tap::Call::new(from.host(), connection.local, connection.remote);
-            (call, connection.sequence)
-        });
-        let journeys = self.taps.journeys_of(since, asked)?;
-        let calls = connections
-            .into_iter()
-            .zip(journeys)
-            .map(|(connection, journey)| {
-                // A node may refuse or drop its own call before any interface; nobody else can.
-                let own = matches!(from, Place::Node(_)) && !connection.outcome.is_reached();
-                if journey.is_none() && !own {
-                    return Err(LabError::Unseen {
-                        from: from.clone(),
-                        connection: Box::new(connection),
-                    });
-                }
-                let trip = journey
-                    .as_ref()
-                    .map_or_else(Default::default, |j| trip::of(j, &self.world));
-                Ok(Call {
-                    observed: Observed { connection, trip },
-                    journey,
-                })
-            });
-        calls.collect()
-    }
-
-    /// Listeners that always answer, one in a pod of each node: every host by which a Service can be
-    /// reached is on the way to one of them.
-    fn fences(&self, from: &Place, family: Family) -> Vec<SocketAddr> {
-        let first_on = |node: &crate::world::Node| {
-            let mut pods = self.world.pods.iter().filter(|pod| pod.node == node.name);
-            pods.find(|pod| pod.name != from.host())
-        };
-        let pods = self.world.nodes.iter().filter_map(first_on);
-        pods.map(|pod| SocketAddr::new(pod.address.of(family), BASELINE_PORT))
-            .collect()
     }
 }
 

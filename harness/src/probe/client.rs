@@ -1,12 +1,16 @@
-//! Calling: batches of connections from one host, and the fence that tells a drop.
+//! Calling: batches of connections or datagrams from one host, and what became of each.
 //!
 //! A plain `connect` needs a second to notice a drop, because that is when the first SYN is sent
-//! again. Instead, every SYN of a wave is sent, and when some stay unanswered a *fence* is sent
-//! after them: connections to listeners that are known to answer, in a pod of every node. The
-//! handshakes of both are done by kernels alone, in the order in which packets come. When the
-//! fence has come back and, a moment later, a SYN still has no answer, it was dropped. The moment
-//! covers what the fence does not: a probe that is forwarded by one node to another crosses one
-//! router more.
+//! again, and a datagram is never sent again at all. Instead, every call of a wave is sent, and
+//! when some stay unanswered a *fence* is sent after them: calls that are known to be answered, in
+//! a pod of every node. When the fence has come back and, a moment later, a call still has no
+//! answer, it was dropped. The moment covers what the fence does not: a probe that is forwarded by
+//! one node to another crosses one router more.
+//!
+//! The handshakes of TCP are done by kernels alone, in the order in which packets come, so that a
+//! listener anywhere on a node will do. A datagram is answered by the backend itself, which takes
+//! them in the order in which they came to its socket: there the fence is a datagram to each of
+//! the backends that may answer, past every Service.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,12 +18,14 @@ use std::time::{Duration, Instant};
 
 use nix::poll::PollTimeout;
 
+use super::fence;
 use super::outcome::Connection;
-use super::wave::{Wave, connecting_socket, in_progress};
+use super::wave::{Flow, Wave};
 use crate::netns::Namespace;
 use crate::timing::Timing;
+use crate::world::Protocol;
 
-/// Connections of one batch that are under way at the same time. Far below any listen queue.
+/// Calls of one batch that are under way at the same time. Far below any listen queue.
 const WAVE: usize = 64;
 /// How long a wave may be silent before the fence is sent.
 const QUIET: Duration = Duration::from_millis(2);
@@ -38,7 +44,7 @@ pub enum ProbeError {
         #[source]
         source: io::Error,
     },
-    /// The fence did not come back, so nothing can be said about unanswered SYNs.
+    /// The fence did not come back, so nothing can be said about unanswered calls.
     #[error("failed to reach the fence {fence} from {host}: the lab's own network is at fault")]
     Fence {
         /// The calling host.
@@ -49,42 +55,146 @@ pub enum ProbeError {
         #[source]
         source: io::Error,
     },
+    /// A backend did not take in all datagrams that came to it, so that nothing can be said about
+    /// unanswered ones.
+    #[error("the backend at {fence} has lost {lost} datagrams itself")]
+    Overflow {
+        /// The fence called.
+        fence: SocketAddr,
+        /// How many.
+        lost: u32,
+    },
 }
 
-/// Opens a connection from `host` to each of `remotes`; blocks until each has an outcome.
-///
-/// With a mark, the host's own rules may route the connections another way than others.
-///
-/// `fences` are listeners that always answer, on the ways that the probes take. Results are in the order of `remotes`.
+impl ProbeError {
+    pub(super) fn fence(host: &Namespace, fence: SocketAddr, source: io::Error) -> Self {
+        Self::Fence {
+            host: host.name().to_owned(),
+            fence,
+            source,
+        }
+    }
+}
+
+/// Calls that one host makes together.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The protocol: TCP or UDP.
+    pub protocol: Protocol,
+    /// The addresses that are called, one call to each. They are of one family.
+    pub remotes: Vec<SocketAddr>,
+    /// With a mark, the host's own rules may route the calls another way than others.
+    pub mark: Option<u32>,
+    /// Listeners that always answer, on the ways that the probes take. By UDP, every backend that
+    /// may answer a probe is one of them.
+    pub fences: Vec<SocketAddr>,
+}
+
+/// Makes every call of a batch from `host`; blocks until each has an outcome. Results are in the
+/// order of the batch's remotes.
 ///
 /// # Errors
 /// When a socket cannot be made, or a fence does not answer within [`Timing::answer`].
 pub fn call(
     host: &Namespace,
-    remotes: &[SocketAddr],
-    mark: Option<u32>,
-    fences: &[SocketAddr],
+    batch: &Batch,
     timing: &Timing,
 ) -> Result<Vec<Connection>, ProbeError> {
-    let waves = remotes
-        .chunks(WAVE)
-        .map(|wave| call_wave(host, wave, mark, fences, timing));
+    let waves = batch.remotes.chunks(WAVE);
+    let waves = waves.map(|remotes| Ok(call_wave(host, batch, remotes, timing, false)?.0));
     Ok(waves.collect::<Result<Vec<_>, _>>()?.concat())
+}
+
+/// As [`call`], and keeps the sockets, to ask over them again.
+///
+/// # Errors
+/// As [`call`].
+pub fn open(
+    host: &Namespace,
+    batch: &Batch,
+    timing: &Timing,
+) -> Result<(Vec<Connection>, OpenFlows), ProbeError> {
+    let (mut opened, mut flows) = (Vec::new(), Vec::new());
+    for remotes in batch.remotes.chunks(WAVE) {
+        let (connections, kept) = call_wave(host, batch, remotes, timing, true)?;
+        opened.extend(connections);
+        flows.extend(kept);
+    }
+    let (protocol, fences) = (batch.protocol, batch.fences.clone());
+    let flows = OpenFlows {
+        protocol,
+        fences,
+        flows,
+    };
+    Ok((opened, flows))
+}
+
+/// Connections, or pairs of ends between which datagrams go, that are kept open.
+#[derive(Debug)]
+pub struct OpenFlows {
+    protocol: Protocol,
+    fences: Vec<SocketAddr>,
+    flows: Vec<Flow>,
+}
+
+impl OpenFlows {
+    /// Asks once more over each flow, in the order in which they were opened: the backend at the
+    /// other end of a connection answers another time; a datagram goes where datagrams of its two
+    /// ends go now.
+    ///
+    /// # Errors
+    /// As [`call`].
+    pub fn ask(
+        &mut self,
+        host: &Namespace,
+        timing: &Timing,
+    ) -> Result<Vec<Connection>, ProbeError> {
+        let mut answers = Vec::new();
+        let mut flows = std::mem::take(&mut self.flows).into_iter();
+        loop {
+            let some: Vec<_> = flows.by_ref().take(WAVE).collect();
+            let Some(first) = some.first() else {
+                return Ok(answers);
+            };
+            let error = socket_error(host, first.remote());
+            let wave = Wave::again(some).map_err(&error)?;
+            let settled = settle(host, wave, self.protocol, &self.fences, timing, error)?;
+            answers.extend(settled.0);
+            self.flows.extend(settled.1);
+        }
+    }
 }
 
 fn call_wave(
     host: &Namespace,
+    batch: &Batch,
     remotes: &[SocketAddr],
-    mark: Option<u32>,
+    timing: &Timing,
+    kept: bool,
+) -> Result<(Vec<Connection>, Vec<Flow>), ProbeError> {
+    let error = socket_error(host, remotes[0]);
+    let wave = Wave::start(host, batch.protocol, remotes, batch.mark, kept).map_err(&error)?;
+    settle(host, wave, batch.protocol, &batch.fences, timing, error)
+}
+
+fn socket_error(host: &Namespace, remote: SocketAddr) -> impl Fn(io::Error) -> ProbeError + use<> {
+    let host = host.name().to_owned();
+    move |source| ProbeError::Socket {
+        host: host.clone(),
+        remote,
+        source,
+    }
+}
+
+/// Waits until every call of a wave has its outcome.
+fn settle(
+    host: &Namespace,
+    mut wave: Wave,
+    protocol: Protocol,
     fences: &[SocketAddr],
     timing: &Timing,
-) -> Result<Vec<Connection>, ProbeError> {
-    let error = |source| ProbeError::Socket {
-        host: host.name().to_owned(),
-        remote: remotes[0],
-        source,
-    };
-    let mut wave = Wave::start(host, remotes, mark).map_err(error)?;
+    error: impl Fn(io::Error) -> ProbeError,
+) -> Result<(Vec<Connection>, Vec<Flow>), ProbeError> {
     let deadline = Instant::now() + timing.answer;
     let mut fence_back: Option<Instant> = None;
     loop {
@@ -92,9 +202,9 @@ fn call_wave(
         // looked since, and would call dropped what was answered in the meantime.
         let overdue = fence_back.is_some_and(|back| back.elapsed() >= timing.fence_grace);
         let quiet = PollTimeout::try_from(QUIET).expect("a short time");
-        let progress = wave.poll(quiet).map_err(error)?;
+        let progress = wave.poll(quiet).map_err(&error)?;
         if wave.is_settled() {
-            return Ok(wave.into_connections());
+            return Ok(wave.into_parts());
         }
         let late = Instant::now() >= deadline;
         if late {
@@ -104,36 +214,11 @@ fn call_wave(
             // At the latest by the deadline: connections that go on answering are no reason to
             // leave the others without an outcome.
             None if (!progress || late) && wave.has_unanswered() => {
-                await_fences(host, fences, timing)?;
+                fence::wait(host, protocol, fences, timing)?;
                 fence_back = Some(Instant::now());
             }
             Some(_) if overdue && !progress => wave.drop_unanswered(),
             _ => {}
         }
     }
-}
-
-/// Connects to every fence, one after the other, and waits until each handshake is complete.
-fn await_fences(
-    host: &Namespace,
-    fences: &[SocketAddr],
-    timing: &Timing,
-) -> Result<(), ProbeError> {
-    for &fence in fences {
-        let error = |source| ProbeError::Fence {
-            host: host.name().to_owned(),
-            fence,
-            source,
-        };
-        let socket = host
-            .within(|| connecting_socket(fence))
-            .and_then(|made| made)
-            .map_err(error)?;
-        match socket.connect(&fence.into()) {
-            Err(e) if !in_progress(&e) => return Err(error(e)),
-            _ => {}
-        }
-        super::wave::await_handshake(&socket, timing.answer).map_err(error)?;
-    }
-    Ok(())
 }

@@ -1,13 +1,15 @@
-//! Probes: real connections, and what became of each.
+//! Probes: real connections and datagrams, and what became of each.
 //!
-//! A [`Backend`] in a pod answers every connection with who it is, whom it saw, and the TTL of the
-//! SYN that it received. [`call`] opens a batch of connections from a host and tells for each
-//! whether it was answered, refused, dropped or broken. Four different things are never merged
+//! A [`Backend`] in a pod answers every connection and every datagram with who it is, whom it saw,
+//! and the TTL of the SYN or the datagram that it received. [`call`] makes a batch of calls from a
+//! host and tells for each whether it was answered, refused, dropped or broken; [`open`] keeps
+//! their sockets, so that the same flows can be asked again. Four different things are never merged
 //! into "no connectivity", and a probe that could not be carried out is an error, never an
 //! outcome.
 
 mod backend;
 mod client;
+mod fence;
 mod http;
 mod outcome;
 mod refusal;
@@ -15,6 +17,6 @@ pub(crate) mod source_port;
 mod wave;
 
 pub use backend::{Backend, BackendError};
-pub use client::{ProbeError, call};
+pub use client::{Batch, OpenFlows, ProbeError, call, open};
 pub use http::{HttpAnswer, HttpOutcome, get};
 pub use outcome::{Connection, Identity, Outcome, Refusal};

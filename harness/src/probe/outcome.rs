@@ -8,24 +8,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::world::Protocol;
 
-/// What a backend says of itself and of the connection that it accepted. One JSON line on the
-/// wire.
+/// What a backend says of itself and of the connection or the datagram that it got. JSON on the
+/// wire: a line by TCP, and behind the header of the datagram by UDP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The pod that answered.
     pub pod: String,
     /// The node that the pod runs on.
     pub node: String,
-    /// The port that it accepted the connection on. Each case has a port of its own, so that no
+    /// The port that it was called on. Each case has a port of its own, so that no
     /// other case's Service can answer for it unnoticed.
     pub port: u16,
     /// The peer that it saw.
     pub peer: SocketAddr,
-    /// The TTL (IPv4) or hop limit (IPv6) with which the SYN arrived.
+    /// The TTL (IPv4) or hop limit (IPv6) with which the SYN or the datagram arrived.
     pub ttl: u8,
 }
 
-/// How a connection was refused.
+/// How a call was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Refusal {
@@ -71,7 +71,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// The outcome of one connection.
+/// The outcome of one call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
@@ -79,14 +79,14 @@ pub enum Outcome {
     Reached {
         /// What it said.
         identity: Identity,
-        /// From the SYN to the end of the answer.
+        /// From the call to the end of the answer.
         latency: Duration,
     },
-    /// The connection was refused.
+    /// The call was refused.
     Refused(Refusal),
-    /// The SYN was never answered, while the fence sent after it on the same path came back.
+    /// The call was never answered, while the fence sent after it on the same path came back.
     Dropped,
-    /// The handshake succeeded, and then no backend said who it was.
+    /// The handshake succeeded, and then no backend said who it was; or what answered was none.
     Broken(String),
 }
 
@@ -97,7 +97,7 @@ impl Outcome {
     }
 }
 
-/// One connection: its two ends as the caller saw them, and its outcome.
+/// One connection or datagram: its two ends as the caller saw them, and its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Connection {
     /// Its transport protocol.
@@ -106,7 +106,7 @@ pub struct Connection {
     pub local: SocketAddr,
     /// The address and port that were called.
     pub remote: SocketAddr,
-    /// Its initial sequence number, by which the taps know it.
+    /// Its initial sequence number or its nonce, by which the taps know it.
     pub sequence: u32,
     /// What became of it.
     pub outcome: Outcome,

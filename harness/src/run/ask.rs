@@ -5,15 +5,17 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 
+use super::held::HeldByName;
+use super::row::{Answer, allocated, row, text};
 use super::{proxy_health, stray_segment};
 use crate::balancer::HealthCheck;
 use crate::case::{
     BalancerCheck, Check, Expectation, FlowCheck, NodeAddress, Question, Service, Target, Together,
 };
-use crate::lab::{Allocated, Lab, LabError, NAMESPACE, join_results, target_port};
+use crate::lab::{Allocated, Call, Calls, Lab, LabError, NAMESPACE, join_results, target_port};
 use crate::probe::{HttpAnswer, HttpOutcome, get};
 use crate::verdict::{Asked, FlowResult, judge};
-use crate::world::{CLIENT_PRIVATE, Family, Protocol};
+use crate::world::{CLIENT_PRIVATE, Dual, Family, Protocol};
 
 /// What the questions of a case are about.
 pub(super) struct Subject<'a> {
@@ -31,16 +33,12 @@ pub(super) struct Subject<'a> {
     pub(super) first_port: u16,
     /// The EndpointSlices that it has.
     pub(super) slices: BTreeSet<u16>,
+    /// Every pod that its backends listen in, whether the Service has it now or not, and the port.
+    pub(super) listening: &'a [(Dual, u16)],
+    /// The flows that it keeps open.
+    pub(super) held: &'a HeldByName,
     /// The number of distributions that the case judges, which share its false-alarm rate.
     pub(super) judged: usize,
-}
-
-/// A judged question, with the journeys that show what was wrong.
-pub(super) struct Answer {
-    /// The row of the report.
-    pub(super) result: FlowResult,
-    /// Journeys of its connections, one of each outcome, when it failed.
-    pub(super) journeys: Vec<String>,
 }
 
 /// Asks every question of a check, in each family.
@@ -70,6 +68,7 @@ pub(super) async fn ask(
                 Ok(vec![answer.await?.into()])
             }
             Question::HealthyNodes { by, nodes } => Ok(vec![subject.healthy_nodes(*by, nodes)]),
+            Question::Held { name, expect } => subject.held(name, expect).await,
             Question::HealthCheckAllocated(expected) => {
                 let got = subject.service.health_check_node_port.is_some();
                 Ok(vec![allocated("healthCheckNodePort", *expected, got)])
@@ -112,21 +111,80 @@ impl Subject<'_> {
         family: Family,
         asked: Asked,
     ) -> Result<Answer, LabError> {
-        let lab = self.lab;
-        let Some(remote) = lab.resolve_port(&flow.to, flow.port, self.service, family) else {
-            let result = row(&flow.from.to_string(), &flow.target(), Some(family)).expect(
-                "an address",
-                "the Service has none",
-                false,
-            );
-            return Ok(result.into());
+        let Some(remotes) = self.remotes(flow, family, asked) else {
+            return Ok(self.no_address(flow, family));
         };
+        let backends = self.backends_of(family);
+        let calls = self.calls(flow, &remotes, &backends);
+        let calls = self.lab.call_each(calls).await?;
+        Ok(self.judged(flow, family, &calls, asked))
+    }
+
+    /// The address that a flow calls, as often as it takes; `None` while the Service has none.
+    pub(super) fn remotes(
+        &self,
+        flow: &FlowCheck,
+        family: Family,
+        asked: Asked,
+    ) -> Option<Vec<SocketAddr>> {
+        let lab = self.lab;
+        let remote = lab.resolve_port(&flow.to, flow.port, self.service, family)?;
         let count = asked.connections(&flow.expect, self.judged, lab.timing());
+        Some(vec![remote; count])
+    }
+
+    /// The answer about a flow to an address that the Service does not have.
+    pub(super) fn no_address(&self, flow: &FlowCheck, family: Family) -> Answer {
+        let row = FlowResult {
+            protocol: self.protocol(flow),
+            ..row(&flow.from.to_string(), &flow.target(), Some(family))
+        };
+        row.expect("an address", "the Service has none", false)
+            .into()
+    }
+
+    /// The backends of the case in a family.
+    pub(super) fn backends_of(&self, family: Family) -> Vec<SocketAddr> {
+        let listening = self.listening.iter();
+        listening
+            .map(|(pod, port)| SocketAddr::new(pod.of(family), *port))
+            .collect()
+    }
+
+    /// How a flow calls these addresses.
+    pub(super) fn calls<'b>(
+        &self,
+        flow: &'b FlowCheck,
+        remotes: &'b [SocketAddr],
+        backends: &'b [SocketAddr],
+    ) -> Calls<'b> {
         let by = match &flow.to {
             Target::VipAt(node) => Some(node.as_str()),
             _ => None,
         };
-        let calls = lab.call_by(&flow.from, by, remote, count).await?;
+        Calls {
+            from: &flow.from,
+            by,
+            protocol: self.protocol(flow),
+            remotes,
+            backends,
+        }
+    }
+
+    fn protocol(&self, flow: &FlowCheck) -> Protocol {
+        let (_, port) = self.spec.port(flow.port).expect("cases are checked");
+        port.protocol
+    }
+
+    /// Judges the calls of a flow.
+    pub(super) fn judged(
+        &self,
+        flow: &FlowCheck,
+        family: Family,
+        calls: &[Call],
+        asked: Asked,
+    ) -> Answer {
+        let lab = self.lab;
         let observed: Vec<_> = calls.iter().map(|call| call.observed.clone()).collect();
         let ground = lab.ground();
         let result = judge(
@@ -140,7 +198,7 @@ impl Subject<'_> {
         );
         let mut journeys = BTreeMap::new();
         if !result.passed() {
-            for call in &calls {
+            for call in calls {
                 let outcome = call.observed.kind();
                 journeys.entry(outcome).or_insert_with_key(|kind| {
                     format!(
@@ -152,10 +210,10 @@ impl Subject<'_> {
                 });
             }
         }
-        Ok(Answer {
+        Answer {
             result,
             journeys: journeys.into_values().collect(),
-        })
+        }
     }
 
     /// The health check node port of a node: its status, the headers and the body that load
@@ -304,78 +362,5 @@ impl Subject<'_> {
         let row = row.expect(&together.to_string(), &got.join(" "), right);
         answers.push(row.into());
         Ok(answers)
-    }
-}
-
-/// A row about whether the API has allocated something.
-fn allocated(what: &str, expected: bool, got: bool) -> Answer {
-    let text = |allocated: bool| {
-        if allocated {
-            "allocated"
-        } else {
-            "not allocated"
-        }
-    };
-    let row = row("api", what, None);
-    row.expect(text(expected), text(got), got == expected)
-        .into()
-}
-
-/// A row for a question that is no flow.
-pub(super) fn row(from: &str, to: &str, family: Option<Family>) -> FlowResult {
-    FlowResult {
-        check: String::new(),
-        from: from.to_owned(),
-        to: to.to_owned(),
-        family,
-        protocol: Protocol::Tcp,
-        count: 1,
-        expected: String::new(),
-        got: String::new(),
-        tally: None,
-        hops: BTreeMap::new(),
-        shares: BTreeMap::new(),
-        p_value: None,
-        false_alarm: None,
-        imbalance: None,
-        wrong: Vec::new(),
-    }
-}
-
-impl FlowResult {
-    pub(super) fn expect(self, expected: &str, got: &str, right: bool) -> Self {
-        let wrong = if right {
-            Vec::new()
-        } else {
-            vec![format!("{got} instead of {expected}")]
-        };
-        self.expect_all(expected, got, wrong)
-    }
-
-    pub(super) fn expect_all(self, expected: &str, got: &str, wrong: Vec<String>) -> Self {
-        Self {
-            expected: expected.to_owned(),
-            got: got.to_owned(),
-            wrong,
-            ..self
-        }
-    }
-}
-
-impl From<FlowResult> for Answer {
-    fn from(result: FlowResult) -> Self {
-        Self {
-            result,
-            journeys: Vec::new(),
-        }
-    }
-}
-
-pub(super) fn text(outcome: &HttpOutcome) -> String {
-    match outcome {
-        HttpOutcome::Answered(answer) => format!("{} {}", answer.status, answer.body.trim()),
-        HttpOutcome::Refused => "refused".to_owned(),
-        HttpOutcome::Silent => "silent".to_owned(),
-        HttpOutcome::Broken(how) => format!("broken: {how}"),
     }
 }

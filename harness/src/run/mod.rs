@@ -3,8 +3,11 @@
 mod ask;
 mod batch;
 mod evidence;
+mod held;
+mod progress;
 mod proxy_health;
 mod results;
+mod row;
 mod runner;
 mod stray_segment;
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 
-use super::ask::{row, text};
+use super::row::{row, text};
 use crate::case::HealthPath;
 use crate::lab::{Lab, LabError};
 use crate::probe::{HttpOutcome, get};

@@ -7,19 +7,23 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::ask::{Answer, Subject, ask};
+use super::ask::{Subject, ask};
 use super::evidence;
+use super::held::HeldByName;
+use super::progress::Progress;
 use super::results::{CaseResult, Verdict};
 use crate::case::{
-    Backend, Case, Change, Check, Expectation, Place, Question, Service, ServiceType, Step, Target,
+    Case, Change, Check, Expectation, HeldFlow, Place, Question, ServiceType, Step, Target,
 };
 use crate::error::chain;
 use crate::lab::{
-    Allocated, Call, Lab, LabError, affinity, policy, service_spec, source_ranges, target_port,
+    Allocated, Call, Calls, Lab, LabError, affinity, policy, service_spec, source_ranges,
+    target_port,
 };
 use crate::probe;
-use crate::stray::Held;
-use crate::verdict::{Asked, FlowResult};
+use crate::stray;
+use crate::verdict::Asked;
+use crate::world::Dual;
 
 /// Something done to the lab once a case's Service exists, and before it is judged: the tests of
 /// the suite itself make a correct proxy wrong in this way. Never used by a run.
@@ -45,18 +49,6 @@ pub struct CaseRun {
     pub sabotage: Option<Sabotage>,
 }
 
-/// What a case has come to so far.
-struct Progress {
-    /// The Service as it was last asked for.
-    spec: Service,
-    service: Allocated,
-    backends: Vec<Backend>,
-    health_port: Option<u16>,
-    answers: Vec<Answer>,
-    converged_in: Duration,
-    failure: Option<String>,
-}
-
 impl CaseRun {
     /// Runs the case, judges it, and removes what it made.
     ///
@@ -65,7 +57,11 @@ impl CaseRun {
     pub async fn run(self) -> CaseResult {
         let started = Instant::now();
         let name = service_name(&self.case.id);
-        let outcome = self.run_steps(&name).await;
+        // They listen until the Service is gone: one that is still served would be reached.
+        let (outcome, _backends) = match self.listen() {
+            Ok(backends) => (self.run_steps(&name).await, backends),
+            Err(error) => (Err(error), Default::default()),
+        };
         let mut result = CaseResult {
             seconds: 0.0,
             converge_seconds: 0.0,
@@ -137,12 +133,12 @@ impl CaseRun {
     }
 
     async fn run_steps(&self, name: &str) -> Result<Progress, LabError> {
-        let backends = self.listen()?;
         let mut progress = self.create(name).await?;
         for step in &self.case.steps {
             match step {
                 Step::Change(change) => self.change(name, change, &mut progress).await?,
                 Step::Check(check) => self.check(name, check, &mut progress).await?,
+                Step::Open(held) => self.open(name, held, &mut progress).await?,
                 Step::Wait(time) => tokio::time::sleep(*time).await,
             }
             if progress.failure.is_some() {
@@ -150,31 +146,32 @@ impl CaseRun {
                 break;
             }
         }
-        drop(backends);
         Ok(progress)
     }
 
     /// Opens the backends of every pod that is ever one, on each port that it may be called by.
-    fn listen(&self) -> Result<(Vec<probe::Backend>, Vec<Held>), LabError> {
-        let pods: BTreeSet<(&str, u16)> = self
-            .case
-            .every_backends()
-            .flatten()
-            .map(|backend| (backend.pod.as_str(), backend.slice))
-            .collect();
+    fn listen(&self) -> Result<(Vec<probe::Backend>, Vec<stray::Held>), LabError> {
         let (mut answering, mut held) = (Vec::new(), Vec::new());
         let holds = self.case.holds_connections();
-        for (pod, slice) in pods {
-            for position in 0..self.case.service.ports.len() {
-                let port = target_port(self.port(), position, slice);
-                if holds {
-                    held.push(Held::listen(self.lab.namespace(pod), port)?);
-                } else {
-                    answering.extend(self.lab.listen(&[pod], port)?);
-                }
+        for (pod, port) in self.listening() {
+            if holds {
+                held.push(stray::Held::listen(self.lab.namespace(pod), port)?);
+            } else {
+                answering.extend(self.lab.listen(&[pod], port)?);
             }
         }
         Ok((answering, held))
+    }
+
+    /// The pods that its backends listen in, and their ports.
+    fn listening(&self) -> impl Iterator<Item = (&str, u16)> {
+        let backends = self.case.every_backends().flatten();
+        let pods: BTreeSet<_> = backends.map(|b| (b.pod.as_str(), b.slice)).collect();
+        let positions = 0..self.case.service.ports.len();
+        pods.into_iter().flat_map(move |(pod, slice)| {
+            let port = move |position| target_port(self.port(), position, slice);
+            positions.clone().map(move |position| (pod, port(position)))
+        })
     }
 
     async fn create(&self, name: &str) -> Result<Progress, LabError> {
@@ -199,6 +196,7 @@ impl CaseRun {
             service,
             answers: Vec::new(),
             converged_in: Duration::ZERO,
+            held: HeldByName::new(),
             failure: None,
         })
     }
@@ -300,50 +298,65 @@ impl CaseRun {
         check: &Check,
         progress: &mut Progress,
     ) -> Result<(), LabError> {
-        let subject = Subject {
-            lab: &self.lab,
-            name,
-            service: &progress.service.clone(),
-            health_port: progress.health_port,
-            spec: progress.spec,
-            first_port: self.port(),
-            slices: progress.backends.iter().map(|b| b.slice).collect(),
-            judged: (distributions(&self.case) * self.lab.families().len()).max(1),
-        };
+        let listening = self.addresses();
+        let subject = self.subject(name, &listening, progress);
         let started = Instant::now();
         let converged = self.converge(&subject, check).await?;
-        progress.converged_in += started.elapsed();
+        let took = started.elapsed();
         let answers = ask(&subject, check, Asked::Fully).await?;
-        let wrong: Vec<_> = answers.iter().filter(|a| !a.result.passed()).collect();
-        if let Some(first) = wrong.first() {
-            let FlowResult {
-                from,
-                to,
-                family,
-                wrong: texts,
-                ..
-            } = &first.result;
-            let family = family
-                .map(|family| format!(" ({family})"))
-                .unwrap_or_default();
-            let more = match wrong.len() - 1 {
-                0 => String::new(),
-                more => format!("; and {more} more rows"),
-            };
-            let texts = texts.join(", ");
-            progress.failure = Some(format!(
-                "{}: {from} to {to}{family}: {texts}{more}",
-                check.label
-            ));
-        } else if !converged {
+        progress.converged_in += took;
+        progress.take(answers);
+        if progress.failure.is_none() && !converged {
             let seconds = self.lab.timing().converge.as_secs();
             progress.failure = Some(format!(
                 "{}: not as expected within {seconds} s, only later",
                 check.label
             ));
         }
-        progress.answers.extend(answers);
         Ok(())
+    }
+
+    /// Opens flows and keeps them.
+    async fn open(
+        &self,
+        name: &str,
+        held: &HeldFlow,
+        progress: &mut Progress,
+    ) -> Result<(), LabError> {
+        let listening = self.addresses();
+        let (answers, kept) = self.subject(name, &listening, progress).open(held).await?;
+        progress.held.insert(held.name, kept);
+        progress.take(answers);
+        Ok(())
+    }
+
+    /// The addresses of the pods that its backends listen in, and their ports.
+    fn addresses(&self) -> Vec<(Dual, u16)> {
+        let pods = self.listening().map(|(pod, port)| {
+            let pod = self.lab.world().pod(pod).expect("a pod of the world");
+            (pod.address, port)
+        });
+        pods.collect()
+    }
+
+    fn subject<'a>(
+        &'a self,
+        name: &'a str,
+        listening: &'a [(Dual, u16)],
+        progress: &'a Progress,
+    ) -> Subject<'a> {
+        Subject {
+            lab: &self.lab,
+            name,
+            service: &progress.service,
+            health_port: progress.health_port,
+            spec: progress.spec,
+            first_port: self.port(),
+            slices: progress.backends.iter().map(|b| b.slice).collect(),
+            listening,
+            held: &progress.held,
+            judged: (distributions(&self.case) * self.lab.families().len()).max(1),
+        }
     }
 
     /// Deletes the Service, and waits until no node serves its ClusterIP any more.
@@ -361,9 +374,16 @@ impl CaseRun {
                 let Some(remote) = self.lab.resolve(to, &service, family) else {
                     continue;
                 };
+                let calls = Calls {
+                    from: &from,
+                    by: None,
+                    protocol: self.case.service.ports[0].protocol,
+                    remotes: &[remote],
+                    backends: &[],
+                };
                 while self
                     .lab
-                    .call(&from, remote, 1)
+                    .call_each(calls)
                     .await?
                     .iter()
                     .any(Call::is_reached)

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::ask::row;
+use super::row::row;
 use crate::case::Target;
 use crate::lab::{Allocated, Lab, LabError};
 use crate::stray::{Outcome, Way, send};

@@ -2,13 +2,17 @@
 
 use socket2::SockFilter;
 
+use super::datagram::DatagramHeader;
+
 /// How many octets of a packet are kept: an IPv6 header, an ICMPv6 header, the IPv6 header that it
-/// quotes and the TCP header in there are 108.
+/// quotes and the TCP header in there are 108, and so they are with a UDP header and that of a
+/// probe.
 pub(super) const SNAPSHOT: u32 = 128;
 
 const LOAD_WORD: u16 = 0x20;
 const LOAD_HALF: u16 = 0x28;
 const LOAD_BYTE: u16 = 0x30;
+const LOAD_WORD_INDEXED: u16 = 0x40;
 const LOAD_BYTE_INDEXED: u16 = 0x50;
 const LOAD_INDEX_HEADER_LENGTH: u16 = 0xb1;
 const AND: u16 = 0x54;
@@ -23,6 +27,7 @@ const PACKET_TYPE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE).cast_unsigned
 const OTHER_HOST: u32 = 3;
 
 const TCP: u32 = 6;
+const UDP: u32 = 17;
 const ICMP: u32 = 1;
 const ICMP6: u32 = 58;
 const SYN_OR_RST: u32 = 0x06;
@@ -34,94 +39,56 @@ enum Then {
 }
 use Then::{Jump, Next};
 
-const ACCEPT: usize = 25;
-const DROP: usize = 26;
+const ACCEPT: usize = 31;
+const DROP: usize = 32;
+/// The last question about a packet.
+const DECIDE: Then = Jump {
+    yes: ACCEPT,
+    no: DROP,
+};
 
 /// Offsets count from the IP header. Jumps name rows of this table, by their position.
-const ROWS: [(u16, u32, Then); 27] = [
+#[rustfmt::skip]
+const ROWS: [(u16, u32, Then); 33] = [
     /*  0 */ (LOAD_WORD, PACKET_TYPE, Next),
     /*  1 */ (JUMP_EQUAL, OTHER_HOST, Jump { yes: DROP, no: 2 }),
     /*  2 */ (LOAD_BYTE, 0, Next),
     /*  3 */ (AND, 0xf0, Next),
-    /*  4 */ (JUMP_EQUAL, 0x40, Jump { yes: 5, no: 16 }),
+    /*  4 */ (JUMP_EQUAL, 0x40, Jump { yes: 5, no: 19 }),
     // IPv4. A later fragment has no transport header to look at.
-    /*  5 */
-    (LOAD_HALF, 6, Next),
+    /*  5 */ (LOAD_HALF, 6, Next),
     /*  6 */ (JUMP_BITS, 0x1fff, Jump { yes: DROP, no: 7 }),
     /*  7 */ (LOAD_INDEX_HEADER_LENGTH, 0, Next),
     /*  8 */ (LOAD_BYTE, 9, Next),
     /*  9 */ (JUMP_EQUAL, TCP, Jump { yes: 10, no: 12 }),
     /* 10 */ (LOAD_BYTE_INDEXED, 13, Next),
-    /* 11 */
-    (
-        JUMP_BITS,
-        SYN_OR_RST,
-        Jump {
-            yes: ACCEPT,
-            no: DROP,
-        },
-    ),
-    /* 12 */ (JUMP_EQUAL, ICMP, Jump { yes: 13, no: DROP }),
-    /* 13 */ (LOAD_BYTE_INDEXED, 0, Next),
-    /* 14 */
-    (
-        JUMP_EQUAL,
-        3,
-        Jump {
-            yes: ACCEPT,
-            no: 15,
-        },
-    ),
-    /* 15 */
-    (
-        JUMP_EQUAL,
-        11,
-        Jump {
-            yes: ACCEPT,
-            no: DROP,
-        },
-    ),
-    // IPv6. Of the ICMPv6 errors, 2 ("packet too big") never answers a SYN.
-    /* 16 */
-    (JUMP_EQUAL, 0x60, Jump { yes: 17, no: DROP }),
-    /* 17 */ (LOAD_BYTE, 6, Next),
-    /* 18 */ (JUMP_EQUAL, TCP, Jump { yes: 19, no: 21 }),
-    /* 19 */ (LOAD_BYTE, 40 + 13, Next),
-    /* 20 */
-    (
-        JUMP_BITS,
-        SYN_OR_RST,
-        Jump {
-            yes: ACCEPT,
-            no: DROP,
-        },
-    ),
-    /* 21 */ (JUMP_EQUAL, ICMP6, Jump { yes: 22, no: DROP }),
-    /* 22 */ (LOAD_BYTE, 40, Next),
-    /* 23 */
-    (
-        JUMP_EQUAL,
-        1,
-        Jump {
-            yes: ACCEPT,
-            no: 24,
-        },
-    ),
-    /* 24 */
-    (
-        JUMP_EQUAL,
-        3,
-        Jump {
-            yes: ACCEPT,
-            no: DROP,
-        },
-    ),
-    /* 25 */ (RETURN, SNAPSHOT, Next),
-    /* 26 */ (RETURN, 0, Next),
+    /* 11 */ (JUMP_BITS, SYN_OR_RST, DECIDE),
+    /* 12 */ (JUMP_EQUAL, UDP, Jump { yes: 13, no: 15 }),
+    /* 13 */ (LOAD_WORD_INDEXED, 8, Next),
+    /* 14 */ (JUMP_EQUAL, DatagramHeader::MAGIC, DECIDE),
+    /* 15 */ (JUMP_EQUAL, ICMP, Jump { yes: 16, no: DROP }),
+    /* 16 */ (LOAD_BYTE_INDEXED, 0, Next),
+    /* 17 */ (JUMP_EQUAL, 3, Jump { yes: ACCEPT, no: 18 }),
+    /* 18 */ (JUMP_EQUAL, 11, DECIDE),
+    // IPv6. Of the ICMPv6 errors, 2 ("packet too big") never answers a call.
+    /* 19 */ (JUMP_EQUAL, 0x60, Jump { yes: 20, no: DROP }),
+    /* 20 */ (LOAD_BYTE, 6, Next),
+    /* 21 */ (JUMP_EQUAL, TCP, Jump { yes: 22, no: 24 }),
+    /* 22 */ (LOAD_BYTE, 40 + 13, Next),
+    /* 23 */ (JUMP_BITS, SYN_OR_RST, DECIDE),
+    /* 24 */ (JUMP_EQUAL, UDP, Jump { yes: 25, no: 27 }),
+    /* 25 */ (LOAD_WORD, 40 + 8, Next),
+    /* 26 */ (JUMP_EQUAL, DatagramHeader::MAGIC, DECIDE),
+    /* 27 */ (JUMP_EQUAL, ICMP6, Jump { yes: 28, no: DROP }),
+    /* 28 */ (LOAD_BYTE, 40, Next),
+    /* 29 */ (JUMP_EQUAL, 1, Jump { yes: ACCEPT, no: 30 }),
+    /* 30 */ (JUMP_EQUAL, 3, DECIDE),
+    /* 31 */ (RETURN, SNAPSHOT, Next),
+    /* 32 */ (RETURN, 0, Next),
 ];
 
-/// The program that passes TCP with SYN or RST set, and the ICMP errors "destination unreachable"
-/// and "time exceeded", of both families. It does not look behind IPv6 extension headers: nothing
+/// The program that passes TCP with SYN or RST set, the datagrams of probes, and the ICMP errors
+/// "destination unreachable" and "time exceeded", of both families. It does not look behind IPv6 extension headers: nothing
 /// in the lab makes any.
 pub(super) fn program() -> Vec<SockFilter> {
     let distance = |row: usize, target: usize| {

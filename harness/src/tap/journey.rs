@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::packet::{Direction, Kind, Sighting};
+use super::packet::{Direction, Sighting};
 use crate::world::World;
 
-/// A connection as the calling socket knows it.
+/// A connection, or a datagram, as the calling socket knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Call {
     /// The name of the calling host.
@@ -109,7 +109,7 @@ impl Journey {
     pub fn assemble(call: Call, mut sightings: Vec<Sighting>) -> Option<Self> {
         sightings.sort_by_key(order_of_travel);
         let (calls, answers): (Vec<_>, Vec<_>) =
-            sightings.into_iter().partition(|s| s.kind == Kind::Syn);
+            sightings.into_iter().partition(|s| s.kind.is_call());
         let left = |s: &&Sighting| s.host == call.from && s.direction == Direction::Out;
         let first = calls.iter().find(left)?.clone();
         let mut sent = transmissions(calls, &first);
@@ -336,6 +336,7 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
+    use crate::tap::Kind;
 
     fn address(text: &str) -> SocketAddr {
         text.parse().expect("an address")
@@ -607,6 +608,23 @@ mod tests {
             assert_eq!(proof(&refused), ("node", Some("node")));
             assert!(refused.came_back());
         }
+    }
+
+    #[test]
+    fn a_datagram_has_a_journey_like_a_connection() {
+        let called =
+            |kind, texts: &[&str]| -> Vec<_> { texts.iter().map(|t| seen(kind, t)).collect() };
+        let call = || Call::new(CALLER[0], address(CALLER[1]), address(CALLER[2]));
+        let mut sightings = called(Kind::Answer, &REPLY);
+        sightings.extend(called(Kind::Datagram, &REQUEST));
+        let answered = Journey::assemble(call(), sightings).expect("seen");
+        assert_eq!(answered.hosts(), ["client", "node", "pod"]);
+        assert_eq!(
+            (answered.not_undone(), answered.came_back()),
+            (vec![], true)
+        );
+        let silent = Journey::assemble(call(), called(Kind::Datagram, &REQUEST[..2]));
+        assert_eq!(proof(&silent.expect("seen")), ("node", None));
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::datagram::{DatagramHeader, Purpose};
+
 /// Which way a packet crossed an interface, seen from the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -29,10 +31,14 @@ impl fmt::Display for Direction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// The call.
+    /// The call, by TCP.
     Syn,
     /// The answer of a listener.
     SynAck,
+    /// The call, by UDP: a datagram that asks.
+    Datagram,
+    /// The datagram that answers one.
+    Answer,
     /// The refusal of a host with no listener, or of a rule.
     Rst,
     /// An ICMP or ICMPv6 error that answers the call.
@@ -48,6 +54,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether it is a call, and no answer to one.
+    pub fn is_call(self) -> bool {
+        matches!(self, Self::Syn | Self::Datagram)
+    }
+
     /// Whether this is the same kind of packet, whatever its details.
     pub(super) fn is_like(self, other: Self) -> bool {
         std::mem::discriminant(&self) == std::mem::discriminant(&other)
@@ -59,6 +70,8 @@ impl fmt::Display for Kind {
         match self {
             Self::Syn => f.write_str("SYN"),
             Self::SynAck => f.write_str("SYN-ACK"),
+            Self::Datagram => f.write_str("datagram"),
+            Self::Answer => f.write_str("datagram"),
             Self::Rst => f.write_str("RST"),
             Self::Icmp { type_, code, from } => {
                 let family = if from.is_ipv4() { "ICMP" } else { "ICMPv6" };
@@ -78,7 +91,7 @@ pub struct Sighting {
     /// Which way the packet went.
     pub direction: Direction,
     /// Where it came from, as its headers said here. Of an ICMP error: the address that the
-    /// quoted call was sent to, so that it reads like the TCP answer in whose place it came.
+    /// quoted call was sent to, so that it reads like the answer in whose place it came.
     pub source: SocketAddr,
     /// Where it went to, as its headers said here. Of an ICMP error: the quoted call's source.
     pub destination: SocketAddr,
@@ -86,7 +99,8 @@ pub struct Sighting {
     pub ttl: u8,
     /// What it was.
     pub kind: Kind,
-    /// The initial sequence number of the call that it is, or answers.
+    /// The number of the call that it is, or answers: the initial sequence number of a connection,
+    /// the nonce of a datagram.
     pub sequence: u32,
     /// When, since the taps started.
     pub at: Duration,
@@ -104,18 +118,24 @@ pub(super) struct Packet {
 
 const ICMP: u8 = 1;
 const TCP: u8 = 6;
+const UDP: u8 = 17;
 const ICMP6: u8 = 58;
+
+/// The length of a UDP header.
+const UDP_HEADER: usize = 8;
 
 const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
 /// Reads a packet that begins with its IP header. `None` for one that is no part of a journey:
-/// the reset of a connection that was open, an error about something other than a call.
+/// the reset of a connection that was open, a datagram of nobody's probe, an error about something
+/// other than a call.
 pub(super) fn parse(data: &[u8]) -> Option<Packet> {
     let ip = Ip::parse(data)?;
     match ip.protocol {
         TCP => parse_tcp(&ip),
+        UDP => parse_udp(&ip),
         ICMP | ICMP6 => parse_error(&ip),
         _ => None,
     }
@@ -139,19 +159,34 @@ fn parse_tcp(ip: &Ip<'_>) -> Option<Packet> {
     })
 }
 
+fn parse_udp(ip: &Ip<'_>) -> Option<Packet> {
+    let header = DatagramHeader::parse(ip.payload.get(UDP_HEADER..)?)?;
+    Some(Packet {
+        source: SocketAddr::new(ip.source, half(ip.payload, 0)?),
+        destination: SocketAddr::new(ip.destination, half(ip.payload, 2)?),
+        ttl: ip.ttl,
+        kind: match header.purpose {
+            Purpose::Ask => Kind::Datagram,
+            Purpose::Answer => Kind::Answer,
+        },
+        sequence: header.nonce,
+    })
+}
+
 /// An ICMP error quotes the packet that it is about: at least its IP header, and the eight octets
-/// of its TCP header that hold the ports and the sequence number.
+/// of its TCP header that hold the ports and the sequence number. Of a datagram, a host that quotes
+/// no more leaves the nonce out, and the error is passed over; every Linux quotes more (RFC 1812,
+/// 4.3.2.3).
 fn parse_error(ip: &Ip<'_>) -> Option<Packet> {
     let quoted = Ip::parse(ip.payload.get(8..)?)?;
-    if quoted.protocol != TCP {
-        return None;
-    }
-    // A short quote leaves the flags out; then it is taken for a call's, and belongs to none if
-    // it was not.
-    let is_call = |flags: &u8| flags & (SYN | ACK | RST) == SYN;
-    if !quoted.payload.get(13).is_none_or(is_call) {
-        return None;
-    }
+    let sequence = match quoted.protocol {
+        TCP => quoted_call(&quoted)?,
+        UDP => {
+            let header = DatagramHeader::parse(quoted.payload.get(UDP_HEADER..)?)?;
+            (header.purpose == Purpose::Ask).then_some(header.nonce)?
+        }
+        _ => return None,
+    };
     Some(Packet {
         source: SocketAddr::new(quoted.destination, half(quoted.payload, 2)?),
         destination: SocketAddr::new(quoted.source, half(quoted.payload, 0)?),
@@ -161,8 +196,19 @@ fn parse_error(ip: &Ip<'_>) -> Option<Packet> {
             code: *ip.payload.get(1)?,
             from: ip.source,
         },
-        sequence: word(quoted.payload, 4)?,
+        sequence,
     })
+}
+
+/// The initial sequence number of a quoted SYN.
+fn quoted_call(quoted: &Ip<'_>) -> Option<u32> {
+    // A short quote leaves the flags out; then it is taken for a call's, and belongs to none if
+    // it was not.
+    let is_call = |flags: &u8| flags & (SYN | ACK | RST) == SYN;
+    if !quoted.payload.get(13).is_none_or(is_call) {
+        return None;
+    }
+    word(quoted.payload, 4)
 }
 
 /// The fields of an IP header that matter here, of either family.
@@ -298,11 +344,79 @@ mod tests {
         assert_eq!(parse(&octets), None);
     }
 
+    /// A datagram of a probe, from port 40000 to port 80.
+    fn udp(v6: bool, payload: &[u8]) -> Vec<u8> {
+        let builder = if v6 {
+            etherparse::PacketBuilder::ipv6([1; 16], [2; 16], 61)
+        } else {
+            etherparse::PacketBuilder::ipv4([10, 0, 0, 1], [10, 0, 0, 2], 61)
+        };
+        let mut octets = Vec::new();
+        let written = builder.udp(40_000, 80).write(&mut octets, payload);
+        written.expect("written to memory");
+        octets
+    }
+
+    fn header(purpose: Purpose) -> [u8; DatagramHeader::LENGTH] {
+        let nonce = 7_000;
+        DatagramHeader { purpose, nonce }.to_bytes()
+    }
+
+    #[test]
+    fn datagrams_are_known_by_the_nonce_of_their_payload() {
+        for v6 in [false, true] {
+            let ask = parse(&udp(v6, &header(Purpose::Ask))).expect("a probe's");
+            assert_eq!((ask.kind, ask.sequence), (Kind::Datagram, 7_000));
+            assert_eq!((ask.source.port(), ask.destination.port()), (40_000, 80));
+            assert_eq!(ask.ttl, 61);
+            let said = [&header(Purpose::Answer)[..], b"{}"].concat();
+            let answer = parse(&udp(v6, &said)).expect("a probe's");
+            assert_eq!((answer.kind, answer.sequence), (Kind::Answer, 7_000));
+            assert_eq!(parse(&udp(v6, b"somebody else's")), None);
+        }
+    }
+
+    #[test]
+    fn an_icmp_error_about_a_datagram_is_the_answer_in_whose_place_it_came() {
+        for v6 in [false, true] {
+            let about = |payload: &[u8]| {
+                let mut octets = Vec::new();
+                let quoted = udp(v6, payload);
+                let written = if v6 {
+                    let builder = etherparse::PacketBuilder::ipv6([9; 16], [1; 16], 60);
+                    builder.icmpv6_raw(1, 4, [0; 4]).write(&mut octets, &quoted)
+                } else {
+                    let builder = etherparse::PacketBuilder::ipv4([10, 0, 0, 9], [10, 0, 0, 1], 60);
+                    builder.icmpv4_raw(3, 3, [0; 4]).write(&mut octets, &quoted)
+                };
+                written.expect("written to memory");
+                octets
+            };
+            let error = parse(&about(&header(Purpose::Ask))).expect("an error about a probe");
+            let (type_, code) = if v6 { (1, 4) } else { (3, 3) };
+            let is_right = |kind| matches!(kind, Kind::Icmp { type_: t, code: c, .. } if (t, c) == (type_, code));
+            assert!(is_right(error.kind), "{}", error.kind);
+            assert_eq!((error.sequence, error.ttl), (7_000, 60));
+            assert_eq!(
+                (error.source.port(), error.destination.port()),
+                (80, 40_000)
+            );
+            // What is quoted is no call, or cannot be told from one.
+            assert_eq!(parse(&about(&header(Purpose::Answer))), None);
+            let whole = about(&header(Purpose::Ask));
+            assert_eq!(parse(&whole[..whole.len() - 1]), None);
+        }
+    }
+
     #[test]
     fn a_packet_cut_anywhere_is_read_or_passed_over() {
-        let whole = tcp(true, |h| h.syn = true);
-        for length in 0..whole.len() {
-            let _ = parse(&whole[..length]);
+        for whole in [
+            tcp(true, |h| h.syn = true),
+            udp(true, &header(Purpose::Ask)),
+        ] {
+            for length in 0..whole.len() {
+                let _ = parse(&whole[..length]);
+            }
         }
     }
 }

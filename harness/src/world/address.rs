@@ -45,8 +45,8 @@ impl fmt::Display for Family {
 
 /// A transport protocol, as a Service port names it.
 ///
-/// Only TCP is probed today; flows, journeys and results already carry the protocol, so that UDP
-/// and SCTP change no format.
+/// TCP and UDP are probed; flows, journeys and results carry the protocol, so that SCTP changes no
+/// format.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]

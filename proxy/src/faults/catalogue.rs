@@ -658,7 +658,22 @@ pub const FAULTS: &[Fault] = &[
             "k#126934",
             "an#5112",
         ],
-        caught_by: &[],
+        caught_by: &[
+            "established/udp/pod-replaced/cluster-ip",
+            "established/udp/pod-replaced/node-port",
+            "established/udp/pod-replaced/load-balancer",
+            "established/udp/pod-stops-serving",
+        ],
         deed: Deed::StaleFlows,
+    },
+    Fault {
+        name: "ends-udp-flows-that-a-policy-excludes",
+        breaks: "A change of policy ends no flow that a pod still answers.",
+        sources: &["kubernetes/pkg/proxy/conntrack/cleanup.go"],
+        caught_by: &[
+            "established/external-policy-switched-both-ways",
+            "established/internal-policy-switched-both-ways",
+        ],
+        deed: Deed::Plan(plans::flows_follow_policies),
     },
 ];

@@ -100,6 +100,20 @@ pub(super) fn local_has_all_with_affinity(plan: &mut ServicePlan, world: &World)
     }
 }
 
+/// Where any policy is Local, flows stay with endpoints here alone.
+pub(super) fn flows_follow_policies(plan: &mut ServicePlan, _: &World) {
+    let local = [
+        Handling::InternalLocal,
+        Handling::ExternalLocal,
+        Handling::Drop,
+    ];
+    for port in &mut plan.ports {
+        if local.iter().any(|handling| uses(port, *handling)) {
+            port.serving.clone_from(&port.local);
+        }
+    }
+}
+
 fn uses(port: &PortPlan, handling: Handling) -> bool {
     port.fronts.iter().any(|front| front.handling == handling)
 }

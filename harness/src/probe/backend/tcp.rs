@@ -1,4 +1,5 @@
-//! The server in a pod: it answers every connection with who it is and what it saw.
+//! A backend's listener: it answers each connection at once with a line, and with another one for
+//! each line that the caller sends, for as long as it keeps the connection open.
 
 #![expect(unsafe_code, reason = "TCP_SAVE_SYN has no safe wrapper")]
 
@@ -8,61 +9,29 @@ use std::net::{Ipv6Addr, Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
 
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::outcome::Identity;
 use crate::netns::Namespace;
-use crate::world::Pod;
+use crate::probe::outcome::Identity;
 
-/// A backend that could not listen.
-#[derive(Debug, thiserror::Error)]
-#[error("failed to listen on port {port} in {pod}")]
-pub struct BackendError {
-    /// The pod.
-    pod: String,
-    /// The port.
-    port: u16,
-    /// What the kernel answered.
-    #[source]
-    source: io::Error,
-}
-
-/// A listener in a pod, for both families. It stops listening when dropped.
+/// A listener that answers until it is dropped.
 #[derive(Debug)]
-pub struct Backend {
+pub(super) struct Listener {
     /// The same socket as the task's.
     socket: Socket,
     task: JoinHandle<()>,
 }
 
-impl Backend {
-    /// Listens in a pod and answers from then on. Must be called on a Tokio runtime.
-    ///
-    /// # Errors
-    /// When the port is taken or the kernel cannot save SYNs.
-    pub fn listen(host: &Namespace, pod: &Pod, port: u16) -> Result<Self, BackendError> {
-        let error = |source| BackendError {
-            pod: pod.name.clone(),
-            port,
-            source,
-        };
-        let (socket, listener) = host
-            .within(|| saving_listener(port))
-            .and_then(|made| made)
-            .map_err(error)?;
-        let identity = |peer, ttl| Identity {
-            pod: pod.name.clone(),
-            node: pod.node.clone(),
-            port,
-            peer,
-            ttl,
-        };
-        let template = identity(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)), 0);
+impl Listener {
+    /// Listens on the template's port, and answers with the template filled in.
+    pub(super) fn open(host: &Namespace, template: Identity) -> io::Result<Self> {
+        let (socket, listener) = host.within(|| saving_listener(template.port))??;
         let task = tokio::spawn(async move {
             loop {
                 match listener.accept().await {
-                    Ok((stream, peer)) => answer(&stream, peer, &template),
+                    Ok((stream, peer)) => answer(stream, peer, &template),
                     Err(error) => tracing::warn!(%error, "a backend failed to accept"),
                 }
             }
@@ -71,7 +40,7 @@ impl Backend {
     }
 }
 
-impl Drop for Backend {
+impl Drop for Listener {
     fn drop(&mut self) {
         self.task.abort();
         // The task may hold the socket a while longer, and it is to listen no longer than this.
@@ -81,17 +50,39 @@ impl Drop for Backend {
     }
 }
 
-/// Answers and closes. The answer fits an empty send buffer, so one write takes all of it; what
-/// goes wrong is seen by the caller, which reports a broken connection.
-fn answer(stream: &TcpStream, peer: SocketAddr, template: &Identity) {
-    let identity = saved_syn_ttl(stream).map(|ttl| Identity {
+/// Answers, and goes on answering. An answer fits an empty send buffer, so one write takes all of
+/// it; what goes wrong is seen by the caller, which reports a broken connection.
+fn answer(stream: TcpStream, peer: SocketAddr, template: &Identity) {
+    let identity = saved_syn_ttl(&stream).map(|ttl| Identity {
         peer,
         ttl,
         ..template.clone()
     });
-    let line = identity.and_then(|identity| Ok(serde_json::to_vec(&identity)?));
-    if let Err(error) = line.and_then(|line| stream.try_write(&line)) {
-        tracing::warn!(%error, pod = template.pod, "a backend failed to answer");
+    let line = identity.and_then(|identity| {
+        let mut line = serde_json::to_vec(&identity)?;
+        line.push(b'\n');
+        Ok(line)
+    });
+    let said = line.and_then(|line| stream.try_write(&line).map(|_| line));
+    match said {
+        Ok(line) => drop(tokio::spawn(keep_answering(stream, line))),
+        Err(error) => tracing::warn!(%error, pod = template.pod, "a backend failed to answer"),
+    }
+}
+
+/// What a caller sends that wants the connection closed.
+pub(in crate::probe) const ENOUGH: u8 = b'.';
+
+/// Answers every line of the caller with the same one, until the caller has enough or closes.
+async fn keep_answering(mut stream: TcpStream, line: Vec<u8>) {
+    let mut asked = [0; 64];
+    while let Ok(length @ 1..) = stream.read(&mut asked).await {
+        for octet in &asked[..length] {
+            // A caller that goes away while it is answered has asked for nothing more.
+            if *octet == ENOUGH || stream.try_write(&line).is_err() {
+                return;
+            }
+        }
     }
 }
 

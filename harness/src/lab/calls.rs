@@ -1,0 +1,257 @@
+//! Calls in a lab, and their ways.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::baseline::BASELINE_PORT;
+use super::{Lab, LabError, trip};
+use crate::balancer;
+use crate::case::Place;
+use crate::probe::{self, Batch, Connection, OpenFlows, ProbeError};
+use crate::tap::{self, Journey};
+use crate::verdict::{Observed, Trip};
+use crate::world::{Family, Node, Protocol};
+
+/// Batches of calls that may be under way at the same time. More would only make each wait for a
+/// processor, and every answer that comes late costs a fence.
+pub(super) const PROBERS: usize = 4;
+
+/// Calls to be made together. Many take hardly more time than one: a wave of them waits for its
+/// fence once.
+#[derive(Clone, Copy, Debug)]
+pub struct Calls<'a> {
+    /// Who calls.
+    pub from: &'a Place,
+    /// The node by which the load balancer's host sends them, where it is the one that calls.
+    pub by: Option<&'a str>,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// The addresses called, one call to each, all of one family.
+    pub remotes: &'a [SocketAddr],
+    /// Every backend that may answer, in the same family. They all listen, whatever the Service
+    /// says of them: by UDP, a drop is proven by what they answer.
+    pub backends: &'a [SocketAddr],
+}
+
+/// One call, with its way hop by hop.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// What was seen of it.
+    pub observed: Observed,
+    /// Its journey; none when a node refused or dropped a call of its own before any interface.
+    pub journey: Option<Journey>,
+}
+
+impl Call {
+    /// Whether a backend answered.
+    pub fn is_reached(&self) -> bool {
+        self.observed.connection.outcome.is_reached()
+    }
+
+    /// The journey, as text.
+    pub fn journey_text(&self, lab: &Lab) -> String {
+        match &self.journey {
+            Some(journey) => journey
+                .display(|address| lab.world.describe(address))
+                .to_string(),
+            None => "it never left the calling node".to_owned(),
+        }
+    }
+}
+
+/// Flows that are kept open, to be asked again.
+#[derive(Debug)]
+pub struct HeldFlows {
+    from: Place,
+    /// `None` while they are being asked, and after a probe that failed.
+    open: Option<OpenFlows>,
+    /// As they were opened, in the order of the flows.
+    opened: Vec<Call>,
+}
+
+impl HeldFlows {
+    /// The calls that opened them.
+    pub fn opened(&self) -> &[Call] {
+        &self.opened
+    }
+}
+
+impl Lab {
+    /// Opens `count` TCP connections from a place, and says what became of each and by which way.
+    ///
+    /// # Errors
+    /// When the probe cannot be carried out or the taps lost packets. Neither says anything about
+    /// the proxy.
+    ///
+    /// # Panics
+    /// When the place is not in the world.
+    pub async fn call(
+        &self,
+        from: &Place,
+        remote: SocketAddr,
+        count: usize,
+    ) -> Result<Vec<Call>, LabError> {
+        let calls = Calls {
+            from,
+            by: None,
+            protocol: Protocol::Tcp,
+            remotes: &vec![remote; count],
+            backends: &[],
+        };
+        self.call_each(calls).await
+    }
+
+    /// Makes these calls, and says what became of each and by which way.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    ///
+    /// # Panics
+    /// When the place or the node is not in the world.
+    pub async fn call_each(&self, calls: Calls<'_>) -> Result<Vec<Call>, LabError> {
+        if calls.remotes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (host, timing) = (
+            self.namespace(calls.from.host()).clone(),
+            self.timing.clone(),
+        );
+        let batch = self.batch(calls);
+        let work = move || probe::call(&host, &batch, &timing);
+        let (since, made) = self.blocking(work).await?;
+        self.with_ways(calls.from, since, made)
+    }
+
+    /// Makes these calls, and keeps them open.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    ///
+    /// # Panics
+    /// As [`Self::call_each`].
+    pub async fn open(&self, calls: Calls<'_>) -> Result<HeldFlows, LabError> {
+        let (host, timing) = (
+            self.namespace(calls.from.host()).clone(),
+            self.timing.clone(),
+        );
+        let batch = self.batch(calls);
+        let work = move || probe::open(&host, &batch, &timing);
+        let (since, (opened, open)) = self.blocking(work).await?;
+        Ok(HeldFlows {
+            from: calls.from.clone(),
+            open: Some(open),
+            opened: self.with_ways(calls.from, since, opened)?,
+        })
+    }
+
+    /// Asks once more over each of these flows. A datagram has a journey of its own; over a
+    /// connection, it is the one by which it was opened.
+    ///
+    /// # Errors
+    /// As [`Self::call`]. After one of the probe, the flows cannot be asked any more.
+    ///
+    /// # Panics
+    /// When they are asked all the same.
+    pub async fn ask_again(&self, held: &mut HeldFlows) -> Result<Vec<Call>, LabError> {
+        let (host, timing) = (
+            self.namespace(held.from.host()).clone(),
+            self.timing.clone(),
+        );
+        let mut open = held.open.take().expect("no probe has failed before");
+        let ask = move || {
+            let answers = open.ask(&host, &timing)?;
+            Ok((answers, open))
+        };
+        let (since, (answers, open)) = self.blocking(ask).await?;
+        held.open = Some(open);
+        let by_datagrams = answers.first().is_some_and(|c| c.protocol == Protocol::Udp);
+        if by_datagrams {
+            return self.with_ways(&held.from, since, answers);
+        }
+        let answers = answers.into_iter().zip(&held.opened);
+        let with_its_way = |(connection, opened): (Connection, &Call)| {
+            let trip = opened.observed.trip.clone();
+            Call {
+                observed: Observed { connection, trip },
+                journey: opened.journey.clone(),
+            }
+        };
+        Ok(answers.map(with_its_way).collect())
+    }
+
+    fn batch(&self, calls: Calls<'_>) -> Batch {
+        let mark = calls.by.map(|by| {
+            let position = self.world.nodes.iter().position(|node| node.name == by);
+            balancer::mark(position.expect("a node of the world"))
+        });
+        let family = calls.remotes.first().map(|first| Family::of(first.ip()));
+        let mut fences = family.map_or_else(Vec::new, |family| self.fences(calls.from, family));
+        if calls.protocol == Protocol::Udp {
+            fences.extend(calls.backends);
+        }
+        Batch {
+            protocol: calls.protocol,
+            remotes: calls.remotes.to_vec(),
+            mark,
+            fences,
+        }
+    }
+
+    /// Does the blocking work of a probe, a few of them at a time. Returns when it began, too, by
+    /// the clock of the taps.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, ProbeError> + Send + 'static,
+    ) -> Result<(Duration, T), LabError> {
+        let _permit = self.probers.acquire().await.expect("never closed");
+        let since = self.taps.now();
+        let done = tokio::task::spawn_blocking(work).await;
+        Ok((since, done.expect("a probe does not panic")?))
+    }
+
+    /// Adds the ways that the taps saw, to calls that were made since this time.
+    fn with_ways(
+        &self,
+        from: &Place,
+        since: Duration,
+        connections: Vec<Connection>,
+    ) -> Result<Vec<Call>, LabError> {
+        let asked = connections.iter().map(|connection| {
+            let call = tap::Call::new(from.host(), connection.local, connection.remote);
+            (call, connection.sequence)
+        });
+        let journeys = self.taps.journeys_of(since, asked)?;
+        let calls = connections
+            .into_iter()
+            .zip(journeys)
+            .map(|(connection, journey)| {
+                // A node may refuse or drop its own call before any interface; nobody else can.
+                let own = matches!(from, Place::Node(_)) && !connection.outcome.is_reached();
+                if journey.is_none() && !own {
+                    return Err(LabError::Unseen {
+                        from: from.clone(),
+                        connection: Box::new(connection),
+                    });
+                }
+                let way = |journey: &Journey| trip::of(journey, &self.world);
+                let trip = journey.as_ref().map_or_else(Trip::default, way);
+                Ok(Call {
+                    observed: Observed { connection, trip },
+                    journey,
+                })
+            });
+        calls.collect()
+    }
+
+    /// Listeners that always answer, one in a pod of each node: every host by which a Service can be
+    /// reached is on the way to one of them.
+    fn fences(&self, from: &Place, family: Family) -> Vec<SocketAddr> {
+        let first_on = |node: &Node| {
+            let mut pods = self.world.pods.iter().filter(|pod| pod.node == node.name);
+            pods.find(|pod| pod.name != from.host())
+        };
+        let pods = self.world.nodes.iter().filter_map(first_on);
+        pods.map(|pod| SocketAddr::new(pod.address.of(family), BASELINE_PORT))
+            .collect()
+    }
+}

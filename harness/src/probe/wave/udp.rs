@@ -1,0 +1,141 @@
+//! Calls by UDP: a datagram that asks, and one that answers.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{State, unmapped};
+use crate::probe::backend::Said;
+use crate::probe::outcome::Outcome;
+use crate::probe::refusal::{keep_icmp_errors, refusal_of};
+use crate::tap::{DatagramHeader, Purpose};
+
+/// More than any answer needs.
+const LONGEST_ANSWER: usize = 2048;
+
+/// What came back to a socket.
+enum Arrival {
+    /// Nothing, so far.
+    Nothing,
+    /// An answer to the question of this number.
+    Answer(u32, Box<Said>),
+    /// Something that no backend says.
+    Strange,
+}
+
+/// Connects the socket and sends the datagram.
+pub(super) fn begin(socket: &Socket, remote: SocketAddr, nonce: u32) -> io::Result<State> {
+    socket.connect(&remote.into())?;
+    send_ask(socket, nonce)?;
+    Ok(State::Unanswered)
+}
+
+/// Sends another datagram between the same two ends.
+pub(super) fn again(socket: &Socket, nonce: u32) -> io::Result<State> {
+    // What came too late for the question before is no answer to this one.
+    while refusal_of(socket)?.is_some() || !matches!(receive(socket)?, Arrival::Nothing) {}
+    send_ask(socket, nonce)?;
+    Ok(State::Unanswered)
+}
+
+/// What an event says of a datagram that was unanswered.
+pub(super) fn after_event(socket: &Socket, nonce: u32, started: Instant) -> io::Result<State> {
+    if let Some(refusal) = refusal_of(socket)? {
+        return Ok(State::Settled(Outcome::Refused(refusal)));
+    }
+    loop {
+        return Ok(match receive(socket)? {
+            Arrival::Nothing => State::Unanswered,
+            Arrival::Answer(to, said) if to == nonce => State::Settled(Outcome::Reached {
+                identity: unmapped(said.identity),
+                latency: started.elapsed(),
+            }),
+            // To an earlier question.
+            Arrival::Answer(..) => continue,
+            Arrival::Strange => {
+                let text = "answered by something else".to_owned();
+                State::Settled(Outcome::Broken(text))
+            }
+        });
+    }
+}
+
+/// Takes the next datagram that has come to a socket.
+fn receive(mut socket: &Socket) -> io::Result<Arrival> {
+    let mut payload = [0; LONGEST_ANSWER];
+    let length = match socket.read(&mut payload) {
+        Ok(length) => length,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Arrival::Nothing),
+        // An ICMP error is told twice: here, and by the queue that says which it was.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            return Ok(Arrival::Nothing);
+        }
+        Err(error) => return Err(error),
+    };
+    let payload = &payload[..length];
+    let header = DatagramHeader::parse(payload);
+    let said = payload.get(DatagramHeader::LENGTH..).unwrap_or_default();
+    Ok(match (header, serde_json::from_slice(said)) {
+        (Some(header), Ok(said)) if header.purpose == Purpose::Answer => {
+            Arrival::Answer(header.nonce, Box::new(said))
+        }
+        _ => Arrival::Strange,
+    })
+}
+
+/// Sends a datagram that asks.
+pub(in crate::probe) fn send_ask(mut socket: &Socket, nonce: u32) -> io::Result<()> {
+    let purpose = Purpose::Ask;
+    let header = DatagramHeader { purpose, nonce }.to_bytes();
+    match socket.write(&header) {
+        Ok(_) => Ok(()),
+        // The host's own rules have dropped or refused it, as the proxy of a calling node may.
+        // Which of the two it was shows like that of any other datagram: a refusal comes back.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// A socket that will not block, and that keeps the ICMP errors that it receives.
+pub(in crate::probe) fn asking_socket(remote: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(remote),
+        Type::DGRAM.nonblocking(),
+        Some(Protocol::UDP),
+    )?;
+    keep_icmp_errors(&socket, remote)?;
+    Ok(socket)
+}
+
+/// Waits for the answer to this question until the deadline. Returns how many datagrams the
+/// backend has lost so far.
+pub(in crate::probe) fn await_answer(
+    socket: &Socket,
+    nonce: u32,
+    deadline: Instant,
+) -> io::Result<u32> {
+    loop {
+        if refusal_of(socket)?.is_some() {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        match receive(socket)? {
+            Arrival::Answer(to, said) if to == nonce => return Ok(said.lost),
+            Arrival::Answer(..) => continue,
+            Arrival::Strange => return Err(io::ErrorKind::InvalidData.into()),
+            Arrival::Nothing => {}
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        poll(
+            &mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)],
+            timeout,
+        )?;
+    }
+}

@@ -1,0 +1,58 @@
+//! How far a case has come.
+
+use std::time::Duration;
+
+use super::held::HeldByName;
+use super::row::Answer;
+use crate::case::{Backend, Service};
+use crate::lab::Allocated;
+use crate::verdict::FlowResult;
+
+/// What a case has come to so far.
+pub(super) struct Progress {
+    /// The Service as it was last asked for.
+    pub(super) spec: Service,
+    /// The Service as the API last allocated it.
+    pub(super) service: Allocated,
+    /// The backends that it has now.
+    pub(super) backends: Vec<Backend>,
+    /// The last health check node port that it had.
+    pub(super) health_port: Option<u16>,
+    /// Every question that was judged.
+    pub(super) answers: Vec<Answer>,
+    /// How long the world took after each change to behave as expected, summed up.
+    pub(super) converged_in: Duration,
+    /// The flows that it keeps open.
+    pub(super) held: HeldByName,
+    /// Why it fails; none so far where there is none.
+    pub(super) failure: Option<String>,
+}
+
+impl Progress {
+    /// Takes answers in. The first that is wrong is why the case fails.
+    pub(super) fn take(&mut self, answers: Vec<Answer>) {
+        let wrong: Vec<_> = answers.iter().filter(|a| !a.result.passed()).collect();
+        if let Some(first) = wrong.first() {
+            let FlowResult {
+                check,
+                from,
+                to,
+                family,
+                protocol,
+                wrong: texts,
+                ..
+            } = &first.result;
+            let family = family
+                .map(|family| format!(" ({protocol}, {family})"))
+                .unwrap_or_default();
+            let more = match wrong.len() - 1 {
+                0 => String::new(),
+                more => format!("; and {more} more rows"),
+            };
+            let texts = texts.join(", ");
+            let failure = format!("{check}: {from} to {to}{family}: {texts}{more}");
+            self.failure = Some(failure);
+        }
+        self.answers.extend(answers);
+    }
+}

@@ -1,0 +1,152 @@
+//! What proves that a datagram was dropped: backends that are slow, strange, lossy or gone.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::thread;
+use std::time::Duration;
+
+use libtest_mimic::Failed;
+use onehop_harness::probe::{Connection, Outcome, ProbeError, Refusal};
+use onehop_harness::tap::{DatagramHeader, Purpose};
+use onehop_harness::timing::Timing;
+use onehop_harness::world::{Family, Protocol};
+use serde_json::json;
+
+use crate::lab::{Bench, ip};
+
+/// The pod of the backends made here.
+const POD: &str = "web-3";
+const SLOW: u16 = 7701;
+const STRANGE: u16 = 7702;
+const FOREIGN: u16 = 7703;
+const LOSSY: u16 = 7704;
+const DROPPED: u16 = 7705;
+const NOBODY: u16 = 7706;
+/// How long the slow backend takes for each datagram: much longer than the grace after a fence.
+const DELAY: Duration = Duration::from_millis(60);
+
+/// Answers every probe at this port for as long as the process lives: with what `say` makes of its
+/// nonce.
+fn respond(bench: &Bench, port: u16, say: fn(u32) -> Vec<u8>) -> Result<(), Failed> {
+    let bound = || UdpSocket::bind(("::", port));
+    let socket = bench.lab.namespace(POD).within(bound)??;
+    thread::spawn(move || {
+        let mut payload = [0; 64];
+        while let Ok((length, peer)) = socket.recv_from(&mut payload) {
+            if let Some(header) = DatagramHeader::parse(&payload[..length]) {
+                let _ = socket.send_to(&say(header.nonce), peer);
+            }
+        }
+    });
+    Ok(())
+}
+
+/// A whole answer to the question of this number.
+fn answer(nonce: u32, lost: u32) -> Vec<u8> {
+    let purpose = Purpose::Answer;
+    let said = json!({"pod": POD, "node": "vm2", "port": 1, "peer": "[::1]:1", "ttl": 60,
+        "lost": lost});
+    let header = DatagramHeader { purpose, nonce }.to_bytes();
+    [&header[..], said.to_string().as_bytes()].concat()
+}
+
+pub(crate) fn proofs(bench: &Bench) -> Result<(), Failed> {
+    respond(bench, SLOW, |nonce| {
+        thread::sleep(DELAY);
+        answer(nonce, 0)
+    })?;
+    respond(bench, STRANGE, |_| b"hello".to_vec())?;
+    respond(bench, FOREIGN, |nonce| answer(nonce ^ 1, 0))?;
+    respond(bench, LOSSY, |nonce| answer(nonce, 3))?;
+    let rule = |family| {
+        let word = ip(family);
+        format!(
+            "table {word} datagrams {{ chain arriving {{ type filter hook input priority 0
+             udp dport {DROPPED} drop
+             }}
+             }}\n"
+        )
+    };
+    bench.rules(POD, &Family::ALL.map(rule).concat())?;
+    for family in Family::ALL {
+        slow_backends_are_waited_for(bench, family)?;
+        strange_answers_are_told(bench, family)?;
+        fences_must_answer(bench, family)?;
+    }
+    Ok(())
+}
+
+/// Calls ports of the pod, with these of its ports as further fences.
+fn call(
+    bench: &Bench,
+    family: Family,
+    ports: &[u16],
+    fences: &[u16],
+) -> Result<Vec<Connection>, ProbeError> {
+    let at = |port: &u16| bench.at(POD, family, *port);
+    let timing = Timing {
+        answer: Duration::from_millis(900),
+        ..Timing::default()
+    };
+    let remotes: Vec<SocketAddr> = ports.iter().map(at).collect();
+    let fences: Vec<_> = fences.iter().map(at).collect();
+    bench.call_by(Protocol::Udp, "client-public", &remotes, &fences, &timing)
+}
+
+/// A backend that takes its time has dropped nothing, however long it lets wait.
+fn slow_backends_are_waited_for(bench: &Bench, family: Family) -> Result<(), Failed> {
+    let calls = call(bench, family, &[SLOW; 4], &[SLOW])?;
+    assert!(
+        calls.iter().all(|call| call.outcome.is_reached()),
+        "{calls:?}"
+    );
+    let both = call(bench, family, &[SLOW, DROPPED], &[SLOW])?;
+    assert!(both[0].outcome.is_reached(), "{both:?}");
+    assert_eq!(both[1].outcome, Outcome::Dropped);
+    Ok(())
+}
+
+fn strange_answers_are_told(bench: &Bench, family: Family) -> Result<(), Failed> {
+    let calls = call(bench, family, &[STRANGE, FOREIGN], &[])?;
+    let strange = Outcome::Broken("answered by something else".to_owned());
+    assert_eq!(calls[0].outcome, strange);
+    // The answer to a question that was never asked is none.
+    assert_eq!(calls[1].outcome, Outcome::Dropped);
+    Ok(())
+}
+
+/// Where a fence is silent, gone or has lost datagrams, nothing is said of the others.
+fn fences_must_answer(bench: &Bench, family: Family) -> Result<(), Failed> {
+    for (fence, kind) in [
+        (DROPPED, io::ErrorKind::TimedOut),
+        (NOBODY, io::ErrorKind::ConnectionRefused),
+    ] {
+        match call(bench, family, &[DROPPED], &[fence]) {
+            Err(ProbeError::Fence { source, .. }) => assert_eq!(source.kind(), kind),
+            other => return Err(format!("with the fence {fence}: {other:?}").into()),
+        }
+    }
+    match call(bench, family, &[DROPPED], &[LOSSY]) {
+        Err(ProbeError::Overflow { lost: 3, .. }) => Ok(()),
+        other => Err(format!("with a lossy fence: {other:?}").into()),
+    }
+}
+
+/// A backend that was dropped answers no longer, and the port can be had again at once.
+pub(crate) fn ended(bench: &Bench) -> Result<(), Failed> {
+    const PORT: u16 = 7750;
+    for _ in 0..20 {
+        for family in Family::ALL {
+            let backends = bench.listen(&[POD], PORT)?;
+            let reached = call(bench, family, &[PORT], &[PORT])?.remove(0);
+            assert!(reached.outcome.is_reached(), "{reached:?}");
+            drop(backends);
+            let refused = call(bench, family, &[PORT], &[])?.remove(0);
+            let by = bench.address(POD, family);
+            let is_right = matches!(refused.outcome,
+                Outcome::Refused(Refusal::Icmp { from, .. }) if from == by);
+            assert!(is_right, "{refused:?}");
+        }
+    }
+    Ok(())
+}
