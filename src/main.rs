@@ -22,10 +22,16 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use miette::MietteHandlerOpts;
+use mimalloc::MiMalloc;
 use onehop_harness::prepare;
 use tracing_subscriber::EnvFilter;
 
 use arguments::{Arguments, Command};
+
+/// At its start, the bundled proxy reads a whole cluster of small objects: with this allocator that takes a sixth
+/// less time than with glibc's, and a fifth less memory (`docs/proxy.md`).
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Nothing could be judged: usage, or the environment.
 const NOT_JUDGED: u8 = 2;
