@@ -19,6 +19,18 @@ pub(super) fn usable_address(text: &str) -> Result<IpAddr, String> {
     }
 }
 
+/// Whether this is a link-local address.
+pub(super) fn is_link_local(text: &str) -> bool {
+    parse(text).is_some_and(link_local)
+}
+
+fn link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
 /// A range, with the bits beyond its prefix cleared, or what is wrong with it.
 pub(super) fn range(text: &str) -> Result<IpNet, String> {
     parse_range(text).ok_or_else(|| format!("{} is no range of addresses", quoted(text)))
@@ -46,15 +58,11 @@ pub(super) fn parse(text: &str) -> Option<IpAddr> {
 
 /// What an address is, if it is none that a Service or an endpoint may have.
 fn special(address: IpAddr) -> Option<&'static str> {
-    let link_local = match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
     if address.is_unspecified() {
         Some("the unspecified address")
     } else if address.is_loopback() {
         Some("a loopback address")
-    } else if link_local {
+    } else if link_local(address) {
         Some("a link-local address")
     } else if address.is_multicast() {
         Some("a multicast address")

@@ -8,7 +8,8 @@ use crate::model::{Node, ObjectName};
 /// Where the zone of a node stands.
 const ZONE: &str = "topology.kubernetes.io/zone";
 
-/// Reads a Node. An address of its status that does not parse is left out, and host names are no addresses.
+/// Reads a Node. An address of its status that makes no sense is left out; host names are no addresses, and link-local
+/// ones do not count.
 #[must_use]
 pub fn node(object: &api::Node) -> Reading<Node> {
     reading("Node", &object.metadata, |name, problems| {
@@ -39,6 +40,8 @@ fn read(object: &api::Node, name: &ObjectName, problems: &mut Problems) -> Optio
             .filter(|(_, listed)| listed.type_ == kind)
         {
             match address::usable_address(&listed.address) {
+                // Nodes may well have them, and nobody reaches a node port by one.
+                Err(_) if address::is_link_local(&listed.address) => {}
                 Ok(address) if addresses.contains(&address) => {}
                 Ok(address) => addresses.push(address),
                 Err(why) => problems.add(

@@ -41,6 +41,8 @@ fn read(object: &api::EndpointSlice, name: &ObjectName, problems: &mut Problems)
     let family = match object.address_type.as_str() {
         "IPv4" => Family::V4,
         "IPv6" => Family::V6,
+        // Legal, and of no use to any proxy of addresses.
+        "FQDN" => return None,
         other => {
             problems.add(
                 "addressType",

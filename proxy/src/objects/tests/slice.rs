@@ -138,7 +138,7 @@ fn slices_that_do_not_count() {
         ("no Service", labels(json!({})), &["metadata.labels"]),
         ("no labels", labels(Value::Null), &["metadata.labels"]),
         ("a Service of no name", labels(json!({"kubernetes.io/service-name": ""})), &["metadata.labels"]),
-        ("host names", ("/addressType", json!("FQDN")), &["addressType"]),
+        ("host names", ("/addressType", json!("FQDN")), &[]),
         ("no address type", ("/addressType", json!("")), &["addressType"]),
         ("no name", ("/metadata/name", Value::Null), &["metadata.name"]),
         ("no namespace", ("/metadata/namespace", Value::Null), &["metadata.namespace"]),

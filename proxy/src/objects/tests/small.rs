@@ -23,6 +23,7 @@ fn nodes() {
         {"type": "InternalIP", "address": "x"},
         {"type": "InternalIP", "address": "fd00::1"},
         {"type": "ExternalIP", "address": "192.168.0.1"},
+        {"type": "InternalIP", "address": "fe80::1"},
     ]);
     let reading = read_node(&labelled, &listed);
     let addresses = vec![ip("192.168.0.1"), ip("fd00::1"), ip("203.0.113.1")];
