@@ -8,7 +8,7 @@ mod observe;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -76,11 +76,6 @@ impl Index {
         self.owners.keys()
     }
 
-    /// The names of the ServiceCIDRs, in order.
-    pub fn service_cidr_names(&self) -> impl Iterator<Item = &str> {
-        self.service_cidrs.keys().map(|name| &**name)
-    }
-
     /// The plan of a Service, if it exists.
     #[must_use]
     pub fn plan(&self, name: &ObjectName) -> Option<ServicePlan> {
@@ -131,25 +126,11 @@ impl Index {
         }
     }
 
-    /// Makes these the Services, and no others.
-    pub fn replace_services(&mut self, services: Vec<Service>) -> Touched {
-        let kept: BTreeSet<ObjectName> = services
-            .iter()
-            .map(|service| service.name.clone())
-            .collect();
-        let gone: Vec<_> = self
-            .services()
-            .filter(|name| !kept.contains(name))
-            .cloned()
-            .collect();
-        let mut touched = Touched::new();
-        for name in gone {
-            touched.extend(self.delete_service(&name));
-        }
-        for service in services {
-            touched.extend(self.apply_service(service));
-        }
-        touched
+    /// Removes all Services but those of these names: what a list that has ended did not have.
+    pub fn keep_services(&mut self, names: &HashSet<ObjectName>) -> Touched {
+        let gone = absent(self.services(), names);
+        let gone = gone.iter().map(|name| self.delete_service(name));
+        gone.flatten().collect()
     }
 
     /// Adds or replaces the slice of a name in the namespace of its Service. It may have been another Service's.
@@ -206,29 +187,11 @@ impl Index {
         Touched::new()
     }
 
-    /// Makes these the slices, and no others. Each has its name in the namespace of its Service.
-    pub fn replace_slices(&mut self, slices: Vec<(Arc<str>, Slice)>) -> Touched {
-        let kept: BTreeSet<ObjectName> = slices
-            .iter()
-            .map(|(name, slice)| ObjectName {
-                namespace: slice.service.namespace.clone(),
-                name: name.clone(),
-            })
-            .collect();
-        let gone: Vec<_> = self
-            .owners
-            .keys()
-            .filter(|name| !kept.contains(name))
-            .cloned()
-            .collect();
-        let mut touched = Touched::new();
-        for name in gone {
-            touched.extend(self.delete_slice(&name));
-        }
-        for (name, slice) in slices {
-            touched.extend(self.apply_slice(&name, slice));
-        }
-        touched
+    /// Removes all slices but those of these names.
+    pub fn keep_slices(&mut self, names: &HashSet<ObjectName>) -> Touched {
+        let gone = absent(self.slices(), names);
+        let gone = gone.iter().map(|name| self.delete_slice(name));
+        gone.flatten().collect()
     }
 
     /// Learns of the node. Another node's is ignored. What changes about it concerns every Service.
@@ -238,14 +201,6 @@ impl Index {
         }
         self.node = node;
         self.services().cloned().collect()
-    }
-
-    /// Forgets all about the node but its name.
-    pub fn delete_node(&mut self) -> Touched {
-        self.apply_node(Node {
-            name: self.node.name.clone(),
-            ..Node::default()
-        })
     }
 
     /// Adds or replaces a ServiceCIDR, by its name. Returns whether [`Self::service_cidrs`] may have changed.
@@ -258,9 +213,20 @@ impl Index {
         self.service_cidrs.remove(name).is_some()
     }
 
-    /// Makes these the ServiceCIDRs, and no others. Returns whether [`Self::service_cidrs`] may have changed.
-    pub fn replace_service_cidrs(&mut self, named: Vec<(Box<str>, Vec<IpNet>)>) -> bool {
-        let named = named.into_iter().collect();
-        std::mem::replace(&mut self.service_cidrs, named) != self.service_cidrs
+    /// Removes all ServiceCIDRs but those of these names, which have no namespace. Returns whether
+    /// [`Self::service_cidrs`] may have changed.
+    pub fn keep_service_cidrs(&mut self, names: &HashSet<ObjectName>) -> bool {
+        let kept = |name: &str| names.iter().any(|kept| *kept.name == *name);
+        let before = self.service_cidrs.len();
+        self.service_cidrs.retain(|name, _| kept(name));
+        self.service_cidrs.len() != before
     }
+}
+
+fn absent<'a>(
+    known: impl Iterator<Item = &'a ObjectName>,
+    names: &HashSet<ObjectName>,
+) -> Vec<ObjectName> {
+    let gone = known.filter(|name| !names.contains(*name));
+    gone.cloned().collect()
 }

@@ -90,11 +90,7 @@ impl World {
             Step::Remove(name, problem) => {
                 Concerns::of(self.index.delete_service(&name)).with(problem)
             }
-            Step::KeepOnly(names) => {
-                let gone: Vec<_> = absent(self.index.services(), &names);
-                let gone = gone.iter().map(|name| self.index.delete_service(name));
-                Concerns::of(gone.flatten().collect())
-            }
+            Step::KeepOnly(names) => Concerns::of(self.index.keep_services(&names)),
             Step::Nothing => Concerns::default(),
         }
     }
@@ -105,11 +101,7 @@ impl World {
             Step::Remove(name, problem) => {
                 Concerns::of(self.index.delete_slice(&name)).with(problem)
             }
-            Step::KeepOnly(names) => {
-                let gone: Vec<_> = absent(self.index.slices(), &names);
-                let gone = gone.iter().map(|name| self.index.delete_slice(name));
-                Concerns::of(gone.flatten().collect())
-            }
+            Step::KeepOnly(names) => Concerns::of(self.index.keep_slices(&names)),
             Step::Nothing => Concerns::default(),
         }
     }
@@ -149,14 +141,7 @@ impl World {
                 concerns = concerns.with(problem);
             }
             Step::KeepOnly(names) => {
-                let known = self.index.service_cidr_names().map(|name| ObjectName {
-                    namespace: "".into(),
-                    name: name.into(),
-                });
-                let gone: Vec<_> = known.filter(|name| !names.contains(name)).collect();
-                for name in gone {
-                    concerns.service_cidrs |= self.index.delete_service_cidr(&name.name);
-                }
+                concerns.service_cidrs = self.index.keep_service_cidrs(&names);
             }
             Step::Nothing => {}
         }
@@ -215,16 +200,6 @@ impl Concerns {
         self.problems.extend(problem);
         self
     }
-}
-
-fn absent<'a>(
-    known: impl Iterator<Item = &'a ObjectName>,
-    names: &HashSet<ObjectName>,
-) -> Vec<ObjectName> {
-    known
-        .filter(|name| !names.contains(*name))
-        .cloned()
-        .collect()
 }
 
 fn name_of<K: Resource<DynamicType = ()>>(object: &K) -> ObjectName {

@@ -1,5 +1,6 @@
 //! Single changes.
 
+use super::{list_services, list_slices};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -117,14 +118,13 @@ fn what_changes_nothing_touches_nothing() {
         index.apply_slice(&"web-1".into(), slice("web", 1)),
         touched([])
     );
-    assert_eq!(index.replace_services(vec![service("web")]), touched([]));
+    assert_eq!(list_services(&mut index, vec![service("web")]), touched([]));
     assert_eq!(
-        index.replace_slices(vec![("web-1".into(), slice("web", 1))]),
+        list_slices(&mut index, vec![("web-1".into(), slice("web", 1))]),
         touched([])
     );
     assert_eq!(index.delete_service(&name("other")), touched([]));
     assert_eq!(index.delete_slice(&name("other-1")), touched([]));
-    assert_eq!(index.delete_node(), touched([]));
 }
 
 #[test]
@@ -147,28 +147,35 @@ fn a_slice_that_changes_hands_touches_both_services() {
 #[test]
 fn a_list_replaces_what_was_there() {
     let mut index = Index::new("a");
-    index.replace_services(["gone", "kept", "changed"].map(service).to_vec());
-    index.replace_slices(vec![
-        ("gone-1".into(), slice("gone", 1)),
-        ("kept-1".into(), slice("kept", 1)),
-    ]);
+    list_services(
+        &mut index,
+        ["gone", "kept", "changed"].map(service).to_vec(),
+    );
+    list_slices(
+        &mut index,
+        vec![
+            ("gone-1".into(), slice("gone", 1)),
+            ("kept-1".into(), slice("kept", 1)),
+        ],
+    );
     let changed = Service {
         affinity: Some(60),
         ..service("changed")
     };
-    let touched_services = index.replace_services(vec![service("kept"), changed, service("fresh")]);
+    let touched_services =
+        list_services(&mut index, vec![service("kept"), changed, service("fresh")]);
     assert_eq!(touched_services, touched(["changed", "fresh", "gone"]));
     assert_eq!(
         index.services().collect::<Vec<_>>(),
         [&name("changed"), &name("fresh"), &name("kept")]
     );
     assert_eq!(
-        index.replace_slices(vec![("fresh-1".into(), slice("fresh", 1))]),
+        list_slices(&mut index, vec![("fresh-1".into(), slice("fresh", 1))]),
         touched(["fresh", "kept"])
     );
-    assert_eq!(index.replace_slices(vec![]), touched(["fresh"]));
+    assert_eq!(list_slices(&mut index, vec![]), touched(["fresh"]));
     assert_eq!(
-        index.replace_services(vec![]),
+        list_services(&mut index, vec![]),
         touched(["changed", "fresh", "kept"])
     );
     assert!(index.entries.is_empty());
@@ -177,7 +184,7 @@ fn a_list_replaces_what_was_there() {
 #[test]
 fn what_changes_about_the_node_touches_every_service() {
     let mut index = Index::new("a");
-    index.replace_services(["one", "two"].map(service).to_vec());
+    list_services(&mut index, ["one", "two"].map(service).to_vec());
     let zoned = Node {
         name: "a".into(),
         zone: Some("z".into()),
@@ -194,8 +201,6 @@ fn what_changes_about_the_node_touches_every_service() {
         "another node"
     );
     assert_eq!(index.node().zone.as_deref(), Some("z"));
-    assert_eq!(index.delete_node(), touched(["one", "two"]));
-    assert_eq!(&*index.node().name, "a");
 }
 
 #[test]
@@ -216,8 +221,17 @@ fn service_cidrs_are_counted_by_their_names() {
         [range("10.96.0.0/12")],
         "the other still has it"
     );
-    assert!(!index.replace_service_cidrs(vec![("one".into(), vec![range("10.96.0.0/12")])]));
-    assert!(index.replace_service_cidrs(vec![]));
+    let names = |named: &[&str]| {
+        named
+            .iter()
+            .map(|text| ObjectName {
+                namespace: "".into(),
+                name: (*text).into(),
+            })
+            .collect()
+    };
+    assert!(!index.keep_service_cidrs(&names(&["one", "other"])));
+    assert!(index.keep_service_cidrs(&names(&["other"])));
     assert_eq!(index.service_cidrs(), []);
 }
 

@@ -1,5 +1,6 @@
 //! Any world, by any way to it.
 
+use super::{list_services, list_slices};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,7 +29,6 @@ enum Change {
     DeleteSlice(ObjectName),
     ReplaceSlices(Vec<(Arc<str>, Slice)>),
     ApplyNode(Node),
-    DeleteNode,
 }
 
 fn object_name(prefix: &'static str) -> impl Strategy<Value = ObjectName> {
@@ -200,7 +200,6 @@ fn change() -> impl Strategy<Value = Change> {
         2 => object_name("slice").prop_map(Change::DeleteSlice),
         1 => vec(slice(), 0..5).prop_map(Change::ReplaceSlices),
         1 => node().prop_map(Change::ApplyNode),
-        1 => Just(Change::DeleteNode),
     ]
 }
 
@@ -208,12 +207,11 @@ fn apply(index: &mut Index, change: Change) -> Touched {
     match change {
         Change::ApplyService(service) => index.apply_service(service),
         Change::DeleteService(name) => index.delete_service(&name),
-        Change::ReplaceServices(services) => index.replace_services(services),
+        Change::ReplaceServices(services) => list_services(index, services),
         Change::ApplySlice(name, slice) => index.apply_slice(&name, slice),
         Change::DeleteSlice(name) => index.delete_slice(&name),
-        Change::ReplaceSlices(slices) => index.replace_slices(slices),
+        Change::ReplaceSlices(slices) => list_slices(index, slices),
         Change::ApplyNode(node) => index.apply_node(node),
-        Change::DeleteNode => index.delete_node(),
     }
 }
 
@@ -230,10 +228,6 @@ impl World {
         let slice_name = |name: Arc<str>, slice: &Slice| ObjectName {
             namespace: slice.service.namespace.clone(),
             name,
-        };
-        let nothing_known = Node {
-            name: HERE.into(),
-            ..Node::default()
         };
         match change {
             Change::ApplyService(service) => {
@@ -258,7 +252,6 @@ impl World {
             }
             Change::ApplyNode(node) if &*node.name == HERE => self.node = node,
             Change::ApplyNode(_) => {}
-            Change::DeleteNode => self.node = nothing_known,
         }
     }
 
@@ -302,9 +295,9 @@ proptest! {
         plans.iter().for_each(|(name, plan)| assert_sound(plan, name));
 
         let mut anew = Index::new(HERE);
-        anew.replace_slices(world.slices.into_iter().map(|(name, slice)| (name.name, slice)).collect());
+        list_slices(&mut anew, world.slices.into_iter().map(|(name, slice)| (name.name, slice)).collect());
         anew.apply_node(world.node);
-        anew.replace_services(world.services.into_values().collect());
+        list_services(&mut anew, world.services.into_values().collect());
         let at_once: BTreeMap<_, _> = anew.services().map(|name| (name.clone(), anew.plan(name).unwrap())).collect();
         prop_assert_eq!(plans, at_once);
     }
