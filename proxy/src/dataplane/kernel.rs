@@ -186,7 +186,7 @@ impl Dataplane {
     ///
     /// # Errors
     ///
-    /// If the kernel cannot be asked, or somebody changes its state meanwhile.
+    /// If the kernel cannot be asked, or somebody changes its chains or rules during each of a few attempts.
     pub fn verify(&mut self) -> Result<Vec<Difference>, DataplaneError> {
         let mut differences = Vec::new();
         for family in &self.options.families {

@@ -9,6 +9,7 @@ use super::*;
 use crate::dataplane::NodePorts;
 use crate::plan::{Front, FrontKind, Handling};
 
+mod neighbour;
 mod network;
 mod packets;
 mod sequences;
