@@ -60,6 +60,10 @@ pub struct Report {
     /// Services whose UDP fronts or serving endpoints changed since the last success, the removed ones
     /// included: flows to former endpoints are stale.
     pub udp_changed: BTreeSet<ObjectName>,
+    /// How many times since the last success the kernel refused to remove chains that nothing uses.
+    pub failed_cleanups: u32,
+    /// How many elements the sets and maps have from this, in both families.
+    pub elements: usize,
 }
 
 /// The kernel's tables of the network namespace in which this was opened.
@@ -72,6 +76,9 @@ pub struct Dataplane {
     /// Whether the kernel is believed to have what is desired.
     in_step: bool,
     udp_changed: BTreeSet<ObjectName>,
+    failed_cleanups: u32,
+    /// How many elements the kernel has from this, as of the last success.
+    elements: usize,
     tables: [Chains; 2],
     /// The generation that the last replacement made, if nobody else changed anything since before it.
     replaced_in: Option<u32>,
@@ -116,6 +123,8 @@ impl Dataplane {
             service_cidrs: Vec::new(),
             in_step: false,
             udp_changed: BTreeSet::new(),
+            failed_cleanups: 0,
+            elements: 0,
             tables: Default::default(),
             replaced_in: None,
             #[cfg(test)]
@@ -167,6 +176,8 @@ impl Dataplane {
             replaced,
             bytes,
             udp_changed: std::mem::take(&mut self.udp_changed),
+            failed_cleanups: std::mem::take(&mut self.failed_cleanups),
+            elements: self.elements,
         })
     }
 
@@ -243,6 +254,11 @@ impl Dataplane {
             return Ok(0);
         }
         self.commit(&mut batch).map_err(DataplaneError::Change)?;
+        for family in &self.options.families {
+            let delta = &deltas[index(*family)];
+            self.elements =
+                (self.elements + delta.added().count()).saturating_sub(delta.removed().count());
+        }
         for (chains, made) in self.tables.iter_mut().zip(made) {
             chains.retired.retain(|name, _| !made.contains(name));
             chains.present.extend(made);
@@ -268,6 +284,9 @@ impl Dataplane {
         }
         committed.map_err(DataplaneError::Change)?;
         self.replaced_in = Some(before.id.wrapping_add(1));
+        let families = self.options.families.iter();
+        let elements = families.map(|family| self.state.elements(*family).count());
+        self.elements = elements.sum();
         let now = Instant::now();
         for ((chains, found), made) in self.tables.iter_mut().zip(found).zip(made) {
             let left = found.chains.into_iter();
@@ -340,9 +359,13 @@ impl Dataplane {
         if !self.in_step || batch.is_empty() {
             return;
         }
-        let swept = self.netfilter.commit(&mut batch).is_ok();
+        let swept = self.commit(&mut batch);
+        if let Err(error) = &swept {
+            self.failed_cleanups += 1;
+            tracing::warn!("chains that nothing uses stay for now: {error}");
+        }
         for chains in &mut self.tables {
-            if swept {
+            if swept.is_ok() {
                 chains.retired.retain(|_, since| !ripe(since));
             } else {
                 chains.retired.values_mut().for_each(|since| *since = now);
