@@ -30,7 +30,7 @@ pub(crate) async fn taken_at_first() -> Result<(), Failed> {
         ])
     })??;
     let spec = json!({
-        "type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": PORT,
+        "type": "LoadBalancer", "externalTrafficPolicy": "Local", "ipFamilyPolicy": "RequireDualStack", "healthCheckNodePort": PORT,
         "ports": [{"name": "tcp", "port": 80}],
     });
     let service = json!({"metadata": {"name": NAME}, "spec": spec});

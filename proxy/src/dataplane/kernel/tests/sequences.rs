@@ -420,7 +420,7 @@ fn ripen(dataplane: &mut Dataplane) {
 fn elements_and_failed_clean_ups_are_counted() {
     in_namespace(|| {
         let mut dataplane = Dataplane::open(options()).expect("nftables");
-        let mut apply = |dataplane: &mut Dataplane, changes| {
+        let apply = |dataplane: &mut Dataplane, changes| {
             let report = dataplane.apply(changes).expect("the kernel takes it");
             let elements = Family::ALL.map(|family| dataplane.state.elements(family).count());
             assert_eq!(report.elements, elements.iter().sum::<usize>());
