@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ipnet::IpNet;
 use onehop_nft::{Batch, Error, Netfilter};
 
+use super::chains::Chains;
 use super::delta::Delta;
 use super::options::{Detector, Options, without_loopback};
 use super::read::{Desired, Difference, Found};
@@ -20,9 +21,6 @@ mod tests;
 
 /// Classes without fronts that are kept, for the next Service of so many endpoints.
 const UNUSED_CLASSES: usize = 64;
-
-/// Kernels before 6.2 notice only a moment after a verdict map's element went that its chain may go.
-const CHAIN_REST: Duration = Duration::from_secs(2);
 
 /// Why the kernel's tables could not be changed, read or removed. After an error of [`Dataplane::apply`] the
 /// old rules are whole, and the next call makes up for it.
@@ -84,14 +82,6 @@ pub struct Dataplane {
     replaced_in: Option<u32>,
     #[cfg(test)]
     sabotage: bool,
-}
-
-/// The chains of classes that the kernel has in a table.
-#[derive(Debug, Default)]
-struct Chains {
-    present: BTreeSet<String>,
-    /// Those that no class needs, and since when.
-    retired: BTreeMap<String, Instant>,
 }
 
 impl Dataplane {
@@ -260,8 +250,7 @@ impl Dataplane {
                 (self.elements + delta.added().count()).saturating_sub(delta.removed().count());
         }
         for (chains, made) in self.tables.iter_mut().zip(made) {
-            chains.retired.retain(|name, _| !made.contains(name));
-            chains.present.extend(made);
+            chains.made(made);
         }
         Ok(batch.len())
     }
@@ -287,12 +276,10 @@ impl Dataplane {
         let families = self.options.families.iter();
         let elements = families.map(|family| self.state.elements(*family).count());
         self.elements = elements.sum();
-        let now = Instant::now();
         for ((chains, found), made) in self.tables.iter_mut().zip(found).zip(made) {
             let left = found.chains.into_iter();
             let left = left.filter(|name| !made.all.contains(name));
-            chains.retired = left.map(|name| (name, now)).collect();
-            chains.present = made.of_classes;
+            *chains = Chains::replaced(made.of_classes, left);
         }
         Ok(batch.len())
     }
@@ -331,17 +318,10 @@ impl Dataplane {
         if !any {
             return;
         }
-        let now = Instant::now();
         for family in &self.options.families {
-            let needed: BTreeSet<String> = self
-                .state
-                .classes(*family)
-                .flat_map(|class| chains_of(&class).collect::<Vec<_>>())
-                .collect();
-            let chains = &mut self.tables[index(*family)];
-            let retired = chains.present.difference(&needed).cloned();
-            chains.retired.extend(retired.map(|name| (name, now)));
-            chains.present = needed;
+            let classes = self.state.classes(*family);
+            let needed = classes.flat_map(|class| chains_of(&class).collect::<Vec<_>>());
+            self.tables[index(*family)].keep(needed.collect());
         }
     }
 
@@ -349,12 +329,10 @@ impl Dataplane {
     /// harm.
     fn sweep_chains(&mut self) {
         let now = Instant::now();
-        let ripe = |since: &Instant| now.duration_since(*since) >= CHAIN_REST;
         let mut batch = Batch::new();
         for family in &self.options.families {
-            let retired = &self.tables[index(*family)].retired;
-            let chains = retired.iter().filter(|(_, since)| ripe(since));
-            Writer::new(&mut batch, *family).delete_chains(chains.map(|(name, _)| name));
+            let ripe = self.tables[index(*family)].ripe(now);
+            Writer::new(&mut batch, *family).delete_chains(ripe);
         }
         if !self.in_step || batch.is_empty() {
             return;
@@ -365,11 +343,7 @@ impl Dataplane {
             tracing::warn!("chains that nothing uses stay for now: {error}");
         }
         for chains in &mut self.tables {
-            if swept.is_ok() {
-                chains.retired.retain(|_, since| !ripe(since));
-            } else {
-                chains.retired.values_mut().for_each(|since| *since = now);
-            }
+            chains.swept(now, swept.is_ok());
         }
     }
 }

@@ -11,6 +11,7 @@
 //!                                                        read ◄───────┘
 //! ```
 
+mod chains;
 mod classes;
 mod delta;
 mod element;

@@ -19,7 +19,7 @@ mod world;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::signal::unix::{SignalKind, signal};
@@ -237,10 +237,6 @@ async fn until(moment: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
-
-/// How long the Node may take to get what the proxy needs of it.
-const POD_CIDRS_PATIENCE: Duration = Duration::from_mins(5);
-const ADDRESSES_PATIENCE: Duration = Duration::from_secs(30);
 
 /// An error with its causes, on one line. Some say their cause themselves.
 fn chain(error: &dyn std::error::Error) -> String {

@@ -11,15 +11,15 @@ use super::foreign::Changed;
 use super::pace::{Backoff, Pace};
 use super::syncer::{Pending, Surroundings, Syncer};
 use super::world::{Concerns, World};
-use super::{
-    ADDRESSES_PATIENCE, POD_CIDRS_PATIENCE, RunError, chain, settings, tcp_is_liberal, told,
-};
-use crate::config::{Config, LocalDetector};
+use super::{RunError, chain, settings, tcp_is_liberal, told};
+use crate::config::Config;
 use crate::dataplane::{NodePorts, Options, TABLE};
 use crate::health::HealthAddresses;
 use crate::metrics::{ResyncReason, TriggerTimes};
 use crate::model::Family;
 use crate::watch::{Change, Observed};
+
+mod begin;
 
 /// How often it is looked whether there is still nothing to begin with.
 const BEGIN_AGAIN: Duration = Duration::from_secs(1);
@@ -310,47 +310,6 @@ impl Proxy {
             let open = syncer.ports_are_open() && !self.unplaced;
             self.ports.ended(Instant::now(), open);
         }
-    }
-
-    fn may_begin(&self) -> Result<bool, RunError> {
-        if !self.world.is_complete() {
-            return Ok(false);
-        }
-        let waited = self.started.elapsed();
-        let needs_ranges = self.config.local_detector == LocalDetector::NodeCidr;
-        if needs_ranges && self.world.pod_cidrs.is_empty() {
-            return if waited < POD_CIDRS_PATIENCE {
-                Ok(false)
-            } else {
-                Err(RunError::NoPodCidrs {
-                    node: self.node.clone(),
-                    minutes: POD_CIDRS_PATIENCE.as_secs() / 60,
-                })
-            };
-        }
-        let primary = settings::primary(&self.config, &self.world.index.node().addresses);
-        Ok(!primary.is_empty() || waited >= ADDRESSES_PATIENCE)
-    }
-
-    fn begin(&mut self) -> Result<(), RunError> {
-        self.primary = settings::primary(&self.config, &self.world.index.node().addresses);
-        if self.primary.is_empty() {
-            let node = &self.node;
-            tracing::warn!(
-                node,
-                "the Node is missing or has no address; until it has, no address is a primary one"
-            );
-        }
-        let options = self.options();
-        let Work::Waiting(around) = std::mem::replace(&mut self.work, Work::Beginning) else {
-            unreachable!("only a proxy that waits begins");
-        };
-        around.state.started();
-        around.metrics.resync(ResyncReason::Start);
-        let syncer = Syncer::open(options.clone(), *around).map_err(RunError::Dataplane)?;
-        self.work = Work::Syncing(Box::new(syncer), Box::new(options));
-        self.want_all();
-        Ok(())
     }
 
     /// Compares the kernel's state with what it should be, if it is time.

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use super::*;
-use crate::dataplane::layout;
+use crate::dataplane::{chains, layout};
 
 /// What happens next.
 #[derive(Clone, Debug)]
@@ -412,7 +412,7 @@ fn scale_up_and_up(dataplane: &mut Dataplane) {
 /// As if the chains that no class needs had been so for long.
 fn ripen(dataplane: &mut Dataplane) {
     for since in dataplane.tables[1].retired.values_mut() {
-        *since -= CHAIN_REST;
+        *since -= chains::REST;
     }
 }
 
