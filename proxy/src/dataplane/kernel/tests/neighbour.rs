@@ -9,8 +9,10 @@ use std::thread::JoinHandle;
 use super::*;
 use crate::dataplane::{encode, layout};
 
-const SERVICES: u32 = 10_000;
-const PAUSE: Duration = Duration::from_millis(2);
+const SERVICES: u32 = 20_000;
+const PAUSE: Duration = Duration::from_millis(1);
+/// How often it is tried to read them in one piece.
+const ROUNDS: usize = 50;
 
 /// Works until this is dropped.
 struct Neighbour {
@@ -82,13 +84,17 @@ fn damage_to_large_tables_is_found_and_repaired_beside_a_busy_neighbour() {
             .apply(changes(many()))
             .expect("the kernel takes it");
         let _neighbour = Neighbour::begin();
-        // So large that the neighbour changes something during every read.
-        let of_one_generation = dataplane
-            .netfilter
-            .elements(&table(Family::V4), layout::SERVICES);
+        // So large that the neighbour changes something during every read. Where this test has to share its processor,
+        // the neighbour may be held up for once.
+        let mut of_one_generation = || {
+            dataplane
+                .netfilter
+                .elements(&table(Family::V4), layout::SERVICES)
+        };
+        let given_up = (0..ROUNDS).any(|_| of_one_generation().is_err());
         assert!(
-            of_one_generation.is_err(),
-            "the neighbour is too slow, or the tables too small"
+            given_up,
+            "the neighbour is too slow, or the tables are too small"
         );
 
         assert_in_step(&mut dataplane);
