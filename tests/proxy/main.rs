@@ -58,6 +58,9 @@ fn main() -> ExitCode {
             "what_others_delete_is_repaired",
             || run(foreign::repaired()),
         ),
+        trial("large_tables_are_repaired_beside_a_busy_neighbour", || {
+            run(foreign::large_repaired())
+        }),
         trial("refused_transactions_leave_the_old_rules", || {
             run(refused::kept())
         }),
