@@ -336,9 +336,9 @@ pub(crate) struct ProxyArguments {
     /// Remove what a proxy made on this machine, and exit
     #[arg(long)]
     pub(crate) cleanup: bool,
-    /// How much is logged: from 2 every sync, from 4 all details
-    #[arg(short = 'v', long = "v", value_name = "N", default_value_t = 0)]
-    pub(crate) verbosity: u32,
+    /// How much is logged: from 2 every sync, from 4 all details. Wins over the file
+    #[arg(short = 'v', long = "v", value_name = "N")]
+    pub(crate) verbosity: Option<u32>,
     /// The address of the API, in place of the kubeconfig's
     #[arg(long, value_name = "URL")]
     pub(crate) master: Option<String>,

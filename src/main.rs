@@ -8,6 +8,7 @@ mod bench;
 mod catalogue;
 mod faults;
 mod lab;
+mod logging;
 mod preparation;
 mod progress;
 mod proxy;
@@ -17,14 +18,12 @@ mod table;
 mod tools;
 mod trace;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
 use miette::MietteHandlerOpts;
 use mimalloc::MiMalloc;
 use onehop_harness::prepare;
-use tracing_subscriber::EnvFilter;
 
 use arguments::{Arguments, Command};
 
@@ -39,16 +38,10 @@ const NOT_JUDGED: u8 = 2;
 fn main() -> ExitCode {
     prepare::complete_path();
     let arguments = Arguments::parse();
-    let level = match &arguments.command {
-        Command::Proxy(arguments) => proxy::log_level(arguments.verbosity),
-        _ => "error",
-    };
-    let filter = EnvFilter::try_from_env("ONEHOP_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    // The proxy's level is in its configuration.
+    if !matches!(arguments.command, Command::Proxy(_)) {
+        logging::start("error");
+    }
     // A terminal wraps lines by itself; a command or a path that was broken in two cannot be copied.
     let plain = |_: &_| Box::new(MietteHandlerOpts::new().wrap_lines(false).build()) as _;
     miette::set_hook(Box::new(plain)).expect("no hook is set before this one");

@@ -12,9 +12,10 @@ use onehop_proxy::watch::Connection;
 use tokio::runtime::Builder;
 
 use crate::arguments::{LocalMode, ProxyArguments};
+use crate::logging;
 
 /// What is logged at a verbosity of kube-proxy's.
-pub(crate) fn log_level(verbosity: u32) -> &'static str {
+fn log_filter(verbosity: u32) -> &'static str {
     match verbosity {
         // What kube warns of is every end of a connection, which the proxy reports itself.
         0..2 => "info,kube_client=error",
@@ -25,6 +26,7 @@ pub(crate) fn log_level(verbosity: u32) -> &'static str {
 
 pub(crate) fn proxy(arguments: ProxyArguments) -> Result<ExitCode> {
     if arguments.cleanup {
+        logging::start(log_filter(arguments.verbosity.unwrap_or_default()));
         let removed = run::clean_up().into_diagnostic()?;
         let said = if removed {
             "the proxy's tables are removed"
@@ -35,11 +37,14 @@ pub(crate) fn proxy(arguments: ProxyArguments) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     #[cfg(feature = "faults")]
-    if let Some(fault) = &arguments.fault {
-        onehop_proxy::faults::commit(fault).into_diagnostic()?;
-    }
+    let fault = arguments.fault.clone();
     let master = arguments.master.clone();
     let config = configuration(arguments)?;
+    logging::start(log_filter(config.verbosity));
+    #[cfg(feature = "faults")]
+    if let Some(fault) = &fault {
+        onehop_proxy::faults::commit(fault).into_diagnostic()?;
+    }
     let connection = Connection {
         kubeconfig: config.kubeconfig.clone(),
         master,
@@ -55,7 +60,8 @@ pub(crate) fn proxy(arguments: ProxyArguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a file says, or else the command line. The name of the node may be given beside a file.
+/// What a file says, or else the command line. The name of the node and the verbosity may be given beside a file, and
+/// win.
 fn configuration(arguments: ProxyArguments) -> Result<Config> {
     let Some(path) = &arguments.config else {
         return from_flags(arguments);
@@ -67,6 +73,7 @@ fn configuration(arguments: ProxyArguments) -> Result<Config> {
         .into_diagnostic()
         .wrap_err_with(|| format!("failed to understand {}", path.display()))?;
     config.node_name = arguments.hostname_override.or(config.node_name);
+    config.verbosity = arguments.verbosity.unwrap_or(config.verbosity);
     Ok(config)
 }
 
@@ -84,7 +91,7 @@ fn from_flags(arguments: ProxyArguments) -> Result<Config> {
         node_name: arguments.hostname_override,
         kubeconfig: arguments.kubeconfig,
         masquerade_all: arguments.masquerade_all,
-        verbosity: arguments.verbosity,
+        verbosity: arguments.verbosity.unwrap_or_default(),
         ..Config::default()
     };
     if !arguments.nodeport_addresses.is_empty() {

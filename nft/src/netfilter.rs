@@ -9,9 +9,20 @@ use crate::decode::{self, Existing, ExistingRule, Generation, Object};
 use crate::encode;
 use crate::error::{Error, Refusal};
 use crate::netlink::{
-    Acknowledgement, Builder, DUMP_ATTEMPTS, NetlinkError, Socket, acknowledgement, kind, messages,
+    Acknowledgement, Builder, NetlinkError, Socket, acknowledgement, kind, messages,
 };
 use crate::object::{Chain, Element, Family, Set, Table, Value};
+
+/// How often a state is read at most until nobody changes it meanwhile: while it is small, one of a few attempts
+/// falls between the transactions of others, and a large one would hold its reader up for long.
+const ATTEMPTS: usize = 20;
+
+/// Whether a dump must be of one generation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    OneGeneration,
+    AnyGeneration,
+}
 
 /// nftables of the network namespace in which this was opened. It may be used from any thread.
 #[derive(Debug)]
@@ -195,15 +206,39 @@ impl Netfilter {
         )
     }
 
-    /// All elements of a set or map, sorted. For one that packets change, see
-    /// [`Netfilter::changing_elements`].
+    /// All elements of a set or map, sorted, of one generation: nobody changed nftables meanwhile. Where others do so
+    /// all the time, see [`Netfilter::elements_beside_others`].
+    ///
+    /// # Errors
+    ///
+    /// If there is no such set, the kernel refuses, or nftables never stay the same.
+    pub fn elements(&mut self, table: &Table, set: &str) -> Result<Vec<Element>, Error> {
+        self.settled_elements(table, set, Of::OneGeneration)
+    }
+
+    /// The same, however often others change nftables meanwhile. They are all elements if the others leave this set
+    /// alone: the kernel shows those of either generation then. If they do not, what they add and remove, and others
+    /// beside it, may be missing.
     ///
     /// # Errors
     ///
     /// If there is no such set, the kernel refuses, or the set never stays the same.
-    pub fn elements(&mut self, table: &Table, set: &str) -> Result<Vec<Element>, Error> {
-        for _ in 0..DUMP_ATTEMPTS {
-            let mut all = self.dumped_elements(table, set)?;
+    pub fn elements_beside_others(
+        &mut self,
+        table: &Table,
+        set: &str,
+    ) -> Result<Vec<Element>, Error> {
+        self.settled_elements(table, set, Of::AnyGeneration)
+    }
+
+    fn settled_elements(
+        &mut self,
+        table: &Table,
+        set: &str,
+        of: Of,
+    ) -> Result<Vec<Element>, Error> {
+        for _ in 0..ATTEMPTS {
+            let mut all = self.dumped_elements(table, set, of)?;
             // The kernel goes on after each part of a dump by the number of elements that it gave. If
             // it has rehashed a growing set meanwhile, some come twice and as many are missing.
             let given = all.len();
@@ -215,27 +250,31 @@ impl Netfilter {
         Err(NetlinkError::Unsteady.into())
     }
 
-    /// The elements of a set or map that packets change, sorted. Those that come or go while this
-    /// reads, and others beside them, may be missing.
+    /// The elements of a set or map that packets change, or that need not be complete, sorted. Those that come or go
+    /// while this reads, and others beside them, may be missing.
     ///
     /// # Errors
     ///
     /// If there is no such set, or the kernel refuses.
     pub fn changing_elements(&mut self, table: &Table, set: &str) -> Result<Vec<Element>, Error> {
-        let mut all = self.dumped_elements(table, set)?;
+        let mut all = self.dumped_elements(table, set, Of::AnyGeneration)?;
         all.dedup_by(|one, other| place(one) == place(other));
         Ok(all)
     }
 
     /// What one dump gives, sorted.
-    fn dumped_elements(&mut self, table: &Table, set: &str) -> Result<Vec<Element>, Error> {
-        let of = |b: &mut Builder, table: &Table| encode::elements_place(b, table, set);
-        let parts = self.objects(table, operation::GET_ELEMENT, of, |object| match object {
-            Object::Elements(elements) => Some(elements),
+    fn dumped_elements(&mut self, table: &Table, set: &str, of: Of) -> Result<Vec<Element>, Error> {
+        let body = |b: &mut Builder| encode::elements_place(b, table, set);
+        let pick = |object| match object {
+            Object::Elements(part) if part.table == table.name => Some(part.object.elements),
             _ => None,
-        })?;
-        let parts = parts.into_iter().map(|part| part.object.elements);
-        let mut all: Vec<_> = parts.flatten().collect();
+        };
+        let (operation, family) = (operation::GET_ELEMENT, table.family.number());
+        let parts = match of {
+            Of::OneGeneration => self.dump(operation, family, body, pick)?,
+            Of::AnyGeneration => self.dump_once(operation, family, body, pick)?.0,
+        };
+        let mut all: Vec<_> = parts.into_iter().flatten().collect();
         all.sort_unstable_by(|one, other| place(one).cmp(&place(other)));
         Ok(all)
     }
@@ -265,18 +304,30 @@ impl Netfilter {
         body: impl Fn(&mut Builder),
         pick: impl Fn(Object) -> Option<T>,
     ) -> Result<Vec<T>, Error> {
-        for _ in 0..DUMP_ATTEMPTS {
+        for _ in 0..ATTEMPTS {
             let before = self.generation()?.id;
-            self.settle()?;
-            let ask = kind::of(NFTABLES, operation);
-            let all = self.socket.dump(ask, family, &body, |message| {
-                Ok(pick(decode::message(message)?))
-            })?;
-            if self.generation()?.id == before {
+            let (all, interrupted) = self.dump_once(operation, family, &body, &pick)?;
+            if !interrupted && self.generation()?.id == before {
                 return Ok(all);
             }
         }
         Err(NetlinkError::Unsteady.into())
+    }
+
+    /// All objects of a kind, and whether the kernel says that their state changed meanwhile.
+    fn dump_once<T>(
+        &mut self,
+        operation: u8,
+        family: u8,
+        body: impl Fn(&mut Builder),
+        pick: impl Fn(Object) -> Option<T>,
+    ) -> Result<(Vec<T>, bool), Error> {
+        self.settle()?;
+        let ask = kind::of(NFTABLES, operation);
+        let dumped = self.socket.dump_once(ask, family, body, |message| {
+            Ok(pick(decode::message(message)?))
+        });
+        Ok(dumped?)
     }
 
     /// Waits until a transaction under way is over: the kernel counts the generation up, and only

@@ -86,7 +86,7 @@ mod with_faults {
 
     /// The faults whose names these are, or have these in them; all when there is none.
     fn select(patterns: &[String]) -> Result<Vec<&'static Fault>> {
-        let mut selected = Vec::new();
+        let mut selected: Vec<&Fault> = Vec::new();
         for pattern in patterns {
             let exact = FAULTS.iter().find(|fault| fault.name == *pattern);
             let parts = FAULTS.iter().filter(|fault| fault.name.contains(pattern));

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use libtest_mimic::Failed;
+use nix::sys::signal::Signal;
 use onehop_harness::netns::Namespace;
 use onehop_nft::{Batch, Family, Netfilter, Table};
 use onehop_proxy::dataplane::TABLE;
 
+use crate::hostile::{many, many_endpoints};
 use crate::scene::Scene;
 use crate::traffic::{Kind, Lane, Traffic};
 
@@ -15,12 +17,15 @@ const WINDOW: Duration = Duration::from_secs(2);
 
 /// How often the neighbour changes its own rules.
 const NEIGHBOUR: Duration = Duration::from_millis(10);
+/// The same of one that is so busy that it changes something during every read of this many elements.
+const BUSY: Duration = Duration::from_millis(2);
+const MANY: u32 = 20_000;
 
 /// One of them at a time: a whole table, the contents of the maps, the rules. Meanwhile somebody changes rules
 /// that are not the proxy's all the time, which makes no repair any later.
 pub(crate) async fn repaired() -> Result<(), Failed> {
     let scene = Scene::build("foreign").await?;
-    let neighbour = tokio::spawn(neighbour(scene.node().clone()));
+    let neighbour = tokio::spawn(neighbour(scene.node().clone(), NEIGHBOUR));
     for (what, damage) in [
         ("the tables", tables as fn(&mut Netfilter, &mut Batch)),
         ("the elements", elements),
@@ -31,15 +36,7 @@ pub(crate) async fn repaired() -> Result<(), Failed> {
         let traffic = Traffic::start(&scene.routes).await?;
         traffic.flow_for(Duration::from_millis(400)).await;
         let damaged = traffic.now();
-        scene.node().within(|| -> Result<(), Failed> {
-            let mut netfilter = Netfilter::open()?;
-            let mut batch = Batch::new();
-            damage(&mut netfilter, &mut batch);
-            if batch.is_empty() {
-                return Err(format!("there is nothing of {what}").into());
-            }
-            Ok(netfilter.commit(&mut batch)?)
-        })??;
+        delete(&scene, what, damage)?;
         scene.works(&scene.routes).await?;
         let again = scene.until("the repair is counted", async || {
             self::resyncs(&scene).await.is_ok_and(|now| now > resyncs)
@@ -77,8 +74,48 @@ pub(crate) async fn repaired() -> Result<(), Failed> {
     Ok(())
 }
 
+/// The tables are so large that the neighbour changes something during every read of them. What is deleted is repaired
+/// all the same, and the proxy can be started again.
+pub(crate) async fn large_repaired() -> Result<(), Failed> {
+    let scene = Scene::build("large").await?;
+    many_endpoints(&scene, "large", MANY).await?;
+    assert!(scene.admits_service(many("large")).await);
+    let programmed = async || {
+        let metrics = scene.metrics().await.unwrap_or_default();
+        let elements = metrics.get("onehop_nftables_elements");
+        elements.is_some_and(|count| *count > f64::from(MANY))
+    };
+    scene.until("all are in the kernel", programmed).await?;
+    let neighbour = tokio::spawn(neighbour(scene.node().clone(), BUSY));
+    for _ in 0..2 {
+        delete(&scene, "the elements", elements)?;
+        scene.works(&scene.routes).await?;
+        assert_eq!(scene.status("/livez").await?, 200);
+        scene.restart(Signal::SIGTERM).await?;
+        scene.until("it programs all again", programmed).await?;
+        scene.works(&scene.routes).await?;
+    }
+    if neighbour.is_finished() {
+        neighbour.await??;
+    }
+    Ok(())
+}
+
+/// Deletes something of the proxy's.
+fn delete(scene: &Scene, what: &str, damage: fn(&mut Netfilter, &mut Batch)) -> Result<(), Failed> {
+    scene.node().within(|| -> Result<(), Failed> {
+        let mut netfilter = Netfilter::open()?;
+        let mut batch = Batch::new();
+        damage(&mut netfilter, &mut batch);
+        if batch.is_empty() {
+            return Err(format!("there is nothing of {what}").into());
+        }
+        Ok(netfilter.commit(&mut batch)?)
+    })?
+}
+
 /// Makes a table of its own and deletes it, again and again.
-async fn neighbour(node: Namespace) -> Result<(), Failed> {
+async fn neighbour(node: Namespace, pause: Duration) -> Result<(), Failed> {
     let table = Table::new(Family::Inet, "neighbour");
     let mut netfilter = node.within(Netfilter::open)??;
     let (mut made, mut deleted) = (Batch::new(), Batch::new());
@@ -87,7 +124,7 @@ async fn neighbour(node: Namespace) -> Result<(), Failed> {
     loop {
         netfilter.commit(&mut made)?;
         netfilter.commit(&mut deleted)?;
-        tokio::time::sleep(NEIGHBOUR).await;
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -10,6 +10,7 @@ mod foreign;
 mod hostile;
 mod node;
 mod policy;
+mod ports;
 mod refused;
 mod restarts;
 mod scene;
@@ -57,14 +58,24 @@ fn main() -> ExitCode {
             "what_others_delete_is_repaired",
             || run(foreign::repaired()),
         ),
+        trial("large_tables_are_repaired_beside_a_busy_neighbour", || {
+            run(foreign::large_repaired())
+        }),
         trial("refused_transactions_leave_the_old_rules", || {
             run(refused::kept())
         }),
         trial("without_the_api_the_rules_stay", || run(api::lost())),
         trial("a_node_about_to_go_serves_on", || run(node::about_to_go())),
+        trial(
+            "node_ports_are_nowhere_until_the_node_has_addresses",
+            || run(node::without_addresses()),
+        ),
         trial("a_policy_switch_cuts_no_flow", || run(policy::switched())),
         trial("udp_flows_move_from_a_removed_endpoint", || {
             run(policy::udp_moves())
+        }),
+        trial("a_health_check_port_is_served_once_it_is_free", || {
+            run(ports::taken_at_first())
         }),
         trial("hostile_services_harm_no_other", || run(hostile::beside())),
         trial("a_second_proxy_waits", || run(second::waits())),

@@ -3,10 +3,11 @@
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use libtest_mimic::Failed;
+use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::scene::{NODE, Scene};
-use crate::traffic::Traffic;
+use crate::scene::{NODE, PATIENCE, Scene};
+use crate::traffic::{Traffic, try_once};
 
 /// Load balancers are told to send nothing new, and what comes all the same is served.
 pub(crate) async fn about_to_go() -> Result<(), Failed> {
@@ -47,6 +48,46 @@ pub(crate) async fn about_to_go() -> Result<(), Failed> {
     scene.serve("with-node").await?;
     traffic.flow_for(std::time::Duration::from_secs(1)).await;
     traffic.end().await?.is_lossless()
+}
+
+/// The Node has no address when the proxy starts, and node ports are on its primary addresses: nowhere, rather than
+/// everywhere. They are back as soon as it has.
+pub(crate) async fn without_addresses() -> Result<(), Failed> {
+    let quiet = Scene::with_verbosity(2, &["-v", "0"]);
+    let scene = Scene::build_with("addresses", quiet).await?;
+    let [cluster_ip, node_port] = &scene.routes[..] else {
+        return Err("there are two ways".into());
+    };
+    let addresses = scene.nodes().get(NODE).await?.status;
+    let addresses = addresses.and_then(|status| status.addresses);
+    address(&scene, &json!(null)).await?;
+    scene.restart(Signal::SIGTERM).await?;
+    let said = "no address is a primary one";
+    scene
+        .within(
+            PATIENCE * 4,
+            "the proxy begins without addresses",
+            async || scene.log().is_ok_and(|log| log.contains(said)),
+        )
+        .await?;
+    // What a new Service gets, the old one has as well.
+    let late = scene.create("late").await?;
+    scene.works(&scene.routes_of(&late)?[..1]).await?;
+    assert!(try_once(node_port).await.is_err(), "it is served");
+    try_once(cluster_ip).await?;
+
+    address(&scene, &json!(addresses)).await?;
+    scene.works(&scene.routes).await?;
+    let log = scene.log()?;
+    assert!(!log.contains("DEBUG"), "-v wins over the file:\n{log}");
+    Ok(())
+}
+
+async fn address(scene: &Scene, addresses: &serde_json::Value) -> Result<(), Failed> {
+    let status = Patch::Merge(json!({ "status": { "addresses": addresses } }));
+    let params = PatchParams::default();
+    scene.nodes().patch_status(NODE, &params, &status).await?;
+    Ok(())
 }
 
 async fn taint(scene: &Scene, taints: serde_json::Value) -> Result<(), Failed> {

@@ -118,6 +118,20 @@ impl Scene {
         Ok(created.await?)
     }
 
+    /// Writes the logging verbosity into the configuration file, and gives further arguments.
+    pub(crate) fn with_verbosity(
+        verbosity: u32,
+        arguments: &[&str],
+    ) -> impl FnOnce(&mut ProxyUnderTest) {
+        move |proxy| {
+            let mut files = proxy.profile.netns.files.values_mut();
+            let file = files.next().expect("it has a configuration");
+            file.push_str(&format!("\nlogging:\n  verbosity: {verbosity}\n"));
+            let arguments = arguments.iter().map(ToString::to_string);
+            proxy.profile.netns.command.extend(arguments);
+        }
+    }
+
     /// The ways to a Service.
     pub(crate) fn routes_of(&self, service: &Allocated) -> Result<Vec<Route>, Failed> {
         let node_port = Target::NodePort(NODE.to_owned());
@@ -263,15 +277,25 @@ impl Scene {
     pub(crate) async fn until(
         &self,
         what: &str,
+        holds: impl AsyncFnMut() -> bool,
+    ) -> Result<(), Failed> {
+        self.within(PATIENCE, what, holds).await
+    }
+
+    /// Waits until something holds that may take a while.
+    pub(crate) async fn within(
+        &self,
+        patience: Duration,
+        what: &str,
         mut holds: impl AsyncFnMut() -> bool,
     ) -> Result<(), Failed> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         while !holds().await {
             if Instant::now() > deadline {
                 let log = self.log().unwrap_or_default();
                 let last: Vec<_> = log.lines().rev().take(10).collect();
                 return Err(
-                    format!("not within {PATIENCE:?}: {what}; the log ends {last:#?}").into(),
+                    format!("not within {patience:?}: {what}; the log ends {last:#?}").into(),
                 );
             }
             sleep(PAUSE).await;

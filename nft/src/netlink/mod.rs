@@ -10,7 +10,6 @@ pub use parse::{
     Acknowledgement, Attribute, Attributes, Malformed, Message, Messages, acknowledgement,
     attributes, messages,
 };
-pub(crate) use socket::DUMP_ATTEMPTS;
 pub use socket::{NetlinkError, Socket};
 
 /// The length of a message's header, in bytes (`struct nlmsghdr`).

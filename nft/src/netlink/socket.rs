@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const OVERHEAD: usize = 32;
 
 /// How often a dump is begun anew because the state changed while it ran.
-pub(crate) const DUMP_ATTEMPTS: usize = 100;
+const DUMP_ATTEMPTS: usize = 100;
 
 sockopt_impl!(
     /// Acknowledgements carry the kernel's explanation.
@@ -77,7 +77,7 @@ pub enum NetlinkError {
     #[error("netfilter did not answer")]
     NoAnswer,
     /// A dump never ended without a change of the state.
-    #[error("the state of netfilter changed during each of {DUMP_ATTEMPTS} dumps")]
+    #[error("the state of netfilter changed during each of many dumps")]
     Unsteady,
     /// The kernel refused.
     #[error("{}", refusal(.0))]
@@ -284,19 +284,28 @@ impl Socket {
         each: impl Fn(&Message<'_>) -> Result<Option<T>, Malformed>,
     ) -> Result<Vec<T>, NetlinkError> {
         for _ in 0..DUMP_ATTEMPTS {
-            let mut all = Vec::new();
-            self.ask(kind, flags::DUMP, family, &body)?;
-            let answer = self.answers(|message| {
-                all.extend(each(message)?);
-                Ok(())
-            });
-            match answer {
-                Ok(false) => return Ok(all),
-                Ok(true) => {}
-                Err(error) => return Err(error),
+            if let (all, false) = self.dump_once(kind, family, &body, &each)? {
+                return Ok(all);
             }
         }
         Err(NetlinkError::Unsteady)
+    }
+
+    /// The same, once. Also whether the kernel says that the state changed meanwhile.
+    pub(crate) fn dump_once<T>(
+        &mut self,
+        kind: u16,
+        family: u8,
+        body: impl Fn(&mut Builder),
+        each: impl Fn(&Message<'_>) -> Result<Option<T>, Malformed>,
+    ) -> Result<(Vec<T>, bool), NetlinkError> {
+        let mut all = Vec::new();
+        self.ask(kind, flags::DUMP, family, body)?;
+        let interrupted = self.answers(|message| {
+            all.extend(each(message)?);
+            Ok(())
+        })?;
+        Ok((all, interrupted))
     }
 
     fn ask(

@@ -48,7 +48,9 @@ pub struct Config {
     pub masquerade_all: bool,
     /// `nftables.masqueradeBit`: the bit of the packet mark that means masquerade, 0 to 31.
     pub masquerade_bit: u8,
-    /// `nftables.syncPeriod`: when a failed sync is tried again, and how often all is compared with the kernel.
+    /// `nftables.syncPeriod`: the longest time after which a failed sync, or a health check port that could not be
+    /// opened, is tried again; kube-proxy always waits that long (kubernetes/pkg/proxy/nftables/proxier.go). An update
+    /// that waits for twice as long makes the proxy unhealthy.
     pub sync_period: Duration,
     /// `nftables.minSyncPeriod`: the least time between two syncs. Zero unless set, where kube-proxy has 1 s: it
     /// protects itself from syncs that take long.
@@ -156,8 +158,15 @@ impl Default for NodePortAddresses {
 impl NodePortAddresses {
     /// The networks in which a node's addresses have node ports, given its primary ones. A family without any network
     /// is not restricted, as in kube-proxy (kubernetes/pkg/proxy/util/nodeport_addresses.go).
+    ///
+    /// While no primary address is known, it is taken for loopback, as kube-proxy does
+    /// (`detectNodeIPs` of kubernetes/cmd/kube-proxy/app/server.go); but where that leaves kube-proxy without any
+    /// network, and so with node ports on every address, here it leaves those of loopback, which has no node ports.
     #[must_use]
     pub fn of_node(&self, primary: &[IpAddr]) -> Vec<IpNet> {
+        if self.primary && primary.is_empty() {
+            return self.networks.iter().copied().chain(loopback()).collect();
+        }
         let hosts = primary.iter().filter(|address| !address.is_loopback());
         let hosts = hosts
             .filter(|_| self.primary)
@@ -176,14 +185,18 @@ impl NodePortAddresses {
                 IpNet::new_assert(Ipv4Addr::UNSPECIFIED.into(), 0),
                 IpNet::new_assert(Ipv6Addr::UNSPECIFIED.into(), 0),
             ]),
-            "localhost" => self.networks.extend([
-                IpNet::new_assert(Ipv4Addr::new(127, 0, 0, 0).into(), 8),
-                IpNet::from(IpAddr::from(Ipv6Addr::LOCALHOST)),
-            ]),
+            "localhost" => self.networks.extend(loopback()),
             network => self.networks.push(values::network(network)?),
         }
         Ok(())
     }
+}
+
+fn loopback() -> [IpNet; 2] {
+    [
+        IpNet::new_assert(Ipv4Addr::new(127, 0, 0, 0).into(), 8),
+        IpNet::from(IpAddr::from(Ipv6Addr::LOCALHOST)),
+    ]
 }
 
 #[cfg(test)]

@@ -373,6 +373,17 @@ fn node_port_addresses_of_a_node() {
     let of = |fields: &str, primary: &[IpAddr]| read(fields).node_port_addresses.of_node(primary);
     assert_eq!(of("", &primary), nets(&["192.0.2.1/32", "2001:db8::1/128"]));
     assert_eq!(of("", &["127.0.0.1".parse().unwrap()]), nets(&[]));
+    // As long as nobody knows them, they are not everywhere.
+    let loopback = ["127.0.0.0/8", "::1/128"];
+    assert_eq!(of("", &[]), nets(&loopback));
+    assert_eq!(
+        of("nodePortAddresses: [primary, 10.0.0.0/8]", &[]),
+        nets(&[&["10.0.0.0/8"], &loopback[..]].concat())
+    );
+    assert_eq!(
+        of("nodePortAddresses: [all]", &[]),
+        nets(&["0.0.0.0/0", "::/0"])
+    );
     assert_eq!(
         of("nodePortAddresses: [10.0.0.0/8]", &primary),
         nets(&["10.0.0.0/8"])

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ipnet::IpNet;
 use onehop_nft::{Batch, Error, Netfilter};
 
+use super::chains::Chains;
 use super::delta::Delta;
 use super::options::{Detector, Options, without_loopback};
 use super::read::{Desired, Difference, Found};
@@ -20,9 +21,6 @@ mod tests;
 
 /// Classes without fronts that are kept, for the next Service of so many endpoints.
 const UNUSED_CLASSES: usize = 64;
-
-/// Kernels before 6.2 notice only a moment after a verdict map's element went that its chain may go.
-const CHAIN_REST: Duration = Duration::from_secs(2);
 
 /// Why the kernel's tables could not be changed, read or removed. After an error of [`Dataplane::apply`] the
 /// old rules are whole, and the next call makes up for it.
@@ -60,6 +58,10 @@ pub struct Report {
     /// Services whose UDP fronts or serving endpoints changed since the last success, the removed ones
     /// included: flows to former endpoints are stale.
     pub udp_changed: BTreeSet<ObjectName>,
+    /// How many times since the last success the kernel refused to remove chains that nothing uses.
+    pub failed_cleanups: u32,
+    /// How many elements the sets and maps have from this, in both families.
+    pub elements: usize,
 }
 
 /// The kernel's tables of the network namespace in which this was opened.
@@ -72,19 +74,14 @@ pub struct Dataplane {
     /// Whether the kernel is believed to have what is desired.
     in_step: bool,
     udp_changed: BTreeSet<ObjectName>,
+    failed_cleanups: u32,
+    /// How many elements the kernel has from this, as of the last success.
+    elements: usize,
     tables: [Chains; 2],
     /// The generation that the last replacement made, if nobody else changed anything since before it.
     replaced_in: Option<u32>,
     #[cfg(test)]
     sabotage: bool,
-}
-
-/// The chains of classes that the kernel has in a table.
-#[derive(Debug, Default)]
-struct Chains {
-    present: BTreeSet<String>,
-    /// Those that no class needs, and since when.
-    retired: BTreeMap<String, Instant>,
 }
 
 impl Dataplane {
@@ -116,6 +113,8 @@ impl Dataplane {
             service_cidrs: Vec::new(),
             in_step: false,
             udp_changed: BTreeSet::new(),
+            failed_cleanups: 0,
+            elements: 0,
             tables: Default::default(),
             replaced_in: None,
             #[cfg(test)]
@@ -167,6 +166,8 @@ impl Dataplane {
             replaced,
             bytes,
             udp_changed: std::mem::take(&mut self.udp_changed),
+            failed_cleanups: std::mem::take(&mut self.failed_cleanups),
+            elements: self.elements,
         })
     }
 
@@ -186,7 +187,7 @@ impl Dataplane {
     ///
     /// # Errors
     ///
-    /// If the kernel cannot be asked, or somebody changes its state meanwhile.
+    /// If the kernel cannot be asked, or somebody changes its chains or rules during each of a few attempts.
     pub fn verify(&mut self) -> Result<Vec<Difference>, DataplaneError> {
         let mut differences = Vec::new();
         for family in &self.options.families {
@@ -243,9 +244,13 @@ impl Dataplane {
             return Ok(0);
         }
         self.commit(&mut batch).map_err(DataplaneError::Change)?;
+        for family in &self.options.families {
+            let delta = &deltas[index(*family)];
+            self.elements =
+                (self.elements + delta.added().count()).saturating_sub(delta.removed().count());
+        }
         for (chains, made) in self.tables.iter_mut().zip(made) {
-            chains.retired.retain(|name, _| !made.contains(name));
-            chains.present.extend(made);
+            chains.made(made);
         }
         Ok(batch.len())
     }
@@ -268,12 +273,13 @@ impl Dataplane {
         }
         committed.map_err(DataplaneError::Change)?;
         self.replaced_in = Some(before.id.wrapping_add(1));
-        let now = Instant::now();
+        let families = self.options.families.iter();
+        let elements = families.map(|family| self.state.elements(*family).count());
+        self.elements = elements.sum();
         for ((chains, found), made) in self.tables.iter_mut().zip(found).zip(made) {
             let left = found.chains.into_iter();
             let left = left.filter(|name| !made.all.contains(name));
-            chains.retired = left.map(|name| (name, now)).collect();
-            chains.present = made.of_classes;
+            *chains = Chains::replaced(made.of_classes, left);
         }
         Ok(batch.len())
     }
@@ -312,17 +318,10 @@ impl Dataplane {
         if !any {
             return;
         }
-        let now = Instant::now();
         for family in &self.options.families {
-            let needed: BTreeSet<String> = self
-                .state
-                .classes(*family)
-                .flat_map(|class| chains_of(&class).collect::<Vec<_>>())
-                .collect();
-            let chains = &mut self.tables[index(*family)];
-            let retired = chains.present.difference(&needed).cloned();
-            chains.retired.extend(retired.map(|name| (name, now)));
-            chains.present = needed;
+            let classes = self.state.classes(*family);
+            let needed = classes.flat_map(|class| chains_of(&class).collect::<Vec<_>>());
+            self.tables[index(*family)].keep(needed.collect());
         }
     }
 
@@ -330,23 +329,21 @@ impl Dataplane {
     /// harm.
     fn sweep_chains(&mut self) {
         let now = Instant::now();
-        let ripe = |since: &Instant| now.duration_since(*since) >= CHAIN_REST;
         let mut batch = Batch::new();
         for family in &self.options.families {
-            let retired = &self.tables[index(*family)].retired;
-            let chains = retired.iter().filter(|(_, since)| ripe(since));
-            Writer::new(&mut batch, *family).delete_chains(chains.map(|(name, _)| name));
+            let ripe = self.tables[index(*family)].ripe(now);
+            Writer::new(&mut batch, *family).delete_chains(ripe);
         }
         if !self.in_step || batch.is_empty() {
             return;
         }
-        let swept = self.netfilter.commit(&mut batch).is_ok();
+        let swept = self.commit(&mut batch);
+        if let Err(error) = &swept {
+            self.failed_cleanups += 1;
+            tracing::warn!("chains that nothing uses stay for now: {error}");
+        }
         for chains in &mut self.tables {
-            if swept {
-                chains.retired.retain(|_, since| !ripe(since));
-            } else {
-                chains.retired.values_mut().for_each(|since| *since = now);
-            }
+            chains.swept(now, swept.is_ok());
         }
     }
 }

@@ -26,7 +26,7 @@ pub(super) const SOURCE_CHECKED: &str = "source-checked";
 /// Class → its chain.
 pub(super) const CLASSES: &str = "classes";
 /// Class → what becomes of packets that were not translated.
-pub(super) const REFUSALS: &str = "refusals";
+pub(crate) const REFUSALS: &str = "refusals";
 /// Id . number → endpoint; id . slot → endpoint for Service ports with session affinity.
 pub(super) const ENDPOINTS: &str = "endpoints";
 /// Id . number → slot, of Service ports with session affinity.
@@ -36,7 +36,7 @@ pub(super) const AFFINITY: &str = "affinity";
 /// Id . sources that may use its VIPs.
 pub(super) const SOURCE_RANGES: &str = "source-ranges";
 /// Cluster addresses.
-pub(super) const CLUSTER_IPS: &str = "cluster-ips";
+pub(crate) const CLUSTER_IPS: &str = "cluster-ips";
 /// Client . endpoint that are the same pod.
 pub(super) const HAIRPINS: &str = "hairpins";
 /// Addresses with node ports, under [`NodePorts::Listed`].
@@ -204,7 +204,7 @@ fn new_connection() -> Rule {
 }
 
 /// `DESTINATION map @services vmap @map`.
-fn by_class(rule: Rule, family: Family, node_port: bool, map: &str) -> Rule {
+pub(crate) fn by_class(rule: Rule, family: Family, node_port: bool, map: &str) -> Rule {
     let number = Registers::of(family).number;
     find(rule, SERVICES, family, node_port).push(lookup(map, number, LookupTo::Verdict))
 }

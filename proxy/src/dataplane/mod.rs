@@ -11,6 +11,7 @@
 //!                                                        read ◄───────┘
 //! ```
 
+mod chains;
 mod classes;
 mod delta;
 mod element;
@@ -31,7 +32,7 @@ pub use element::FrontKey;
 pub use kernel::{Changes, Dataplane, DataplaneError, Report, cleanup};
 pub use layout::TABLE;
 #[cfg(feature = "faults")]
-pub(crate) use layout::{Ruled, table_family};
+pub(crate) use layout::{CLUSTER_IPS, REFUSALS, Ruled, by_class, table_family};
 pub use options::{Detector, NodePorts, Options};
 pub use read::Difference;
 pub use state::Conflict;

@@ -53,7 +53,8 @@ impl Found {
         })
     }
 
-    /// The ids that an earlier process gave, by front.
+    /// The ids that an earlier process gave, by front. One that is missed, because somebody changes the table at
+    /// the same time, is given anew, which costs the affinity of its clients.
     pub(super) fn ids(
         &self,
         netfilter: &mut Netfilter,
@@ -62,7 +63,7 @@ impl Found {
         if !self.sets.contains(layout::SERVICE_IDS) {
             return Ok(HashMap::new());
         }
-        let elements = netfilter.elements(&table(family), layout::SERVICE_IDS)?;
+        let elements = netfilter.changing_elements(&table(family), layout::SERVICE_IDS)?;
         let ids = elements.iter();
         Ok(ids
             .filter_map(|element| encode::front_id(family, element))
@@ -97,7 +98,8 @@ pub(super) struct Desired<'a> {
 }
 
 impl Desired<'_> {
-    /// How the kernel's state differs.
+    /// How the kernel's state differs. Others may change nftables meanwhile: if they change this very table, there
+    /// may be more differences or fewer, and they report it, so that it is compared again.
     pub(super) fn differences(&self, netfilter: &mut Netfilter) -> Result<Vec<Difference>, Error> {
         let mut what = Vec::new();
         let found = Found::look(netfilter, self.family)?;
@@ -192,7 +194,7 @@ impl Desired<'_> {
             if !found.sets.contains(&name) {
                 what.push(format!("set {name} is missing"));
             } else if name != layout::AFFINITY {
-                let is = netfilter.elements(&table(self.family), &name)?;
+                let is = netfilter.elements_beside_others(&table(self.family), &name)?;
                 let is: BTreeSet<_> = is.into_iter().collect();
                 let should = desired.remove(name.as_str()).unwrap_or_default();
                 let missing = should.difference(&is);

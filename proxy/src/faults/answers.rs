@@ -1,6 +1,7 @@
 //! What faults do to the answers of health check ports.
 
-use http::{Response, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response, StatusCode};
 
 use crate::health::Health;
 
@@ -16,6 +17,11 @@ pub(super) fn no_weight(response: &mut Response<String>) {
 
 pub(super) fn no_nosniff(response: &mut Response<String>) {
     response.headers_mut().remove("x-content-type-options");
+}
+
+pub(super) fn plain_text(response: &mut Response<String>) {
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, text);
 }
 
 pub(super) fn no_body(response: &mut Response<String>) {

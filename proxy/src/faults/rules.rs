@@ -1,9 +1,14 @@
 //! What faults do to the rules that every table has, and to what those depend on.
 
 use ipnet::IpNet;
-use onehop_nft::{CT_STATUS, Rule, ct_status, nat_flags, saddr};
+use onehop_nft::{
+    CT_STATE, CT_STATUS, Rule, ct_original_daddr, ct_state, ct_status, nat_flags, saddr,
+};
 
-use crate::dataplane::{Detector, NodePorts, Options, Ruled, outside_network, table_family};
+use crate::dataplane::{
+    CLUSTER_IPS, Detector, NodePorts, Options, REFUSALS, Ruled, by_class, outside_network,
+    table_family,
+};
 use crate::model::Family;
 
 fn networks(texts: &[&str]) -> Vec<IpNet> {
@@ -82,4 +87,19 @@ pub(super) fn node_is_not_served(chains: &mut [Ruled], _: Family) {
 /// What the node itself sends is not refused by it.
 pub(super) fn node_is_not_refused(chains: &mut [Ruled], _: Family) {
     chain(chains, "filter-output").rules.clear();
+}
+
+/// What a Service drops or refuses, it does to connections that are established as well.
+pub(super) fn established_are_refused(chains: &mut [Ruled], family: Family) {
+    let established = || Rule::new().any(CT_STATE, ct_state::ESTABLISHED);
+    let refuse = |node_port| by_class(established(), family, node_port, REFUSALS);
+    let rules = &mut chain(chains, "filter-prerouting").rules;
+    rules.splice(..0, [refuse(false), refuse(true)]);
+}
+
+/// A pod that reaches itself by a ClusterIP is its own peer, unlike by other addresses.
+pub(super) fn cluster_ip_hairpins_keep_their_source(chains: &mut [Ruled], family: Family) {
+    let called = ct_original_daddr(table_family(family));
+    let rule = translated().in_set(called, CLUSTER_IPS).accept();
+    chain(chains, "nat-postrouting").rules.insert(0, rule);
 }

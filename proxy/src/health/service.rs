@@ -52,7 +52,8 @@ struct Owner {
 #[derive(Debug)]
 struct Listener(JoinHandle<()>);
 
-/// The health check port of a Service could not be opened, or not on all of its addresses. Tried again at the next sync.
+/// The health check port of a Service could not be opened, or not on all of its addresses. To be tried again:
+/// by then the port may be free, or the address usable.
 #[derive(Debug, thiserror::Error)]
 #[error("node {node} failed to start healthcheck \"{service}\" on port {port}: {source}")]
 pub struct ListenFailure {

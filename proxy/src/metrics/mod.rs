@@ -51,7 +51,7 @@ pub enum ResyncReason {
     Failure,
     /// Somebody else changed the table.
     Foreign,
-    /// It was time (`nftables.syncPeriod`).
+    /// An hour had passed.
     Periodic,
 }
 
@@ -148,10 +148,10 @@ impl Metrics {
             .inc();
     }
 
-    /// The kernel refused to remove what nothing uses any more.
-    pub fn cleanup_failed(&self, family: Family) {
+    /// The kernel refused so many times to remove what nothing uses any more.
+    pub fn cleanups_failed(&self, family: Family, count: u32) {
         let counter = self.numbers.cleanup_failures.get_or_create(&family.into());
-        counter.inc();
+        counter.inc_by(count.into());
     }
 
     /// Flows of a family were compared with the endpoints, and some of them ended.
@@ -170,7 +170,7 @@ impl Metrics {
         self.numbers.transaction_bytes.inc_by(bytes as u64);
     }
 
-    /// How many elements the proxy's sets and maps have.
+    /// How many elements the proxy's sets and maps have from it, not counting those that packets add.
     pub fn elements(&self, count: usize) {
         self.numbers.elements.set(clamped(count));
     }

@@ -344,7 +344,7 @@ impl Numbers {
         );
         to.add(
             "nftables_elements",
-            "Elements of the sets and maps that the proxy owns",
+            "Elements that the proxy has put into its sets and maps",
             &self.elements,
         );
         to.add(

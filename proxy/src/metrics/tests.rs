@@ -21,7 +21,7 @@ fn touched() -> Metrics {
         };
         metrics.sync_succeeded(family, now, &[Duration::from_millis(300)], without);
         metrics.sync_failed(family);
-        metrics.cleanup_failed(family);
+        metrics.cleanups_failed(family, 1);
         metrics.conntrack_reconciled(family, Duration::from_millis(2), 7);
     }
     metrics.transaction(100, true);

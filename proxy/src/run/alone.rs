@@ -5,12 +5,14 @@
 //! however that ends.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::geteuid;
+use socket2::{Domain, SockAddr, Socket, Type};
 
 /// The name of the socket.
 const NAME: &str = "onehop-proxy";
@@ -31,6 +33,7 @@ pub(super) async fn become_alone() -> io::Result<Alone> {
 
 async fn wait(name: &str) -> io::Result<Alone> {
     let address = SocketAddr::from_abstract_name(name)?;
+    let mut other: Option<Other> = None;
     let mut said = false;
     loop {
         match UnixListener::bind_addr(&address) {
@@ -42,7 +45,11 @@ async fn wait(name: &str) -> io::Result<Alone> {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
             Err(error) => return Err(error),
         }
-        if is_strangers(&address) {
+        other = match other.filter(Other::lives) {
+            Some(other) => Some(other),
+            None => Other::connect(name)?,
+        };
+        if other.as_ref().is_some_and(Other::is_stranger) {
             // Anybody in the namespace can take the name, and must not keep the proxy from its work.
             tracing::warn!(
                 name,
@@ -58,26 +65,82 @@ async fn wait(name: &str) -> io::Result<Alone> {
     }
 }
 
-/// Whether a process of another user has the name.
-fn is_strangers(address: &SocketAddr) -> bool {
-    let owner = UnixStream::connect_addr(address)
-        .ok()
-        .and_then(|stream| getsockopt(&stream, PeerCredentials).ok());
-    // It may just have ended.
-    owner.is_some_and(|owner| owner.uid() != geteuid().as_raw())
+/// A connection to whoever has the name. It is kept while that one lives: nobody accepts, so that each further one
+/// would wait in the kernel's queue, until that is full.
+struct Other {
+    connection: Socket,
+}
+
+impl Other {
+    /// Connects without waiting. `None` if nobody has the name any more, or if so many wait for whoever has it that the
+    /// queue is full: then nobody knows who that is.
+    fn connect(name: &str) -> io::Result<Option<Self>> {
+        let connection = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+        let connected = connection.connect(&SockAddr::unix(format!("\0{name}"))?);
+        Ok(connected.is_ok().then_some(Self { connection }))
+    }
+
+    /// Whether its process lives still.
+    fn lives(&self) -> bool {
+        match self.connection.peek(&mut [MaybeUninit::uninit()]) {
+            Ok(read) => read > 0,
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        }
+    }
+
+    /// Whether it is a process of another user.
+    fn is_stranger(&self) -> bool {
+        let owner = getsockopt(&self.connection, PeerCredentials);
+        // It may just have ended.
+        owner.is_ok_and(|owner| owner.uid() != geteuid().as_raw())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn name(test: &str) -> String {
+        format!("onehop-{test}-{}", std::process::id())
+    }
+
     #[tokio::test]
     async fn the_second_waits_until_the_first_has_ended() {
-        let name = format!("onehop-test-{}", std::process::id());
+        let name = name("second");
         let first = wait(&name).await.expect("it is free");
         let second = tokio::time::timeout(PAUSE * 3, wait(&name));
         assert!(second.await.is_err(), "it waits");
         drop(first);
+        wait(&name).await.expect("it is free again");
+    }
+
+    #[tokio::test]
+    async fn who_waits_connects_once() {
+        let name = name("once");
+        let first = wait(&name).await.expect("it is free");
+        let second = tokio::time::timeout(PAUSE * 4, wait(&name));
+        assert!(second.await.is_err(), "it waits");
+        let listener = first._socket.expect("it has the name");
+        listener.set_nonblocking(true).expect("it can be asked");
+        let waiting = std::iter::from_fn(|| listener.accept().ok());
+        assert_eq!(waiting.count(), 1);
+    }
+
+    /// Were it to wait for room in the queue, the whole thread would, and this test would never end.
+    #[tokio::test]
+    async fn where_the_queue_is_full_it_waits_without_blocking() {
+        let name = name("full");
+        let listener = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+        let address = SockAddr::unix(format!("\0{name}")).expect("an address");
+        listener.bind(&address).expect("it is free");
+        listener.listen(0).expect("it listens");
+        let others: Vec<_> =
+            std::iter::from_fn(|| Other::connect(&name).expect("a socket")).collect();
+        assert!(!others.is_empty(), "there is room for one");
+        let second = tokio::time::timeout(PAUSE * 3, wait(&name));
+        assert!(second.await.is_err(), "it waits");
+        drop(listener);
+        assert!(!others[0].lives());
         wait(&name).await.expect("it is free again");
     }
 }

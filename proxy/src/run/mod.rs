@@ -6,6 +6,7 @@
 
 mod addresses;
 mod alone;
+mod comparing;
 mod foreign;
 mod pace;
 mod proxy;
@@ -18,7 +19,7 @@ mod world;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::signal::unix::{SignalKind, signal};
@@ -36,6 +37,7 @@ use crate::watch::{self, ClientError, Connection, Observed};
 
 use addresses::Interfaces;
 use foreign::Foreign;
+use pace::Backoff;
 use proxy::Proxy;
 use syncer::Surroundings;
 
@@ -121,6 +123,7 @@ pub async fn run(config: Config, connection: Connection, node: &str) -> Result<(
     // While somebody listens, the kernel reports each of a cluster's elements: not before they are in.
     let mut foreign: Option<Foreign> = None;
     let own = interfaces.addresses().await.map_err(RunError::Interfaces)?;
+    let mut listing = Backoff::new(config.sync_period);
     let mut proxy = Proxy::new(config, node, around, own);
     let mut api = pin!(watch::observe(&client, node));
     loop {
@@ -130,10 +133,8 @@ pub async fn run(config: Config, connection: Connection, node: &str) -> Result<(
             _ = terminate.recv() => break,
             Some(ended) = servers.join_next() => return Err(ended.expect("it does not panic").into()),
             changed = foreign::changed(&mut foreign) => proxy.rules_changed(&changed),
-            () = interfaces.changed() => match interfaces.addresses().await {
-                Ok(own) => proxy.addresses_changed(own),
-                Err(error) => tracing::warn!("failed to read the machine's addresses: {}", chain(&error)),
-            },
+            () = interfaces.changed() => read_addresses(&interfaces, &mut proxy, &mut listing).await,
+            () = until(listing.due()) => read_addresses(&interfaces, &mut proxy, &mut listing).await,
             () = until(proxy.due()) => {}
             Some(observed) = api.next() => {
                 proxy.observe(observed);
@@ -159,6 +160,18 @@ pub async fn run(config: Config, connection: Connection, node: &str) -> Result<(
 /// When the kernel refuses.
 pub fn clean_up() -> Result<bool, DataplaneError> {
     cleanup()
+}
+
+/// Tells the proxy which addresses the machine has, or tries again later.
+async fn read_addresses(interfaces: &Interfaces, proxy: &mut Proxy, listing: &mut Backoff) {
+    let listed = interfaces.addresses().await;
+    listing.ended(Instant::now(), listed.is_ok());
+    match listed {
+        Ok(own) => proxy.addresses_changed(own),
+        Err(error) => {
+            tracing::warn!("failed to read the machine's addresses: {}", chain(&error));
+        }
+    }
 }
 
 /// Takes what has come in already. The connection's own task runs twice meanwhile, so that what the
@@ -218,16 +231,12 @@ fn tcp_is_liberal(config: &Config) -> bool {
     config.conntrack.tcp_be_liberal || read().is_ok_and(|text| text.trim() != "0")
 }
 
-async fn until(moment: Option<std::time::Instant>) {
+async fn until(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment.into()).await,
         None => std::future::pending().await,
     }
 }
-
-/// How long the Node may take to get what the proxy needs of it.
-const POD_CIDRS_PATIENCE: Duration = Duration::from_mins(5);
-const ADDRESSES_PATIENCE: Duration = Duration::from_secs(30);
 
 /// An error with its causes, on one line. Some say their cause themselves.
 fn chain(error: &dyn std::error::Error) -> String {

@@ -1,10 +1,45 @@
-//! When the next sync may run. Pure.
+//! When the next sync may run, and when what failed is tried again. Pure.
 
 use std::time::{Duration, Instant};
 
-/// The pause after a first failure, doubled by each that follows, up to the other.
+/// The pause after a first failure, doubled by each that follows.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Tries again what failed, later and later, within bounds.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    longest: Duration,
+    failures: u32,
+    last: Option<Instant>,
+}
+
+impl Backoff {
+    /// Nothing has failed. `longest` bounds the pause between two attempts.
+    pub(super) fn new(longest: Duration) -> Self {
+        Self {
+            longest,
+            failures: 0,
+            last: None,
+        }
+    }
+
+    /// An attempt ended.
+    pub(super) fn ended(&mut self, now: Instant, success: bool) {
+        self.last = Some(now);
+        self.failures = if success {
+            0
+        } else {
+            self.failures.saturating_add(1)
+        };
+    }
+
+    /// When the next attempt is due; never, unless the last one failed.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let doublings = self.failures.checked_sub(1)?;
+        let pause = FIRST_PAUSE.saturating_mul(1 << doublings.min(16));
+        Some(self.last? + pause.min(self.longest))
+    }
+}
 
 /// Decides when a sync may run that is wanted.
 ///
@@ -14,7 +49,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Pace {
     least: Duration,
-    failures: u32,
+    failed: Backoff,
     made: Instant,
     /// When the last attempt ended.
     last: Option<Instant>,
@@ -23,11 +58,12 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// No sync has run. `least` is `minSyncPeriod`.
-    pub(super) fn new(least: Duration) -> Self {
+    /// No sync has run. `least` is `minSyncPeriod`; `longest` is `syncPeriod`, which bounds the time after which a
+    /// failed sync is tried again.
+    pub(super) fn new(least: Duration, longest: Duration) -> Self {
         Self {
             least,
-            failures: 0,
+            failed: Backoff::new(longest),
             made: Instant::now(),
             last: None,
             changed: false,
@@ -43,29 +79,21 @@ impl Pace {
     pub(super) fn ended(&mut self, now: Instant, success: bool) {
         self.last = Some(now);
         self.changed = false;
-        self.failures = if success {
-            0
-        } else {
-            self.failures.saturating_add(1)
-        };
+        self.failed.ended(now, success);
     }
 
     /// When a sync may run that is wanted; never, if none is.
     pub(super) fn due(&self) -> Option<Instant> {
-        let last = match self.last {
-            Some(last) if self.failures > 0 || self.changed => last,
-            Some(_) => return None,
-            None => return self.changed.then_some(self.made),
+        let Some(last) = self.last else {
+            return self.changed.then_some(self.made);
         };
-        let pause = match self.failures {
-            0 => Duration::ZERO,
-            _ if self.changed => FIRST_PAUSE,
-            failures => {
-                let doubled = FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(16));
-                doubled.min(LONGEST_PAUSE)
-            }
+        let due = match self.failed.due() {
+            None if self.changed => last,
+            None => return None,
+            Some(due) if self.changed => due.min(last + FIRST_PAUSE),
+            Some(due) => due,
         };
-        Some(last + pause.max(self.least))
+        Some(due.max(last + self.least))
     }
 }
 
@@ -73,13 +101,15 @@ impl Pace {
 mod tests {
     use super::*;
 
+    const LONGEST: Duration = Duration::from_secs(30);
+
     fn after(pace: &Pace, start: Instant) -> Option<u128> {
         pace.due().map(|due| (due - start).as_millis())
     }
 
     #[test]
     fn nothing_is_due_without_a_change_or_a_failure() {
-        let mut pace = Pace::new(Duration::ZERO);
+        let mut pace = Pace::new(Duration::ZERO, LONGEST);
         let start = Instant::now();
         assert_eq!(pace.due(), None);
         pace.changed();
@@ -92,7 +122,7 @@ mod tests {
     fn a_change_is_due_at_once_or_after_the_least_pause() {
         let start = Instant::now();
         for least in [0, 250] {
-            let mut pace = Pace::new(Duration::from_millis(least));
+            let mut pace = Pace::new(Duration::from_millis(least), LONGEST);
             pace.ended(start, true);
             pace.changed();
             assert_eq!(after(&pace, start), Some(u128::from(least)));
@@ -102,7 +132,7 @@ mod tests {
     #[test]
     fn failures_are_repeated_later_and_later_and_within_bounds() {
         let start = Instant::now();
-        let mut pace = Pace::new(Duration::ZERO);
+        let mut pace = Pace::new(Duration::ZERO, LONGEST);
         let mut pauses = Vec::new();
         for _ in 0..40 {
             pace.ended(start, false);
@@ -115,5 +145,15 @@ mod tests {
         assert_eq!(after(&pace, start), Some(100), "a change may be the cure");
         pace.ended(start, true);
         assert_eq!(pace.due(), None);
+    }
+
+    #[test]
+    fn the_longest_pause_is_the_one_that_is_configured() {
+        let start = Instant::now();
+        let mut pace = Pace::new(Duration::ZERO, Duration::from_millis(250));
+        for expected in [100, 200, 250, 250] {
+            pace.ended(start, false);
+            assert_eq!(after(&pace, start), Some(expected));
+        }
     }
 }

@@ -6,25 +6,21 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
+use super::comparing::{Comparing, Found, Why};
 use super::foreign::Changed;
-use super::pace::Pace;
+use super::pace::{Backoff, Pace};
 use super::syncer::{Pending, Surroundings, Syncer};
 use super::world::{Concerns, World};
-use super::{
-    ADDRESSES_PATIENCE, POD_CIDRS_PATIENCE, RunError, chain, settings, tcp_is_liberal, told,
-};
-use crate::config::{Config, LocalDetector};
+use super::{RunError, chain, settings, tcp_is_liberal, told};
+use crate::config::Config;
 use crate::dataplane::{NodePorts, Options, TABLE};
 use crate::health::HealthAddresses;
 use crate::metrics::{ResyncReason, TriggerTimes};
 use crate::model::Family;
 use crate::watch::{Change, Observed};
 
-/// How often everything is compared with what the kernel has, though nobody is known to have changed
-/// it: as often as upstream writes everything anew (`pkg/proxy/util/utils.go`, `FullSyncPeriod`).
-const PERIODIC: Duration = Duration::from_hours(1);
-/// Comparing that finds nothing takes at most this part of the time, whatever others do in the proxy's tables.
-const COMPARING_SHARE: u32 = 20;
+mod begin;
+
 /// How often it is looked whether there is still nothing to begin with.
 const BEGIN_AGAIN: Duration = Duration::from_secs(1);
 
@@ -41,6 +37,10 @@ pub(super) struct Proxy {
     pending: Pending,
     triggers: TriggerTimes,
     pace: Pace,
+    /// Of health check ports, which may be taken, or whose addresses may not be usable yet.
+    ports: Backoff,
+    /// The addresses of health check ports could not be read.
+    unplaced: bool,
     comparing: Comparing,
     /// Changes of Services and of EndpointSlices that are not in the kernel yet.
     changes: (usize, usize),
@@ -60,14 +60,6 @@ enum Work {
     Beginning,
 }
 
-/// When the kernel's state is compared with what it should be.
-struct Comparing {
-    /// Somebody may have changed it.
-    wanted: bool,
-    not_before: Instant,
-    periodic: Instant,
-}
-
 impl Proxy {
     pub(super) fn new(
         config: Config,
@@ -84,12 +76,10 @@ impl Proxy {
             primary: Vec::new(),
             pending: Pending::default(),
             triggers: TriggerTimes::since(around.clock.now().wall),
-            pace: Pace::new(config.min_sync_period),
-            comparing: Comparing {
-                wanted: false,
-                not_before: now,
-                periodic: now + PERIODIC,
-            },
+            pace: Pace::new(config.min_sync_period, config.sync_period),
+            ports: Backoff::new(config.sync_period),
+            unplaced: false,
+            comparing: Comparing::new(now),
             changes: (0, 0),
             untold: false,
             work: Work::Waiting(Box::new(around)),
@@ -197,14 +187,18 @@ impl Proxy {
 
     /// From now on it is told of changes of nftables. Those before are noticed by the generation.
     pub(super) fn listens(&mut self) {
-        if let Work::Syncing(syncer, _) = &mut self.work {
-            self.comparing.wanted |= syncer.may_be_disturbed();
+        if let Work::Syncing(syncer, _) = &mut self.work
+            && syncer.may_be_disturbed()
+        {
+            self.comparing.want();
         }
     }
 
     /// Somebody changed nftables.
     pub(super) fn rules_changed(&mut self, changed: &Changed) {
-        self.comparing.wanted |= changed.may_concern(TABLE);
+        if changed.may_concern(TABLE) {
+            self.comparing.want();
+        }
     }
 
     /// By which the kernel names the proxy as the one who changed its rules, once it does.
@@ -260,7 +254,9 @@ impl Proxy {
     fn place_node_ports(&mut self) {
         let networks = settings::networks(&self.config, &self.primary);
         if let Work::Syncing(syncer, _) = &mut self.work {
-            match HealthAddresses::within(&networks) {
+            let within = HealthAddresses::within(&networks);
+            self.unplaced = within.is_err();
+            match within {
                 Ok(addresses) => {
                     #[cfg(feature = "faults")]
                     let addresses = crate::faults::health_addresses(addresses);
@@ -278,8 +274,8 @@ impl Proxy {
     pub(super) fn due(&self) -> Option<Instant> {
         match &self.work {
             Work::Syncing(..) => {
-                let comparing = self.comparing.wanted.then_some(self.comparing.not_before);
-                let all = [self.pace.due(), comparing, Some(self.comparing.periodic)];
+                let comparing = (!self.pending.resync).then(|| self.comparing.due());
+                let all = [self.pace.due(), self.ports.due(), comparing];
                 all.into_iter().flatten().min()
             }
             // The Node may never come to have what is waited for.
@@ -298,86 +294,50 @@ impl Proxy {
         self.compare(now);
         if self.pace.due().is_some_and(|due| due <= now) {
             self.sync().await;
+        } else if self.ports.due().is_some_and(|due| due <= now) {
+            self.open_ports().await;
         }
         Ok(())
     }
 
-    fn may_begin(&self) -> Result<bool, RunError> {
-        if !self.world.is_complete() {
-            return Ok(false);
+    /// Tries the health check ports again, whether or not anything else changes.
+    async fn open_ports(&mut self) {
+        if self.unplaced {
+            self.place_node_ports();
         }
-        let waited = self.started.elapsed();
-        let needs_ranges = self.config.local_detector == LocalDetector::NodeCidr;
-        if needs_ranges && self.world.pod_cidrs.is_empty() {
-            return if waited < POD_CIDRS_PATIENCE {
-                Ok(false)
-            } else {
-                Err(RunError::NoPodCidrs {
-                    node: self.node.clone(),
-                    minutes: POD_CIDRS_PATIENCE.as_secs() / 60,
-                })
-            };
+        if let Work::Syncing(syncer, _) = &mut self.work {
+            syncer.open_ports().await;
+            let open = syncer.ports_are_open() && !self.unplaced;
+            self.ports.ended(Instant::now(), open);
         }
-        let primary = settings::primary(&self.config, &self.world.index.node().addresses);
-        Ok(!primary.is_empty() || waited >= ADDRESSES_PATIENCE)
-    }
-
-    fn begin(&mut self) -> Result<(), RunError> {
-        self.primary = settings::primary(&self.config, &self.world.index.node().addresses);
-        if self.primary.is_empty() {
-            let node = &self.node;
-            tracing::warn!(
-                node,
-                "the Node is missing or has no address; node ports are everywhere"
-            );
-        }
-        let options = self.options();
-        let Work::Waiting(around) = std::mem::replace(&mut self.work, Work::Beginning) else {
-            unreachable!("only a proxy that waits begins");
-        };
-        around.state.started();
-        around.metrics.resync(ResyncReason::Start);
-        let syncer = Syncer::open(options.clone(), *around).map_err(RunError::Dataplane)?;
-        self.work = Work::Syncing(Box::new(syncer), Box::new(options));
-        self.want_all();
-        Ok(())
     }
 
     /// Compares the kernel's state with what it should be, if it is time.
     fn compare(&mut self, now: Instant) {
-        let periodic = self.comparing.periodic <= now;
-        let wanted = self.comparing.wanted && self.comparing.not_before <= now;
-        let Work::Syncing(syncer, _) = &mut self.work else {
+        let (Work::Syncing(syncer, _), Some(why)) = (&mut self.work, self.comparing.why(now))
+        else {
             return;
         };
         // What is to be written anew needs no comparison.
-        if !(periodic || wanted) || self.pending.resync {
+        if self.pending.resync {
             return;
         }
-        let compared = syncer.verify();
-        let ended = Instant::now();
-        // Where something was found, the next damage is repaired as soon as it is done, too.
-        let pause = match compared {
-            Ok(false) => Duration::ZERO,
-            Ok(true) | Err(_) => (ended - now) * COMPARING_SHARE,
+        let found = match syncer.verify() {
+            Ok(true) => Found::Same,
+            Ok(false) => Found::Different,
+            Err(error) => {
+                tracing::warn!("{}", chain(&error));
+                Found::Unreadable
+            }
         };
-        self.comparing = Comparing {
-            wanted: compared.is_err(),
-            not_before: ended + pause,
-            periodic: ended + PERIODIC,
-        };
-        if periodic {
+        if why == Why::Periodic {
             self.around().metrics.resync(ResyncReason::Periodic);
         }
-        match compared {
-            Ok(true) => {}
-            Ok(false) => {
-                tracing::warn!("somebody else changed the rules; they are written anew");
-                self.around().metrics.resync(ResyncReason::Foreign);
-                self.pending.resync = true;
-                self.queued();
-            }
-            Err(error) => tracing::warn!("{}", chain(&error)),
+        if self.comparing.ended(why, (now, Instant::now()), found) {
+            tracing::warn!("somebody else changed the rules; they are written anew");
+            self.around().metrics.resync(ResyncReason::Foreign);
+            self.pending.resync = true;
+            self.queued();
         }
     }
 
@@ -396,6 +356,8 @@ impl Proxy {
             .await;
         match &synced {
             Ok(()) => {
+                let open = syncer.ports_are_open() && !self.unplaced;
+                self.ports.ended(Instant::now(), open);
                 self.changes = (0, 0);
                 self.around().metrics.pending(0, 0);
             }

@@ -52,6 +52,8 @@ pub(super) struct Syncer {
     without_local: WithoutLocal,
     conflicts: Conflicts,
     synced: bool,
+    /// What could not be opened of the health check ports, as it was logged.
+    closed: BTreeSet<String>,
     around: Surroundings,
 }
 
@@ -66,6 +68,7 @@ impl Syncer {
             without_local: WithoutLocal::default(),
             conflicts: Conflicts::default(),
             synced: false,
+            closed: BTreeSet::new(),
             around,
         })
     }
@@ -174,6 +177,12 @@ impl Syncer {
         if report.bytes > 0 {
             self.around.metrics.transaction(report.bytes, true);
         }
+        self.around.metrics.elements(report.elements);
+        for family in Family::ALL {
+            // Both families are one transaction.
+            let metrics = &self.around.metrics;
+            metrics.cleanups_failed(family, report.failed_cleanups);
+        }
         let Report {
             replaced, bytes, ..
         } = report;
@@ -190,17 +199,34 @@ impl Syncer {
         };
     }
 
-    /// Tells load balancers and metrics.
-    async fn tell(&mut self, triggers: &mut TriggerTimes) {
+    /// Whether every health check port is open that should be.
+    pub(super) fn ports_are_open(&self) -> bool {
+        self.closed.is_empty()
+    }
+
+    /// Opens the health check ports that are not open and should be. What fails is told to users; the log has it once.
+    pub(super) async fn open_ports(&mut self) {
         let around = &mut self.around;
         let failures = around.ports.sync(&self.health).await;
         around
             .metrics
             .health_ports(around.ports.open_ports(), failures.len());
+        let mut closed = BTreeSet::new();
         for failure in failures {
-            tracing::warn!("{failure}");
+            let said = failure.to_string();
+            if !self.closed.contains(&said) {
+                tracing::warn!("{said}");
+            }
             around.events.send(failure.event());
+            closed.insert(said);
         }
+        self.closed = closed;
+    }
+
+    /// Tells load balancers and metrics.
+    async fn tell(&mut self, triggers: &mut TriggerTimes) {
+        self.open_ports().await;
+        let around = &self.around;
         let now = around.clock.now().wall;
         for family in Family::ALL {
             let passed = triggers.take(family, now);

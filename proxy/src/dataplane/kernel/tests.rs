@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 
@@ -9,6 +10,7 @@ use super::*;
 use crate::dataplane::NodePorts;
 use crate::plan::{Front, FrontKind, Handling};
 
+mod neighbour;
 mod network;
 mod packets;
 mod sequences;

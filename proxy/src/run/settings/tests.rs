@@ -76,6 +76,12 @@ fn node_ports_are_where_the_configuration_says() {
     );
     // Loopback has none, whatever is configured.
     assert_eq!(served(&["localhost"], &both), listed(&[]));
+    // While nobody knows the primary ones, they are none.
+    assert_eq!(served(&["primary"], &[]), listed(&[]));
+    assert_eq!(
+        served(&["primary", "10.0.0.0/8"], &[]),
+        listed(&["10.0.0.5"])
+    );
     // A family that is not mentioned is not restricted.
     assert_eq!(
         served(&["primary"], &["172.18.0.11"]),
@@ -87,7 +93,6 @@ fn node_ports_are_where_the_configuration_says() {
 fn node_ports_are_anywhere_if_no_family_is_restricted() {
     assert_eq!(served(&[], &["172.18.0.11"]), None);
     assert_eq!(served(&["all"], &["172.18.0.11"]), None);
-    assert_eq!(served(&["primary"], &[]), None);
     assert_eq!(served(&["0.0.0.0/0", "::/0", "10.0.0.0/8"], &[]), None);
 }
 

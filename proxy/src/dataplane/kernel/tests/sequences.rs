@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use super::*;
-use crate::dataplane::layout;
+use crate::dataplane::{chains, layout};
 
 /// What happens next.
 #[derive(Clone, Debug)]
@@ -386,37 +386,73 @@ proptest! {
     }
 }
 
+/// A Service of so many endpoints.
+fn scaled(count: u16) -> Changes {
+    let endpoints = (1..=count).map(|number| SocketAddr::new(member(Family::V6, number), 80));
+    let port = PortPlan {
+        cluster: endpoints.collect(),
+        fronts: vec![front(
+            FrontKind::ClusterIp,
+            "fd96::1",
+            80,
+            Handling::InternalCluster,
+        )],
+        ..port(Family::V6)
+    };
+    changes([plan("scaled", vec![port])])
+}
+
+/// More classes than are kept, one after the other.
+fn scale_up_and_up(dataplane: &mut Dataplane) {
+    for count in 1..=2 * u16::try_from(UNUSED_CLASSES).expect("small") {
+        dataplane.apply(scaled(count)).expect("the kernel takes it");
+    }
+}
+
+/// As if the chains that no class needs had been so for long.
+fn ripen(dataplane: &mut Dataplane) {
+    for since in dataplane.tables[1].retired.values_mut() {
+        *since -= chains::REST;
+    }
+}
+
+#[test]
+fn elements_and_failed_clean_ups_are_counted() {
+    in_namespace(|| {
+        let mut dataplane = Dataplane::open(options()).expect("nftables");
+        let apply = |dataplane: &mut Dataplane, changes| {
+            let report = dataplane.apply(changes).expect("the kernel takes it");
+            let elements = Family::ALL.map(|family| dataplane.state.elements(family).count());
+            assert_eq!(report.elements, elements.iter().sum::<usize>());
+            report
+        };
+        let none = apply(&mut dataplane, Changes::default()).elements;
+        scale_up_and_up(&mut dataplane);
+        let three = apply(&mut dataplane, scaled(3)).elements;
+        assert!(apply(&mut dataplane, scaled(5)).elements > three);
+        ripen(&mut dataplane);
+        dataplane.sabotage = true;
+        dataplane.apply(scaled(4)).expect_err("sabotage");
+        dataplane.sabotage = false;
+        assert_eq!(apply(&mut dataplane, scaled(3)).failed_cleanups, 1);
+        let report = apply(&mut dataplane, gone("scaled"));
+        assert_eq!(report.failed_cleanups, 0, "it was told already");
+        assert!(report.elements >= none && report.elements < three);
+    });
+}
+
 /// Classes come and go with the number of endpoints; unused ones do not pile up.
 #[test]
 fn unused_classes_are_removed() {
     in_namespace(|| {
         let mut dataplane = Dataplane::open(options()).expect("nftables");
         dataplane.apply(Changes::default()).expect("an empty state");
-        let scaled = |count: u16| {
-            let endpoints =
-                (1..=count).map(|number| SocketAddr::new(member(Family::V6, number), 80));
-            let port = PortPlan {
-                cluster: endpoints.collect(),
-                fronts: vec![front(
-                    FrontKind::ClusterIp,
-                    "fd96::1",
-                    80,
-                    Handling::InternalCluster,
-                )],
-                ..port(Family::V6)
-            };
-            changes([plan("scaled", vec![port])])
-        };
-        for count in 1..=2 * u16::try_from(UNUSED_CLASSES).expect("small") {
-            dataplane.apply(scaled(count)).expect("the kernel takes it");
-        }
+        scale_up_and_up(&mut dataplane);
         assert_in_step(&mut dataplane);
         let retired = dataplane.tables[1].retired.clone();
         assert!(!retired.is_empty());
         // Chains are in the kernel until a moment has passed; then they are not.
-        for since in dataplane.tables[1].retired.values_mut() {
-            *since -= CHAIN_REST;
-        }
+        ripen(&mut dataplane);
         dataplane.apply(scaled(2)).expect("the kernel takes it");
         let chains = dataplane
             .netfilter

@@ -1,0 +1,117 @@
+//! Faults of what modifies the policies: hairpins, source ranges, what is not programmed.
+
+use super::{NFTABLES, SERVICE_HEALTH};
+use crate::faults::{Deed, Fault, objects, plans, rules, worlds};
+
+pub(super) const FAULTS: &[Fault] = &[
+    Fault {
+        name: "masquerades-no-hairpin",
+        breaks: "Hairpin: masqueraded, on every address type.",
+        sources: &[NFTABLES, "k#134884", "kube-ovn#4457"],
+        caught_by: &[
+            "hairpin/cluster-ip",
+            "hairpin/external-addresses-under-local",
+        ],
+        deed: Deed::Plan(plans::no_hairpins),
+    },
+    Fault {
+        name: "ignores-ip-mode-proxy",
+        breaks: "ipMode Proxy: no rules for the VIP.",
+        sources: &["KEP-1860"],
+        caught_by: &["scope/ip-mode-proxy/cluster", "scope/ip-mode-proxy/local"],
+        deed: Deed::Object(objects::without_ip_mode),
+    },
+    Fault {
+        name: "ignores-source-ranges",
+        breaks: "loadBalancerSourceRanges: DROP by real source.",
+        sources: &[NFTABLES],
+        caught_by: &["source-ranges/outside-clients", "source-ranges/several"],
+        deed: Deed::World(worlds::without_source_ranges),
+    },
+    Fault {
+        name: "applies-source-ranges-to-node-ports",
+        breaks: "loadBalancerSourceRanges: NodePorts are exempt.",
+        sources: &[NFTABLES, "c#42334"],
+        caught_by: &[
+            "source-ranges/no-other-address-is-restricted",
+            "source-ranges/node-ports-under-local",
+        ],
+        deed: Deed::Plan(plans::ranges_hold_node_ports),
+    },
+    Fault {
+        name: "applies-source-ranges-to-external-ips",
+        breaks: "loadBalancerSourceRanges: VIPs only.",
+        sources: &[NFTABLES],
+        caught_by: &["source-ranges/no-other-address-is-restricted"],
+        deed: Deed::Plan(plans::ranges_hold_external_ips),
+    },
+    Fault {
+        name: "exempts-nodes-from-source-ranges",
+        breaks: "loadBalancerSourceRanges: pods and nodes are held to them too.",
+        sources: &[NFTABLES],
+        caught_by: &["source-ranges/several"],
+        deed: Deed::Rules(rules::node_is_not_held),
+    },
+    Fault {
+        name: "needs-node-ports-for-vips",
+        breaks: "allocateLoadBalancerNodePorts false: the VIP still works.",
+        sources: &[NFTABLES, "KEP-1864"],
+        caught_by: &["scope/no-node-ports/cluster", "scope/no-node-ports/local"],
+        deed: Deed::Plan(plans::vips_need_node_ports),
+    },
+    Fault {
+        name: "has-node-ports-on-every-address",
+        breaks: "nodePortAddresses: which addresses of the node have NodePorts.",
+        sources: &[NFTABLES],
+        caught_by: &["node-port-addresses/cluster", "node-port-addresses/local"],
+        deed: Deed::Options(rules::node_ports_everywhere),
+    },
+    Fault {
+        name: "has-health-check-ports-on-every-address",
+        breaks: "nodePortAddresses: which addresses of the node have health check ports.",
+        sources: &[SERVICE_HEALTH],
+        caught_by: &["node-port-addresses/health-check-port"],
+        deed: Deed::HealthEverywhere,
+    },
+    Fault {
+        name: "lets-invalid-packets-pass",
+        breaks: "Packets that connection tracking finds invalid are dropped in forward.",
+        sources: &["kubernetes/pkg/proxy/iptables/proxier.go", "k#74839"],
+        caught_by: &[
+            "invalid-packets/out-of-window/cluster",
+            "invalid-packets/out-of-window/internal-local",
+        ],
+        deed: Deed::Options(rules::invalid_passes),
+    },
+    Fault {
+        name: "serves-services-of-other-proxies",
+        breaks: "service-proxy-name: not programmed.",
+        sources: &["kubernetes/pkg/proxy/apis/well_known_labels.go"],
+        caught_by: &["scope/service-proxy-name"],
+        deed: Deed::Object(objects::without_proxy_name),
+    },
+    Fault {
+        name: "serves-headless-services",
+        breaks: "Headless: not programmed.",
+        sources: &["kubernetes/pkg/proxy/util/utils.go"],
+        caught_by: &["scope/headless"],
+        deed: Deed::Object(objects::headless_as_any),
+    },
+    Fault {
+        name: "serves-ipv4-alone",
+        breaks: "Both families of a Service are served.",
+        sources: &[NFTABLES],
+        caught_by: &["internal/cluster/pod-reaches-all"],
+        deed: Deed::Options(rules::no_v6),
+    },
+    Fault {
+        name: "masquerades-no-hairpin-by-the-cluster-ip",
+        breaks: "Hairpin: masqueraded, on every address type.",
+        sources: &[NFTABLES, "k#134884"],
+        caught_by: &[
+            "hairpin/cluster-ip",
+            "hairpin/cluster-ip-under-internal-local",
+        ],
+        deed: Deed::Rules(rules::cluster_ip_hairpins_keep_their_source),
+    },
+];
