@@ -20,6 +20,18 @@ pub(super) fn front_keys(port: &PortPlan) -> impl Iterator<Item = FrontKey> {
     fronts.filter_map(move |front| FrontKey::of(front, family, protocol))
 }
 
+/// Whether one of a port's fronts is a cluster address.
+pub(super) fn is_cluster_ip(port: &PortPlan, key: &FrontKey) -> bool {
+    cluster_keys(port).any(|of_port| of_port == *key)
+}
+
+/// The keys of a port's cluster addresses.
+pub(super) fn cluster_keys(port: &PortPlan) -> impl Iterator<Item = FrontKey> {
+    let fronts = port.fronts.iter();
+    let fronts = fronts.filter(|front| front.kind == FrontKind::ClusterIp);
+    fronts.filter_map(|front| FrontKey::of(front, port.family, port.protocol))
+}
+
 /// The class of one of a port's fronts, and whether its sources are restricted. Of fronts with the same key,
 /// the first says how it is handled, and any that its sources are restricted.
 pub(super) fn front_class(port: &PortPlan, key: FrontKey) -> Option<(Class, bool)> {
