@@ -79,7 +79,7 @@ impl Proxy {
         Self {
             node: node.to_owned(),
             started: now,
-            world: World::new(node),
+            world: World::new(node, settings::own_ports(&config)),
             own,
             primary: Vec::new(),
             pending: Pending::default(),

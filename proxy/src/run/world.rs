@@ -54,10 +54,10 @@ impl From<Indexed> for Concerns {
 }
 
 impl World {
-    /// Nothing is known but the name of the node.
-    pub(super) fn new(node: &str) -> Self {
+    /// Nothing is known but the name of the node, and where the proxy serves its health and metrics there.
+    pub(super) fn new(node: &str, proxy_ports: BTreeSet<u16>) -> Self {
         Self {
-            index: Index::new(node),
+            index: Index::new(node).serving_at(proxy_ports),
             pod_cidrs: Vec::new(),
             listing: Default::default(),
             listed: BTreeSet::new(),

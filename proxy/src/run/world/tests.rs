@@ -38,7 +38,7 @@ fn names(names: &[&str]) -> BTreeSet<ObjectName> {
 
 /// A world that has listed all kinds, none of which had any object.
 fn empty() -> World {
-    let mut world = World::new("vm1");
+    let mut world = World::new("vm1", [].into());
     for observed in [
         Observed::Service(Change::Listed),
         Observed::Slice(Change::Listed),
@@ -52,7 +52,7 @@ fn empty() -> World {
 
 #[test]
 fn a_world_is_complete_once_services_slices_and_node_are_listed() {
-    let mut world = World::new("vm1");
+    let mut world = World::new("vm1", [].into());
     for observed in [
         Observed::ServiceCidr(Change::Listed),
         Observed::Service(Change::Listing),
