@@ -1,14 +1,16 @@
 //! The dataplane: keeps the kernel's tables equal to the plans.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use onehop_nft::{Batch, Error, Netfilter};
 
 use super::delta::Delta;
+use super::element::FrontKey;
 use super::options::{Detector, Options, without_loopback};
+use super::ports::udp_fronts;
 use super::read::{Desired, Difference, Found};
 use super::state::{Conflict, State, index};
 use super::write::{Writer, chains_of, table};
@@ -57,9 +59,9 @@ pub struct Report {
     pub replaced: bool,
     /// How many bytes the transaction had; 0 if nothing was to be done.
     pub bytes: usize,
-    /// Services whose UDP fronts or serving endpoints changed since the last success, the removed ones
-    /// included: flows to former endpoints are stale.
-    pub udp_changed: BTreeSet<ObjectName>,
+    /// Fronts of UDP whose serving endpoints changed since the last success, those that no Service has any more
+    /// and those that another one has now included: flows to former endpoints are stale.
+    pub udp_changed: BTreeSet<FrontKey>,
 }
 
 /// The kernel's tables of the network namespace in which this was opened.
@@ -71,7 +73,6 @@ pub struct Dataplane {
     service_cidrs: Vec<IpNet>,
     /// Whether the kernel is believed to have what is desired.
     in_step: bool,
-    udp_changed: BTreeSet<ObjectName>,
     tables: [Chains; 2],
     /// The generation that the last replacement made, if nobody else changed anything since before it.
     replaced_in: Option<u32>,
@@ -115,7 +116,6 @@ impl Dataplane {
             state,
             service_cidrs: Vec::new(),
             in_step: false,
-            udp_changed: BTreeSet::new(),
             tables: Default::default(),
             replaced_in: None,
             #[cfg(test)]
@@ -136,9 +136,6 @@ impl Dataplane {
             .state
             .retire_classes(UNUSED_CLASSES, recorder.as_deref_mut());
         for (name, plan) in changes.services {
-            if udp_differs(self.state.plan(&name), plan.as_ref()) {
-                self.udp_changed.insert(name.clone());
-            }
             self.state.change(&name, plan, recorder.as_deref_mut());
         }
         if let Some(addresses) = changes.node_port_addresses {
@@ -166,7 +163,7 @@ impl Dataplane {
         Ok(Report {
             replaced,
             bytes,
-            udp_changed: std::mem::take(&mut self.udp_changed),
+            udp_changed: std::mem::take(&mut self.state.udp_changed),
         })
     }
 
@@ -214,6 +211,22 @@ impl Dataplane {
     #[must_use]
     pub fn plan(&self, name: &ObjectName) -> Option<&ServicePlan> {
         self.state.plan(name)
+    }
+
+    /// The endpoints that may serve flows to a front: those of the Service that has it. `None` if none has.
+    #[must_use]
+    pub fn serving(&self, front: &FrontKey) -> Option<&[SocketAddr]> {
+        self.state.serving(front)
+    }
+
+    /// Fronts of UDP of which changes may say something new.
+    #[must_use]
+    pub fn udp_fronts(&self, changes: &Changes) -> BTreeSet<FrontKey> {
+        let services = changes.services.iter();
+        let services = services.map(|(name, plan)| (self.state.plan(name), plan.as_ref()));
+        let different = services.filter(|(before, after)| udp_differs(*before, *after));
+        let plans = different.flat_map(|(before, after)| before.into_iter().chain(after));
+        plans.flat_map(udp_fronts).collect()
     }
 
     /// All plans, in no order.
@@ -358,7 +371,7 @@ struct Made {
     of_classes: BTreeSet<String>,
 }
 
-/// Whether a Service's UDP flows may have become stale.
+/// Whether a Service has other fronts of UDP than before, or other endpoints that serve them.
 fn udp_differs(before: Option<&ServicePlan>, after: Option<&ServicePlan>) -> bool {
     fn udp(plan: Option<&ServicePlan>) -> impl Iterator<Item = &PortPlan> {
         let ports = plan.into_iter().flat_map(|plan| &plan.ports);

@@ -7,8 +7,8 @@ use ipnet::IpNet;
 
 use super::classes::Class;
 use super::element::{FrontKey, Key, List, Value};
-use crate::model::Family;
-use crate::plan::{FrontKind, PortPlan};
+use crate::model::{Family, Protocol};
+use crate::plan::{FrontKind, PortPlan, ServicePlan};
 
 #[cfg(test)]
 mod tests;
@@ -18,6 +18,13 @@ pub(super) fn front_keys(port: &PortPlan) -> impl Iterator<Item = FrontKey> {
     let (family, protocol) = (port.family, port.protocol);
     let fronts = port.fronts.iter();
     fronts.filter_map(move |front| FrontKey::of(front, family, protocol))
+}
+
+/// The keys of a Service's fronts of UDP.
+pub(super) fn udp_fronts(plan: &ServicePlan) -> impl Iterator<Item = FrontKey> {
+    let ports = plan.ports.iter();
+    let ports = ports.filter(|port| port.protocol == Protocol::Udp);
+    ports.flat_map(front_keys)
 }
 
 /// Whether one of a port's fronts is a cluster address.

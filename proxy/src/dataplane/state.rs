@@ -27,6 +27,8 @@ pub(super) struct State {
     vacant: Vec<u32>,
     pub(super) ids: Ids,
     tables: [TableState; 2],
+    /// Fronts of UDP whose serving endpoints are others than before, be it that another Service has them.
+    pub(super) udp_changed: BTreeSet<FrontKey>,
 }
 
 /// A Service that is held.
@@ -108,6 +110,7 @@ impl State {
         if plan.is_some() && self.plan(name) == plan.as_ref() {
             return;
         }
+        let served = self.served(name, plan.as_ref());
         let mut touched = Touched::new();
         let old = self.take(name);
         if let Some((_, held)) = &old {
@@ -129,6 +132,11 @@ impl State {
         }
         for (key, before) in touched {
             self.settle(key, before, &mut deltas);
+        }
+        for (front, before) in served {
+            if self.serving(&front) != before.as_deref() {
+                self.udp_changed.insert(front);
+            }
         }
     }
 

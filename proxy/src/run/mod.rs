@@ -10,6 +10,7 @@ mod foreign;
 mod pace;
 mod proxy;
 mod settings;
+mod stale_flows;
 mod syncer;
 mod told;
 mod without_local;
@@ -37,6 +38,7 @@ use crate::watch::{self, ClientError, Connection, Observed};
 use addresses::Interfaces;
 use foreign::Foreign;
 use proxy::Proxy;
+use stale_flows::StaleFlows;
 use syncer::Surroundings;
 
 /// Observations that are taken together at most, so that other work comes in between.
@@ -110,7 +112,10 @@ pub async fn run(config: Config, connection: Connection, node: &str) -> Result<(
     tokio::spawn(sending);
     events.send(Event::starting(node));
     let mut servers = serve(&config, &state, &metrics);
+    let flows = StaleFlows::of_kernel();
+    let flows_judged = flows.ended();
     let around = Surroundings {
+        flows,
         ports: ServiceHealth::new(node, Arc::clone(&state), HealthAddresses::all()),
         clock,
         metrics,
@@ -134,6 +139,7 @@ pub async fn run(config: Config, connection: Connection, node: &str) -> Result<(
                 Ok(own) => proxy.addresses_changed(own),
                 Err(error) => tracing::warn!("failed to read the machine's addresses: {}", chain(&error)),
             },
+            () = flows_judged.notified() => {}
             () = until(proxy.due()) => {}
             Some(observed) = api.next() => {
                 proxy.observe(observed);

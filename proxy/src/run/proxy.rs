@@ -277,9 +277,11 @@ impl Proxy {
     /// When there is something to do though nothing happens.
     pub(super) fn due(&self) -> Option<Instant> {
         match &self.work {
-            Work::Syncing(..) => {
+            Work::Syncing(syncer, _) => {
                 let comparing = self.comparing.wanted.then_some(self.comparing.not_before);
-                let all = [self.pace.due(), comparing, Some(self.comparing.periodic)];
+                let periodic = Some(self.comparing.periodic);
+                let flows = syncer.stale_flows_due();
+                let all = [self.pace.due(), comparing, periodic, flows];
                 all.into_iter().flatten().min()
             }
             // The Node may never come to have what is waited for.
@@ -298,6 +300,9 @@ impl Proxy {
         self.compare(now);
         if self.pace.due().is_some_and(|due| due <= now) {
             self.sync().await;
+        }
+        if let Work::Syncing(syncer, _) = &mut self.work {
+            syncer.end_stale_flows();
         }
         Ok(())
     }

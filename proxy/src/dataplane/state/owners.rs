@@ -1,12 +1,14 @@
 //! Whose a front is that several Services ask for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use super::super::classes::Class;
 use super::super::element::FrontKey;
-use super::super::ports::{front_class, is_cluster_ip};
+use super::super::ports::{front_class, is_cluster_ip, udp_fronts};
 use super::{State, index};
 use crate::model::{Family, ObjectName};
+use crate::plan::ServicePlan;
 
 /// A front that several Services ask for. One of them has it: the one whose cluster address it is, or else the first
 /// by namespace and name.
@@ -42,6 +44,24 @@ impl State {
         let (name, port) = self.port(id);
         let external = !is_cluster_ip(port, key);
         (external, name, self.ids.slot(id).index)
+    }
+
+    /// The serving endpoints of the Service port that has a front, if any has it.
+    pub(in super::super) fn serving(&self, front: &FrontKey) -> Option<&[SocketAddr]> {
+        let (id, ..) = self.owner(front)?;
+        Some(&self.port(id).1.serving)
+    }
+
+    /// What of UDP a Service asks for or will ask for, and which endpoints serve it now.
+    pub(super) fn served(
+        &self,
+        name: &ObjectName,
+        plan: Option<&ServicePlan>,
+    ) -> BTreeMap<FrontKey, Option<Vec<SocketAddr>>> {
+        let fronts = self.plan(name).into_iter().chain(plan).flat_map(udp_fronts);
+        fronts
+            .map(|front| (front, self.serving(&front).map(<[_]>::to_vec)))
+            .collect()
     }
 
     /// The fronts that several Services ask for, in order.

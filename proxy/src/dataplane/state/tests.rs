@@ -142,6 +142,72 @@ fn an_earlier_processs_number_goes_by_the_cluster_address() {
     assert_ne!(state.held(state.names[&named("a")]).ids, [7]);
 }
 
+/// The fronts whose flows are to be judged after a change, with the endpoints that serve them.
+fn judged(state: &mut State, name: &str, plan: Option<ServicePlan>) -> Vec<(String, Vec<String>)> {
+    state.change(&named(name), plan, None);
+    let changed = std::mem::take(&mut state.udp_changed);
+    let serving = |front: FrontKey| {
+        let serving = state.serving(&front).unwrap_or_default().iter();
+        let serving = serving.map(ToString::to_string).collect();
+        (front.address.to_string(), serving)
+    };
+    changed.into_iter().map(serving).collect()
+}
+
+fn said(front: &str, endpoints: &[&str]) -> (String, Vec<String>) {
+    let endpoints = endpoints.iter().map(ToString::to_string).collect();
+    (front.to_owned(), endpoints)
+}
+
+#[test]
+fn flows_are_judged_by_who_has_the_front() {
+    let shared = (FrontKind::ExternalIp, "192.0.2.1");
+    let winner = |endpoint| {
+        let own = (FrontKind::ClusterIp, "10.96.0.1");
+        Some(service("a", &[own, shared], endpoint))
+    };
+    let loser = |endpoint| {
+        let own = (FrontKind::ClusterIp, "10.96.0.2");
+        Some(service("b", &[own, shared], endpoint))
+    };
+    let (one, two, three) = ("10.0.0.1:53", "10.0.0.2:53", "10.0.0.3:53");
+    let mut state = State::default();
+    assert_eq!(
+        judged(&mut state, "a", winner(one)),
+        [said("10.96.0.1", &[one]), said("192.0.2.1", &[one])]
+    );
+    assert_eq!(
+        judged(&mut state, "b", loser(two)),
+        [said("10.96.0.2", &[two])],
+        "it does not get the other front"
+    );
+    assert_eq!(
+        judged(&mut state, "b", loser(three)),
+        [said("10.96.0.2", &[three])],
+        "the loser's endpoints do not judge the winner's flows"
+    );
+    assert_eq!(
+        judged(&mut state, "a", None),
+        [said("10.96.0.1", &[]), said("192.0.2.1", &[three])],
+        "the front has another owner, whose plan is as before"
+    );
+    assert_eq!(
+        judged(&mut state, "a", winner(one)),
+        [said("10.96.0.1", &[one]), said("192.0.2.1", &[one])]
+    );
+    let without = service("a", &[(FrontKind::ClusterIp, "10.96.0.1")], one);
+    assert_eq!(
+        judged(&mut state, "a", Some(without.clone())),
+        [said("192.0.2.1", &[three])],
+        "an address is lost, and another Service has it"
+    );
+    assert_eq!(judged(&mut state, "a", Some(without)), []);
+    assert_eq!(
+        judged(&mut state, "b", None),
+        [said("10.96.0.2", &[]), said("192.0.2.1", &[])]
+    );
+}
+
 /// Services with names, and what each asks for of two addresses and the node port.
 fn worlds() -> impl Strategy<Value = BTreeMap<String, Vec<(FrontKind, &'static str)>>> {
     let external = (
