@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-
 use super::foreign::Changed;
 use super::pace::Pace;
 use super::syncer::{Pending, Surroundings, Syncer};
@@ -126,12 +124,9 @@ impl Proxy {
                 around.metrics.services_changed(1);
                 self.changes.0 += 1;
             }
-            Observed::Slice(change @ (Change::Applied(_) | Change::Deleted(_))) => {
+            Observed::Slice(Change::Applied(_) | Change::Deleted(_)) => {
                 around.metrics.slices_changed(1);
                 self.changes.1 += 1;
-                if let Change::Applied(slice) = change {
-                    notice(&mut self.triggers, slice);
-                }
             }
             Observed::Node(Change::Applied(node)) => around.state.node_changed(Some(node)),
             _ => {}
@@ -146,6 +141,9 @@ impl Proxy {
         }
         if concerns.node_gone {
             self.around().state.node_changed(None);
+        }
+        if let Some((family, time)) = concerns.trigger {
+            self.triggers.noticed(family, time);
         }
         let changed = !concerns.touched.is_empty() || concerns.service_cidrs;
         // Not `append`, whose time is that of all that is pending.
@@ -407,16 +405,5 @@ impl Proxy {
             Err(error) => tracing::error!("failed to sync, the old rules stay: {}", chain(error)),
         }
         self.pace.ended(Instant::now(), synced.is_ok());
-    }
-}
-
-fn notice(triggers: &mut TriggerTimes, slice: &EndpointSlice) {
-    let family = match slice.address_type.as_str() {
-        "IPv4" => Family::V4,
-        "IPv6" => Family::V6,
-        _ => return,
-    };
-    if let Some(annotations) = &slice.metadata.annotations {
-        triggers.noticed(family, annotations);
     }
 }
