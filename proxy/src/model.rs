@@ -171,4 +171,7 @@ pub struct Node {
     /// Its own addresses, from `status.addresses`: internal before external ones, so that the first of a family
     /// is what kube-proxy calls the node IP.
     pub addresses: Vec<IpAddr>,
+    /// Its ports of TCP by which the cluster asks after it: the kubelet's, from
+    /// `status.daemonEndpoints.kubeletEndpoint`, and those where this proxy serves its health and metrics.
+    pub own_ports: BTreeSet<u16>,
 }

@@ -6,17 +6,18 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, ExitCode};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Trial};
 use nix::sched::{CloneFlags, unshare};
 use onehop_proxy::conntrack::{Removed, Serving, Table};
-use onehop_proxy::model::{Family, ObjectName, Protocol};
-use onehop_proxy::plan::{Front, FrontKind, Handling, PortPlan, ServicePlan};
+use onehop_proxy::dataplane::FrontKey;
+use onehop_proxy::model::{Family, Protocol};
 
 type Test = (&'static str, fn(Family));
 
-const TESTS: [Test; 4] = [
+const TESTS: [Test; 5] = [
     (
         "a_flow_follows_its_service_to_an_endpoint_that_serves",
         follows,
@@ -24,6 +25,10 @@ const TESTS: [Test; 4] = [
     (
         "a_flow_from_before_there_was_a_service_is_translated",
         untranslated,
+    ),
+    (
+        "flows_of_a_service_that_is_gone_are_ended_unless_withheld",
+        gone,
     ),
     ("a_flow_in_a_zone_is_removed_there", zoned),
     ("a_thousand_stale_flows_go_and_all_others_stay", thousand),
@@ -153,40 +158,25 @@ fn send(client: &UdpSocket) {
         .expect("it is sent");
 }
 
-fn serving(family: Family, called: SocketAddr, endpoints: &[SocketAddr]) -> Serving {
-    let mut serving = Serving::default();
-    serving.add(&ServicePlan {
-        name: ObjectName {
-            namespace: "default".into(),
-            name: "dns".into(),
-        },
-        cluster_ips: vec![called.ip()],
-        ports: vec![PortPlan {
-            family,
-            protocol: Protocol::Udp,
-            port_name: "".into(),
-            cluster: endpoints.to_vec(),
-            local: Vec::new(),
-            serving: endpoints.to_vec(),
-            hairpins: Vec::new(),
-            affinity: None,
-            source_ranges: None,
-            fronts: vec![Front {
-                address: Some(called.ip()),
-                port: called.port(),
-                kind: FrontKind::ClusterIp,
-                handling: Handling::InternalCluster,
-            }],
-        }],
-        health: None,
-    });
-    serving
+fn front(called: SocketAddr) -> FrontKey {
+    FrontKey {
+        address: called.ip(),
+        protocol: Protocol::Udp,
+        port: called.port(),
+    }
 }
 
-fn clean(family: Family, serving: &Serving) -> Removed {
+/// A front that these endpoints serve; `None`: no Service has it.
+fn serving(called: SocketAddr, endpoints: Option<&[SocketAddr]>) -> Serving {
+    Serving::of(&BTreeSet::from([front(called)]), &BTreeSet::new(), |_| {
+        endpoints
+    })
+}
+
+fn clean(family: Family, serving: Serving) -> Removed {
     let mut table = Table::open().expect("a socket");
     table
-        .clean(family, serving, &BTreeSet::new())
+        .clean(family, &Mutex::new(serving), &BTreeSet::new())
         .expect("it is cleaned")
 }
 
@@ -200,8 +190,8 @@ fn follows(family: Family) {
     send(&client);
     assert!(old.receives(), "the flow is remembered");
 
-    let both = serving(family, called, &[old.address(), new.address()]);
-    assert_eq!(clean(family, &both).removed, 0);
+    let both = [old.address(), new.address()];
+    assert_eq!(clean(family, serving(called, Some(&both))).removed, 0);
     send(&client);
     assert!(
         old.receives() && !new.receives(),
@@ -209,7 +199,7 @@ fn follows(family: Family) {
     );
 
     assert_eq!(
-        clean(family, &serving(family, called, &[new.address()])).removed,
+        clean(family, serving(called, Some(&[new.address()]))).removed,
         1
     );
     send(&client);
@@ -235,11 +225,40 @@ fn untranslated(family: Family) {
     drop(listener);
 
     assert_eq!(
-        clean(family, &serving(family, called, &[pod.address()])).removed,
+        clean(family, serving(called, Some(&[pod.address()]))).removed,
         1
     );
     send(&client);
     assert!(pod.receives());
+}
+
+fn gone(family: Family) {
+    let (called, pod) = (service(family), Pod::new(family, 1));
+    let host = SocketAddr::new(called.ip(), 54);
+    translate(family, called, pod.address());
+    let client = client(called);
+    send(&client);
+    assert!(pod.receives());
+    run("nft", "flush ruleset");
+    // Rules for something else, so that the kernel tracks connections at all.
+    translate(family, SocketAddr::new(called.ip(), 55), pod.address());
+    send(&client);
+    assert!(pod.receives(), "the flow outlives the rules");
+    let both = || {
+        let fronts = BTreeSet::from([front(called), front(host)]);
+        Serving::of(&fronts, &BTreeSet::new(), |_| None)
+    };
+    // Something of the host's own at an address that the Service lost as well.
+    let listener = UdpSocket::bind(host).expect("a local address");
+    let host_client = self::client(host);
+    send(&host_client);
+    let mut withheld = both();
+    withheld.withhold(front(called));
+    assert_eq!(clean(family, withheld).removed, 0);
+    assert_eq!(clean(family, both()).removed, 1, "not the host's own");
+    send(&client);
+    assert!(!pod.receives(), "the packet goes where it is addressed to");
+    drop(listener);
 }
 
 fn zoned(family: Family) {
@@ -254,7 +273,7 @@ fn zoned(family: Family) {
     assert!(old.receives());
     translate(family, called, new.address());
     assert_eq!(
-        clean(family, &serving(family, called, &[new.address()])).removed,
+        clean(family, serving(called, Some(&[new.address()]))).removed,
         1
     );
     send(&client);
@@ -278,8 +297,9 @@ fn thousand(family: Family) {
     let _stream = TcpStream::connect(called).expect("it listens");
     drop(listener);
 
-    let now = serving(family, called, &[new.address()]);
-    let first = clean(family, &now);
+    let now = [new.address()];
+    let now = || serving(called, Some(&now));
+    let first = clean(family, now());
     assert_eq!(
         first,
         Removed {
@@ -288,7 +308,7 @@ fn thousand(family: Family) {
         }
     );
     assert_eq!(
-        clean(family, &now),
+        clean(family, now()),
         Removed {
             listed: 100,
             removed: 0

@@ -1,71 +1,177 @@
 //! Services that ask for what is not theirs, or for too much, beside a good one.
 
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 use kube::api::ListParams;
 use libtest_mimic::Failed;
+use onehop_harness::case::SERVICE_PORT;
 use onehop_harness::lab::NAMESPACE;
+use onehop_harness::probe::{self, HttpOutcome};
+use onehop_harness::world::CLIENT_PUBLIC;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
-use crate::scene::{GOOD, NODE, Scene};
-use crate::traffic::Traffic;
+use crate::echo;
+use crate::scene::{GOOD, NODE, PATIENCE, PODS, Scene};
+use crate::traffic::{Route, Traffic};
+
+/// The pod that answers for hostile Services. No good one has it.
+const IMPOSTOR: &str = "client-vm1";
+/// Its ports, of TCP and UDP.
+const IMPOSTOR_PORTS: (u16, u16) = (20_901, 20_902);
+/// An address that two Services ask for.
+const CONTESTED: &str = "198.51.100.7";
 
 /// The good Service works on, and users are told of what is not served.
 pub(crate) async fn beside() -> Result<(), Failed> {
     let scene = Scene::build("hostile").await?;
+    let mut impostors = JoinSet::new();
+    let impostor = scene.lab.namespace(IMPOSTOR);
+    echo::open(impostor, IMPOSTOR_PORTS, &mut impostors)?;
     let good = scene.lab.objects().get_service(GOOD).await?;
-    let traffic = Traffic::start(&scene.routes).await?;
     let node = scene.lab.world().node(NODE).expect("it exists").address;
     let cluster_ip = good.cluster_ip.expect("it has one");
     let node_port = good.node_port().expect("it has one");
-    let hostile = [
-        // The node's own addresses: its health server, and the good Service's node port.
-        ("own-address", json!({"externalIPs": node.both()}), 10256),
-        ("own-port", json!({"externalIPs": node.both()}), node_port),
-        (
-            "loopback",
-            json!({"externalIPs": ["127.0.0.1", "::1"]}),
-            10249,
-        ),
-        ("unspecified", json!({"externalIPs": ["0.0.0.0"]}), 80),
-        ("stolen", json!({"externalIPs": cluster_ip.both()}), 80),
-        ("twice-a", json!({"externalIPs": ["198.51.100.7"]}), 80),
-        ("twice-b", json!({"externalIPs": ["198.51.100.7"]}), 80),
-        ("node-port", json!({"type": "NodePort"}), 80),
-    ];
+    health_is_its_own(&scene, &node.both()).await?;
+    let traffic = Traffic::start(&scene.routes).await?;
+
+    // Names on both sides of the good one: of several Services that ask for an address, the name may decide.
     let mut refused = Vec::new();
-    for (name, mut spec, port) in hostile {
-        let mut ports = json!([{"name": "a", "port": port}]);
-        if name == "node-port" {
-            ports[0]["nodePort"] = json!(node_port);
-        }
-        spec["ports"] = ports;
-        let service = json!({"metadata": {"name": name}, "spec": spec});
-        if !scene.admits_service(service).await {
-            refused.push(name);
+    for side in ["a", "z"] {
+        let hostile = [
+            ("own-address", json!({"externalIPs": node.both()}), 10256),
+            (
+                "stolen",
+                json!({"externalIPs": cluster_ip.both()}),
+                SERVICE_PORT,
+            ),
+            (
+                "contested",
+                json!({"externalIPs": [CONTESTED]}),
+                SERVICE_PORT,
+            ),
+            ("loopback-4", json!({"externalIPs": ["127.0.0.1"]}), 10249),
+            ("loopback-6", json!({"externalIPs": ["::1"]}), 10249),
+            (
+                "unspecified",
+                json!({"externalIPs": ["0.0.0.0"]}),
+                SERVICE_PORT,
+            ),
+            (
+                "cluster-ip",
+                json!({"clusterIP": cluster_ip.v4}),
+                SERVICE_PORT,
+            ),
+            ("node-port", json!({"type": "NodePort"}), SERVICE_PORT),
+        ];
+        for (kind, spec, port) in hostile {
+            let name = format!("{side}-{kind}");
+            let taken = (kind == "node-port").then_some(node_port);
+            if !admits(&scene, &name, spec, port, taken).await {
+                refused.push(name);
+            }
         }
     }
-    for (number, slice) in odd_slices().into_iter().enumerate() {
-        if !scene.admits_slice(slice).await {
-            refused.push(["slice-0", "slice-1", "slice-2", "slice-3"][number]);
-        }
+    let impossible = [
+        "loopback-4",
+        "loopback-6",
+        "unspecified",
+        "cluster-ip",
+        "node-port",
+    ];
+    let impossible = ["a", "z"].map(|side| impossible.map(|kind| format!("{side}-{kind}")));
+    assert_eq!(refused, impossible.concat(), "what the API refuses");
+    let mut admitted = Vec::new();
+    for slice in odd_slices() {
+        admitted.push(scene.admits_slice(slice).await);
     }
-    eprintln!("the API refuses {refused:?}");
+    assert_eq!(
+        admitted,
+        [true, false, true, true],
+        "which slices the API takes"
+    );
     many_endpoints(&scene, "many", 5000).await?;
     assert!(scene.admits_service(many("many")).await);
-    // Whatever came last is in the kernel by then.
+
+    // Whatever came last is in the kernel by then. The impostor answers where it may, so that it would elsewhere.
     scene.serve("last").await?;
+    let address = |port| SocketAddr::new(CONTESTED.parse().expect("an address"), port);
+    let contested = Route {
+        from: scene.routes[0].from.clone(),
+        tcp: address(SERVICE_PORT),
+        udp: address(SERVICE_PORT),
+    };
+    scene.works(&[contested]).await?;
     traffic.flow_for(Duration::from_millis(500)).await;
-    assert_eq!(scene.status("/healthz").await?, 200, "it is still its own");
-    traffic.end().await?.is_lossless()?;
-    told(&scene, "twice-b", "198.51.100.7", &refused).await
+    health_is_its_own(&scene, &node.both()).await?;
+    let report = traffic.end().await?;
+    report.is_lossless()?;
+    assert_eq!(
+        report.answered_by(),
+        BTreeSet::from(PODS.map(str::to_owned))
+    );
+    told(&scene, "z-contested", CONTESTED).await?;
+    for side in ["a", "z"] {
+        let whose = format!("{NAMESPACE}/{GOOD}, whose cluster address it is");
+        told(&scene, &format!("{side}-stolen"), &whose).await?;
+        told(&scene, &format!("{side}-own-address"), "10256").await?;
+    }
+    Ok(())
+}
+
+/// Makes a Service whose endpoints are the impostor's, and says whether the API took it.
+async fn admits(
+    scene: &Scene,
+    name: &str,
+    mut spec: Value,
+    port: u16,
+    node_port: Option<u16>,
+) -> bool {
+    spec["ipFamilyPolicy"] = json!("PreferDualStack");
+    spec["ports"] = json!([
+        {"name": "tcp", "port": port, "protocol": "TCP"}, {"name": "udp", "port": port, "protocol": "UDP"},
+    ]);
+    if let Some(taken) = node_port {
+        spec["ports"][0]["nodePort"] = json!(taken);
+    }
+    let pod = scene.lab.world().pod(IMPOSTOR).expect("it exists").address;
+    for (kind, address) in ["IPv4", "IPv6"].into_iter().zip(pod.both()) {
+        let rest = json!({
+            "addressType": kind,
+            "endpoints": [{"addresses": [address]}],
+            "ports": [
+                {"name": "tcp", "port": IMPOSTOR_PORTS.0, "protocol": "TCP"},
+                {"name": "udp", "port": IMPOSTOR_PORTS.1, "protocol": "UDP"},
+            ],
+        });
+        let of_family = format!("{name}-{}", kind.to_lowercase());
+        assert!(scene.admits_slice(slice(&of_family, name, &rest)).await);
+    }
+    let service = json!({"metadata": {"name": name}, "spec": spec});
+    scene.admits_service(service).await
+}
+
+/// Who asks from outside the node for its health is answered by the proxy.
+async fn health_is_its_own(scene: &Scene, addresses: &[IpAddr]) -> Result<(), Failed> {
+    let outside = scene.lab.namespace(CLIENT_PUBLIC);
+    for address in addresses {
+        let server = SocketAddr::new(*address, 10256);
+        match probe::get(outside, server, "/healthz", PATIENCE).await? {
+            HttpOutcome::Answered(answer) if answer.body.contains("nodeEligible") => {
+                assert_eq!(answer.status, 200);
+            }
+            other => return Err(format!("health at {server}: {other:?}").into()),
+        }
+    }
+    Ok(())
 }
 
 /// There is a Warning event of a Service that says this.
-async fn told(scene: &Scene, name: &str, text: &str, refused: &[&str]) -> Result<(), Failed> {
-    assert!(!refused.contains(&name), "the API takes it");
+async fn told(scene: &Scene, name: &str, text: &str) -> Result<(), Failed> {
     let events: Api<Event> = Api::namespaced(scene.client(), NAMESPACE);
     let what = format!("a warning of {name} that says {text}");
     scene
@@ -107,13 +213,13 @@ fn odd_slices() -> Vec<Value> {
         ),
         slice(
             "odd-1",
-            "twice-a",
+            "a-contested",
             &json!({"endpoints": [{"addresses": ["127.0.0.1"]}]}),
         ),
         slice("odd-2", &long, &json!({"ports": []})),
         slice(
             "odd-3",
-            "twice-b",
+            "z-contested",
             &json!({"addressType": "FQDN", "endpoints": [{"addresses": ["a.example"]}]}),
         ),
     ]

@@ -53,7 +53,7 @@ const PORTS: &[Port] = &[
 /// The first port of the backends of all Services.
 const FIRST_PORT: u16 = 20_001;
 /// Every pod with a backend.
-const PODS: &[&str] = &["web-0", "web-3"];
+pub(crate) const PODS: [&str; 2] = ["web-0", "web-3"];
 
 /// One lab.
 pub(crate) struct Scene {
@@ -113,7 +113,7 @@ impl Scene {
     /// Makes a Service, and does not wait.
     pub(crate) async fn create(&self, name: &str) -> Result<Allocated, Failed> {
         let (objects, world) = (self.lab.objects(), self.lab.world());
-        let backends = backends(PODS);
+        let backends = backends(&PODS);
         let created = objects.create_service(name, spec(), world, &backends, FIRST_PORT);
         Ok(created.await?)
     }

@@ -3,6 +3,7 @@
 //! On every route there are new TCP connections all the time, one long-lived TCP connection, new UDP flows all the
 //! time, and one long-lived UDP flow from a port of its own. Every exchange counts.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -176,6 +177,19 @@ impl Report {
     pub(crate) fn of(&self, kind: Kind) -> impl Iterator<Item = &Lane> {
         let lanes = self.lanes.iter().map(AsRef::as_ref);
         lanes.filter(move |lane: &&Lane| lane.kind == kind)
+    }
+
+    /// Every pod that answered.
+    pub(crate) fn answered_by(&self) -> BTreeSet<String> {
+        let answers = |lane: &Arc<Lane>| {
+            lane.read(|exchanges| {
+                let answers = exchanges.iter();
+                answers
+                    .filter_map(|exchange| exchange.answer.clone().ok())
+                    .collect::<Vec<_>>()
+            })
+        };
+        self.lanes.iter().flat_map(answers).collect()
     }
 
     /// All failures of these kinds.

@@ -4,69 +4,98 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use super::Flow;
-use crate::model::{Family, Protocol};
-use crate::plan::{FrontKind, PortPlan, ServicePlan};
+use crate::dataplane::FrontKey;
+use crate::model::Protocol;
 
 #[cfg(test)]
 mod tests;
 
-/// The endpoints that may serve UDP flows, by the address that clients send to.
+/// The endpoints that may serve UDP flows, by the fronts that clients send to. Of other fronts nothing is said.
 ///
-/// A flow is judged by its Service's endpoints and by nothing else: neither policy nor topology ends a
-/// flow that a pod still answers (`pkg/proxy/conntrack/cleanup.go`), as they end no TCP connection.
+/// A flow is judged by the endpoints of the Service that has its front, and by nothing else: neither policy nor
+/// topology ends a flow that a pod still answers (`pkg/proxy/conntrack/cleanup.go`), as they end no TCP connection.
 #[derive(Debug, Default)]
 pub struct Serving {
-    addresses: HashMap<SocketAddr, BTreeSet<SocketAddr>>,
-    node_ports: HashMap<(Family, u16), BTreeSet<SocketAddr>>,
+    fronts: HashMap<FrontKey, Judgement>,
+}
+
+/// What is said of a front's flows.
+#[derive(Debug)]
+enum Judgement {
+    /// A Service has it, and these endpoints serve.
+    Served(BTreeSet<SocketAddr>),
+    /// No Service has it any more.
+    Vacant,
+    /// It is about to change: another time.
+    Withheld,
 }
 
 impl Serving {
-    /// Whether there is nothing to judge flows by.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.addresses.is_empty() && self.node_ports.is_empty()
-    }
-
-    /// Adds what a Service has of UDP. Services that share an address keep each other's flows.
-    pub fn add(&mut self, plan: &ServicePlan) {
-        for port in &plan.ports {
-            if port.protocol == Protocol::Udp {
-                self.add_port(port);
+    /// What is to be said of the flows of `fronts`. `served` gives the endpoints that serve a front, or `None` if no
+    /// Service has it; `node_addresses` are those that have node ports.
+    pub fn of<'a>(
+        fronts: &BTreeSet<FrontKey>,
+        node_addresses: &BTreeSet<IpAddr>,
+        served: impl Fn(&FrontKey) -> Option<&'a [SocketAddr]>,
+    ) -> Self {
+        let mut serving = Self::default();
+        for front in fronts {
+            let mut endpoints = served(front);
+            if front.is_node_port() {
+                // The same port of one of these addresses may be another Service's, which goes before.
+                for address in node_addresses.iter().copied() {
+                    let at = FrontKey { address, ..*front };
+                    if let Some(endpoints) = served(&at) {
+                        serving.judge(at, Some(endpoints));
+                    }
+                }
+            } else if node_addresses.contains(&front.address) {
+                endpoints = endpoints.or_else(|| served(&front.node_port()));
             }
+            serving.judge(*front, endpoints);
         }
+        serving
     }
 
-    fn add_port(&mut self, port: &PortPlan) {
-        for front in &port.fronts {
-            let endpoints = match (front.kind, front.address) {
-                (FrontKind::NodePort, _) => self
-                    .node_ports
-                    .entry((port.family, front.port))
-                    .or_default(),
-                (_, Some(address)) => self
-                    .addresses
-                    .entry(SocketAddr::new(address, front.port))
-                    .or_default(),
-                (_, None) => continue,
-            };
-            endpoints.extend(&port.serving);
-        }
+    fn judge(&mut self, front: FrontKey, endpoints: Option<&[SocketAddr]>) {
+        let judgement = match endpoints {
+            Some(endpoints) => Judgement::Served(endpoints.iter().copied().collect()),
+            None => Judgement::Vacant,
+        };
+        self.fronts.insert(front, judgement);
+    }
+
+    /// Says nothing of the flows of a front from now on: who serves it is about to change.
+    pub fn withhold(&mut self, front: FrontKey) {
+        self.fronts.insert(front, Judgement::Withheld);
     }
 
     /// Whether a flow goes where its Service has no endpoint any more, or never was translated
     /// because it began before the Service was programmed.
     ///
+    /// Of a front that no Service has any more, flows that were translated are stale. Upstream ends those of a
+    /// Service that was deleted, translated or not (kubernetes#141371), and not those to an address or a node port
+    /// that a Service lost. A flow that was never translated is no proxy's: it may be the host's own by now.
+    ///
     /// `node_addresses` are those that have node ports. Upstream goes by the port alone, and so
-    /// ends flows that only pass through this node on their way to another one's node port; and
-    /// cannot end those to a node port without endpoints for fear of ending others.
+    /// ends flows that only pass through this node on their way to another one's node port.
     #[must_use]
     pub fn is_stale(&self, flow: &Flow, node_addresses: &BTreeSet<IpAddr>) -> bool {
-        let called = flow.destination;
-        let endpoints = self.addresses.get(&called).or_else(|| {
-            let on_node = node_addresses.contains(&called.ip());
-            let port = (Family::of(called.ip()), called.port());
-            on_node.then(|| self.node_ports.get(&port)).flatten()
-        });
-        endpoints.is_some_and(|endpoints| !endpoints.contains(&flow.answers_from))
+        let called = FrontKey {
+            address: flow.destination.ip(),
+            protocol: Protocol::Udp,
+            port: flow.destination.port(),
+        };
+        let of_node = || {
+            let on_node = node_addresses.contains(&called.address);
+            on_node
+                .then(|| self.fronts.get(&called.node_port()))
+                .flatten()
+        };
+        match self.fronts.get(&called).or_else(of_node) {
+            Some(Judgement::Served(endpoints)) => !endpoints.contains(&flow.answers_from),
+            Some(Judgement::Vacant) => flow.answers_from != flow.destination,
+            Some(Judgement::Withheld) | None => false,
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Mutex;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -59,23 +60,42 @@ impl Table {
         Ok(Self { socket })
     }
 
-    /// Removes the flows of one family that are stale: see [`Serving::is_stale`].
+    /// Removes the flows of one family that are stale: see [`Serving::is_stale`]. That is asked once more of each
+    /// right before it is removed, with `serving` locked until it is: what is withheld is not touched from then on.
     ///
     /// # Errors
     /// When flows cannot be listed, or some cannot be removed; all others are removed nevertheless.
     pub fn clean(
         &mut self,
         family: Family,
-        serving: &Serving,
+        serving: &Mutex<Serving>,
         node_addresses: &BTreeSet<IpAddr>,
     ) -> Result<Removed, ConntrackError> {
         let listed = Cell::new(0);
+        let serving = || serving.lock().expect("no holder panics");
         let stale = |flow: &Flow| {
             listed.set(listed.get() + 1);
-            serving.is_stale(flow, node_addresses)
+            serving().is_stale(flow, node_addresses)
         };
-        let stale = self.list(family, stale).map_err(ConntrackError::List)?;
-        let removed = self.remove(family, &stale)?;
+        let entries = self.list(family, stale).map_err(ConntrackError::List)?;
+        let (mut removed, mut failed) = (0, None);
+        for entry in &entries {
+            let serving = serving();
+            if serving.is_stale(&entry.flow, node_addresses) {
+                match self.remove(family, entry) {
+                    Ok(was_there) => removed += usize::from(was_there),
+                    Err(error) => failed.get_or_insert((0, entry.flow, error)).0 += 1,
+                }
+            }
+        }
+        if let Some((count, flow, source)) = failed {
+            let flow = Box::new(flow);
+            return Err(ConntrackError::Remove {
+                count,
+                flow,
+                source,
+            });
+        }
         Ok(Removed {
             listed: listed.get(),
             removed,
@@ -94,29 +114,17 @@ impl Table {
             })
     }
 
-    /// Removes flows; how many were still there.
-    fn remove(&mut self, family: Family, entries: &[Entry]) -> Result<usize, ConntrackError> {
-        let mut removed = 0;
-        let mut failed: Option<(usize, Flow, NetlinkError)> = None;
-        for entry in entries {
-            let name = |out: &mut _| message::put_entry(out, entry);
-            match self
-                .socket
-                .request(DELETE, 0, number(family), name, |_| Ok(()))
-            {
-                Ok(()) => removed += 1,
-                // It ended by itself.
-                Err(error) if error.refused() == Some(Errno::ENOENT as i32) => {}
-                Err(error) => failed.get_or_insert((0, entry.flow, error)).0 += 1,
-            }
-        }
-        match failed {
-            None => Ok(removed),
-            Some((count, flow, source)) => Err(ConntrackError::Remove {
-                count,
-                flow: Box::new(flow),
-                source,
-            }),
+    /// Removes a flow. Returns whether it was still there.
+    fn remove(&mut self, family: Family, entry: &Entry) -> Result<bool, NetlinkError> {
+        let name = |out: &mut _| message::put_entry(out, entry);
+        let deleted = self
+            .socket
+            .request(DELETE, 0, number(family), name, |_| Ok(()));
+        match deleted {
+            Ok(()) => Ok(true),
+            // It ended by itself.
+            Err(error) if error.refused() == Some(Errno::ENOENT as i32) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 }

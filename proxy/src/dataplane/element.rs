@@ -32,6 +32,13 @@ impl FrontKey {
         })
     }
 
+    /// The node port of the same number.
+    #[must_use]
+    pub fn node_port(self) -> Self {
+        let address = unspecified(Family::of(self.address));
+        Self { address, ..self }
+    }
+
     /// Whether it is a node port.
     #[must_use]
     pub fn is_node_port(&self) -> bool {

@@ -47,7 +47,7 @@ impl Ids {
         self.free = vacant.map(|(id, _)| id).collect();
     }
 
-    /// A number for a Service port with these fronts.
+    /// A number for a Service port, by these fronts an earlier process's if it was known under one of them.
     pub(super) fn allocate(&mut self, slot: Slot, fronts: impl Iterator<Item = FrontKey>) -> u32 {
         let recovered = self.recovered_for(fronts);
         let id = recovered.or_else(|| self.pop_free()).unwrap_or_else(|| {

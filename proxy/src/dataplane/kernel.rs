@@ -1,7 +1,7 @@
 //! The dataplane: keeps the kernel's tables equal to the plans.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use ipnet::IpNet;
@@ -9,7 +9,9 @@ use onehop_nft::{Batch, Error, Netfilter};
 
 use super::chains::Chains;
 use super::delta::Delta;
+use super::element::FrontKey;
 use super::options::{Detector, Options, without_loopback};
+use super::ports::udp_fronts;
 use super::read::{Desired, Difference, Found};
 use super::state::{Conflict, State, index};
 use super::write::{Writer, chains_of, table};
@@ -55,9 +57,9 @@ pub struct Report {
     pub replaced: bool,
     /// How many bytes the transaction had; 0 if nothing was to be done.
     pub bytes: usize,
-    /// Services whose UDP fronts or serving endpoints changed since the last success, the removed ones
-    /// included: flows to former endpoints are stale.
-    pub udp_changed: BTreeSet<ObjectName>,
+    /// Fronts of UDP whose serving endpoints changed since the last success, those that no Service has any more
+    /// and those that another one has now included: flows to former endpoints are stale.
+    pub udp_changed: BTreeSet<FrontKey>,
     /// How many times since the last success the kernel refused to remove chains that nothing uses.
     pub failed_cleanups: u32,
     /// How many elements the sets and maps have from this, in both families.
@@ -73,7 +75,6 @@ pub struct Dataplane {
     service_cidrs: Vec<IpNet>,
     /// Whether the kernel is believed to have what is desired.
     in_step: bool,
-    udp_changed: BTreeSet<ObjectName>,
     failed_cleanups: u32,
     /// How many elements the kernel has from this, as of the last success.
     elements: usize,
@@ -112,7 +113,6 @@ impl Dataplane {
             state,
             service_cidrs: Vec::new(),
             in_step: false,
-            udp_changed: BTreeSet::new(),
             failed_cleanups: 0,
             elements: 0,
             tables: Default::default(),
@@ -135,9 +135,6 @@ impl Dataplane {
             .state
             .retire_classes(UNUSED_CLASSES, recorder.as_deref_mut());
         for (name, plan) in changes.services {
-            if udp_differs(self.state.plan(&name), plan.as_ref()) {
-                self.udp_changed.insert(name.clone());
-            }
             self.state.change(&name, plan, recorder.as_deref_mut());
         }
         if let Some(addresses) = changes.node_port_addresses {
@@ -165,7 +162,7 @@ impl Dataplane {
         Ok(Report {
             replaced,
             bytes,
-            udp_changed: std::mem::take(&mut self.udp_changed),
+            udp_changed: std::mem::take(&mut self.state.udp_changed),
             failed_cleanups: std::mem::take(&mut self.failed_cleanups),
             elements: self.elements,
         })
@@ -215,6 +212,22 @@ impl Dataplane {
     #[must_use]
     pub fn plan(&self, name: &ObjectName) -> Option<&ServicePlan> {
         self.state.plan(name)
+    }
+
+    /// The endpoints that may serve flows to a front: those of the Service that has it. `None` if none has.
+    #[must_use]
+    pub fn serving(&self, front: &FrontKey) -> Option<&[SocketAddr]> {
+        self.state.serving(front)
+    }
+
+    /// Fronts of UDP of which changes may say something new.
+    #[must_use]
+    pub fn udp_fronts(&self, changes: &Changes) -> BTreeSet<FrontKey> {
+        let services = changes.services.iter();
+        let services = services.map(|(name, plan)| (self.state.plan(name), plan.as_ref()));
+        let different = services.filter(|(before, after)| udp_differs(*before, *after));
+        let plans = different.flat_map(|(before, after)| before.into_iter().chain(after));
+        plans.flat_map(udp_fronts).collect()
     }
 
     /// All plans, in no order.
@@ -355,7 +368,7 @@ struct Made {
     of_classes: BTreeSet<String>,
 }
 
-/// Whether a Service's UDP flows may have become stale.
+/// Whether a Service has other fronts of UDP than before, or other endpoints that serve them.
 fn udp_differs(before: Option<&ServicePlan>, after: Option<&ServicePlan>) -> bool {
     fn udp(plan: Option<&ServicePlan>) -> impl Iterator<Item = &PortPlan> {
         let ports = plan.into_iter().flat_map(|plan| &plan.ports);

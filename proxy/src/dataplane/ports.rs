@@ -7,8 +7,8 @@ use ipnet::IpNet;
 
 use super::classes::Class;
 use super::element::{FrontKey, Key, List, Value};
-use crate::model::Family;
-use crate::plan::{FrontKind, PortPlan};
+use crate::model::{Family, Protocol};
+use crate::plan::{FrontKind, PortPlan, ServicePlan};
 
 #[cfg(test)]
 mod tests;
@@ -18,6 +18,25 @@ pub(super) fn front_keys(port: &PortPlan) -> impl Iterator<Item = FrontKey> {
     let (family, protocol) = (port.family, port.protocol);
     let fronts = port.fronts.iter();
     fronts.filter_map(move |front| FrontKey::of(front, family, protocol))
+}
+
+/// The keys of a Service's fronts of UDP.
+pub(super) fn udp_fronts(plan: &ServicePlan) -> impl Iterator<Item = FrontKey> {
+    let ports = plan.ports.iter();
+    let ports = ports.filter(|port| port.protocol == Protocol::Udp);
+    ports.flat_map(front_keys)
+}
+
+/// Whether one of a port's fronts is a cluster address.
+pub(super) fn is_cluster_ip(port: &PortPlan, key: &FrontKey) -> bool {
+    cluster_keys(port).any(|of_port| of_port == *key)
+}
+
+/// The keys of a port's cluster addresses.
+pub(super) fn cluster_keys(port: &PortPlan) -> impl Iterator<Item = FrontKey> {
+    let fronts = port.fronts.iter();
+    let fronts = fronts.filter(|front| front.kind == FrontKind::ClusterIp);
+    fronts.filter_map(|front| FrontKey::of(front, port.family, port.protocol))
 }
 
 /// The class of one of a port's fronts, and whether its sources are restricted. Of fronts with the same key,

@@ -8,20 +8,15 @@ use super::delta::Delta;
 use super::element::{FrontKey, Key, Value};
 use super::fronts::{Fronts, Installed};
 use super::ids::{Ids, Slot};
-use super::ports::{front_class, front_keys, keep_places, port_elements, without_absurd};
+use super::ports::{cluster_keys, front_keys, keep_places, port_elements, without_absurd};
 use crate::model::{Family, ObjectName, Protocol};
 use crate::plan::{PortPlan, ServicePlan};
 
-/// A front that several Services ask for. One of them has it: the first by namespace and name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conflict {
-    /// The front.
-    pub front: FrontKey,
-    /// Who has it.
-    pub winner: ObjectName,
-    /// Who asks for it in vain. Sorted.
-    pub losers: Vec<ObjectName>,
-}
+mod owners;
+#[cfg(test)]
+mod tests;
+
+pub use owners::Conflict;
 
 /// The desired contents of all tables.
 #[derive(Debug, Default)]
@@ -32,6 +27,8 @@ pub(super) struct State {
     vacant: Vec<u32>,
     pub(super) ids: Ids,
     tables: [TableState; 2],
+    /// Fronts of UDP whose serving endpoints are others than before, be it that another Service has them.
+    pub(super) udp_changed: BTreeSet<FrontKey>,
 }
 
 /// A Service that is held.
@@ -113,6 +110,7 @@ impl State {
         if plan.is_some() && self.plan(name) == plan.as_ref() {
             return;
         }
+        let served = self.served(name, plan.as_ref());
         let mut touched = Touched::new();
         let old = self.take(name);
         if let Some((_, held)) = &old {
@@ -134,6 +132,11 @@ impl State {
         }
         for (key, before) in touched {
             self.settle(key, before, &mut deltas);
+        }
+        for (front, before) in served {
+            if self.serving(&front) != before.as_deref() {
+                self.udp_changed.insert(front);
+            }
         }
     }
 
@@ -213,7 +216,9 @@ impl State {
                     self.ids.place(id, slot);
                     id
                 }
-                None => self.ids.allocate(slot, front_keys(port)),
+                // By its cluster address it is the port that an earlier process numbered. Any other front
+                // may have been another Service's, and the number would bring that one's affinity.
+                None => self.ids.allocate(slot, cluster_keys(port)),
             }
         });
         ids.collect()
@@ -268,7 +273,7 @@ impl State {
     /// Gives a front to whom it belongs now.
     fn settle(&mut self, key: FrontKey, before: Option<Installed>, deltas: &mut Deltas<'_>) {
         let family = Family::of(key.address);
-        let owner = self.owner(family, &key);
+        let owner = self.owner(&key);
         let table = &mut self.tables[index(family)];
         let after = owner.map(|(id, class, ranged)| {
             let (number, new) = table.classes.acquire(class);
@@ -296,18 +301,6 @@ impl State {
             elements(before).for_each(|(key, value)| delta.remove(key, value));
             elements(after).for_each(|(key, value)| delta.add(key, value));
         }
-    }
-
-    /// Whose a front is, its class, and whether its sources are restricted. Of several Services, it is that
-    /// of the first by name.
-    fn owner(&self, family: Family, key: &FrontKey) -> Option<(u32, Class, bool)> {
-        let claims = self.tables[index(family)].fronts.claims(key);
-        let id = *claims.iter().min_by_key(|id| {
-            let name = self.port(**id).0;
-            (name, self.ids.slot(**id).index)
-        })?;
-        let (class, ranged) = front_class(self.port(id).1, *key)?;
-        Some((id, class, ranged))
     }
 
     /// Changes the addresses that have node ports.
@@ -382,27 +375,6 @@ impl State {
             .chain(addresses.map(Key::NodePortAddress));
         let members = members.map(|key| (key, Value::Member));
         classes.chain(fronts).chain(ports).chain(members)
-    }
-
-    /// The fronts that several Services ask for, in order.
-    pub(super) fn conflicts(&self) -> Vec<Conflict> {
-        let tables = self.tables.iter();
-        let contested = tables.flat_map(|table| {
-            let fronts = table.fronts.contested();
-            fronts.map(|front| (front, table.fronts.claims(&front)))
-        });
-        let conflicts = contested.filter_map(|(front, claims)| {
-            let names: BTreeSet<_> = claims.iter().map(|id| self.port(*id).0).collect();
-            let mut names = names.into_iter().cloned();
-            let winner = names.next()?;
-            let losers: Vec<_> = names.collect();
-            (!losers.is_empty()).then_some(Conflict {
-                front,
-                winner,
-                losers,
-            })
-        });
-        conflicts.collect()
     }
 }
 

@@ -16,12 +16,21 @@ pub(super) fn of_service<'a>(
     service: &'a Service,
     node: &'a Node,
 ) -> impl Iterator<Item = Problem> + 'a {
-    plan::own_cluster_ips(service, node).map(|address| Problem {
+    let problem = |field: &str, why| Problem {
         kind: "Service",
         object: service.name.clone(),
-        field: "spec.clusterIPs".to_owned(),
-        why: format!("{address} is an address of the node; its family is not served here"),
-    })
+        field: field.to_owned(),
+        why,
+    };
+    let cluster_ips = plan::own_cluster_ips(service, node).map(move |address| {
+        let why = format!("{address} is an address of the node; its family is not served here");
+        problem("spec.clusterIPs", why)
+    });
+    let ports = plan::own_ports(service, node).map(move |(address, port)| {
+        let why = format!("the node itself answers at {address}, and the port is not served there");
+        problem(&format!("spec.ports ({port})"), why)
+    });
+    cluster_ips.chain(ports)
 }
 
 /// The ranges of a ServiceCIDR that do not count on the node.

@@ -35,6 +35,8 @@ pub struct Index {
     /// The name of the Service that a slice is filed under, in the slice's own namespace.
     owners: BTreeMap<ObjectName, Arc<str>>,
     service_cidrs: BTreeMap<Box<str>, Vec<IpNet>>,
+    /// Where this proxy serves its health and metrics on the node's addresses.
+    proxy_ports: BTreeSet<u16>,
 }
 
 /// A Service and its slices, by their names. Most Services have one slice a family.
@@ -55,6 +57,15 @@ impl Index {
             },
             ..Self::default()
         }
+    }
+
+    /// The same, for a proxy that serves its health and metrics at these ports of the node's addresses, which no
+    /// Service gets there.
+    #[must_use]
+    pub fn serving_at(mut self, proxy_ports: BTreeSet<u16>) -> Self {
+        self.node.own_ports.extend(&proxy_ports);
+        self.proxy_ports = proxy_ports;
+        self
     }
 
     /// The node.
@@ -195,7 +206,8 @@ impl Index {
     }
 
     /// Learns of the node. Another node's is ignored. What changes about it concerns every Service.
-    pub fn apply_node(&mut self, node: Node) -> Touched {
+    pub fn apply_node(&mut self, mut node: Node) -> Touched {
+        node.own_ports.extend(&self.proxy_ports);
         if node.name != self.node.name || node == self.node {
             return Touched::new();
         }

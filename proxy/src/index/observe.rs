@@ -59,10 +59,11 @@ impl Index {
         let Some(node) = reading.value.filter(|node| node.name == self.node.name) else {
             return Observed::default();
         };
-        let moved = node.addresses != self.node.addresses;
+        let (addresses, ports) = (self.node.addresses.clone(), self.node.own_ports.clone());
         let mut problems = reading.problems;
         let touched = self.apply_node(node);
-        if moved {
+        let moved = addresses != self.node.addresses;
+        if moved || ports != self.node.own_ports {
             for service in self
                 .entries
                 .values()

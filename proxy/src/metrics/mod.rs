@@ -15,7 +15,7 @@ use crate::model::Family;
 use registry::{Code, Fate, IpFamily, Numbers, Outcome, Policy, PolicyOfFamily, Reason};
 
 pub use http::serve;
-pub use trigger::TriggerTimes;
+pub use trigger::{TriggerTimes, trigger_time};
 
 /// All metrics. Every method is cheap and may be called from anywhere.
 #[derive(Debug)]

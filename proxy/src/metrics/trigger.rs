@@ -28,13 +28,10 @@ impl TriggerTimes {
         }
     }
 
-    /// An EndpointSlice with these annotations was added or changed. A deletion says nothing: its annotation is that of
-    /// the change before.
-    pub fn noticed(&mut self, family: Family, annotations: &BTreeMap<String, String>) {
-        let time = annotations
-            .get(TRIGGER_TIME)
-            .and_then(|text| text.parse().ok());
-        if let Some(time) = time.filter(|time| *time > self.started) {
+    /// An EndpointSlice of a family was added or changed, for what happened at a time, and a Service is to be programmed
+    /// by it. One that concerns no Service must not be noticed: no sync would be its own.
+    pub fn noticed(&mut self, family: Family, time: Timestamp) {
+        if time > self.started {
             self.waiting.entry(family).or_default().push(time);
         }
     }
@@ -46,6 +43,13 @@ impl TriggerTimes {
         let passed = |time| Duration::try_from(now.duration_since(time)).unwrap_or_default();
         times.into_iter().map(passed).collect()
     }
+}
+
+/// When what an EndpointSlice with these annotations reacts to happened, if they say so. Those of one that is deleted
+/// say nothing: the annotation is that of the change before.
+#[must_use]
+pub fn trigger_time(annotations: &BTreeMap<String, String>) -> Option<Timestamp> {
+    annotations.get(TRIGGER_TIME)?.parse().ok()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1 as api;
 
-use super::{Problems, Reading, address, is_named_in_cluster, reading};
+use super::{Problems, Reading, address, is_named_in_cluster, port_number, reading};
 use crate::model::{Node, ObjectName};
 
 /// Where the zone of a node stands.
@@ -51,9 +51,17 @@ fn read(object: &api::Node, name: &ObjectName, problems: &mut Problems) -> Optio
             }
         }
     }
+    let daemons = object
+        .status
+        .as_ref()
+        .and_then(|status| status.daemon_endpoints.as_ref());
+    let kubelet = daemons.and_then(|daemons| daemons.kubelet_endpoint.as_ref());
+    // It is 0 before the kubelet has said it.
+    let kubelet = kubelet.and_then(|endpoint| port_number(endpoint.port));
     Some(Node {
         name: name.name.as_ref().into(),
         zone: zone.map(|zone| zone.as_str().into()),
         addresses,
+        own_ports: kubelet.into_iter().collect(),
     })
 }

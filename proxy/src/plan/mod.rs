@@ -15,8 +15,8 @@ use ipnet::IpNet;
 
 use crate::model::{Family, ObjectName, Protocol};
 
-pub(crate) use service::own_cluster_ips;
 pub use service::service;
+pub(crate) use service::{own_cluster_ips, own_ports};
 
 /// All that one node does for one Service.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::endpoints::{self, Candidates};
 use super::{Front, FrontKind, Handling, HealthPlan, PortPlan, ServicePlan};
-use crate::model::{Family, Node, Policy, Service, ServicePort, Slice};
+use crate::model::{Family, Node, Policy, Protocol, Service, ServicePort, Slice};
 
 /// What `node` does for `service`, whose slices are `slices`, in any order. Slices of other Services must not be
 /// among them.
@@ -47,6 +47,30 @@ pub(crate) fn own_cluster_ips<'a>(
         .copied()
 }
 
+/// Outside addresses of a Service that are the node's own, with ports of TCP at which the node itself has to answer.
+///
+/// An outside address may be the node's: upstream serves it at all ports, and so is it served here, but for these.
+/// Whoever may write a Service could else answer in the node's place when its health is asked for.
+pub(crate) fn own_ports<'a>(
+    service: &'a Service,
+    node: &'a Node,
+) -> impl Iterator<Item = (IpAddr, u16)> + 'a {
+    let addresses = service.external_ips.iter().chain(&service.vips);
+    let addresses: BTreeSet<IpAddr> = addresses.copied().collect();
+    let own = addresses.into_iter().flat_map(|address| {
+        let ports = service.ports.iter();
+        ports.map(move |port| (address, port))
+    });
+    own.filter(|(address, port)| is_own_port(*address, port, node))
+        .map(|(address, port)| (address, port.port))
+}
+
+fn is_own_port(address: IpAddr, port: &ServicePort, node: &Node) -> bool {
+    port.protocol == Protocol::Tcp
+        && node.own_ports.contains(&port.port)
+        && node.addresses.contains(&address)
+}
+
 /// The cluster addresses that are served. They decide the families in which anything of the Service is.
 fn cluster_ips(service: &Service, node: &Node) -> Vec<IpAddr> {
     let own: Vec<_> = own_cluster_ips(service, node).collect();
@@ -72,6 +96,7 @@ fn plan_port(
         port,
         family,
         &handlings(service, candidates.any_usable(), local.is_empty()),
+        node,
     );
 
     let uses = |handlings: &[Handling]| {
@@ -144,6 +169,7 @@ fn fronts(
     port: &ServicePort,
     family: Family,
     handlings: &Handlings,
+    node: &Node,
 ) -> Vec<Front> {
     let Handlings { internal, external } = *handlings;
     let of_family = |addresses: &'_ [IpAddr]| {
@@ -152,6 +178,11 @@ fn fronts(
             .copied()
             .filter(|address| Family::of(*address) == family)
             .collect::<Vec<_>>()
+    };
+    let outside = |addresses: &'_ [IpAddr]| {
+        let mut addresses = of_family(addresses);
+        addresses.retain(|address| !is_own_port(*address, port, node));
+        addresses
     };
     let mut by_address: BTreeMap<Option<IpAddr>, (u16, FrontKind, Handling)> = BTreeMap::new();
     let mut add = |addresses: Vec<IpAddr>, kind, handling| {
@@ -166,9 +197,9 @@ fn fronts(
         FrontKind::ClusterIp,
         internal,
     );
-    add(of_family(&service.vips), FrontKind::LoadBalancer, external);
+    add(outside(&service.vips), FrontKind::LoadBalancer, external);
     add(
-        of_family(&service.external_ips),
+        outside(&service.external_ips),
         FrontKind::ExternalIp,
         external,
     );

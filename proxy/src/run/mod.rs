@@ -11,6 +11,7 @@ mod foreign;
 mod pace;
 mod proxy;
 mod settings;
+mod stale_flows;
 mod syncer;
 mod told;
 mod without_local;
@@ -39,6 +40,7 @@ use addresses::Interfaces;
 use foreign::Foreign;
 use pace::Backoff;
 use proxy::Proxy;
+use stale_flows::StaleFlows;
 use syncer::Surroundings;
 
 /// Observations that are taken together at most, so that other work comes in between.
@@ -112,7 +114,10 @@ pub async fn run(config: Config, connection: Connection, node: &str) -> Result<(
     tokio::spawn(sending);
     events.send(Event::starting(node));
     let mut servers = serve(&config, &state, &metrics);
+    let flows = StaleFlows::of_kernel();
+    let flows_judged = flows.ended();
     let around = Surroundings {
+        flows,
         ports: ServiceHealth::new(node, Arc::clone(&state), HealthAddresses::all()),
         clock,
         metrics,
@@ -135,6 +140,7 @@ pub async fn run(config: Config, connection: Connection, node: &str) -> Result<(
             changed = foreign::changed(&mut foreign) => proxy.rules_changed(&changed),
             () = interfaces.changed() => read_addresses(&interfaces, &mut proxy, &mut listing).await,
             () = until(listing.due()) => read_addresses(&interfaces, &mut proxy, &mut listing).await,
+            () = flows_judged.notified() => {}
             () = until(proxy.due()) => {}
             Some(observed) = api.next() => {
                 proxy.observe(observed);

@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-
 use super::comparing::{Comparing, Found, Why};
 use super::foreign::Changed;
 use super::pace::{Backoff, Pace};
@@ -71,7 +69,7 @@ impl Proxy {
         Self {
             node: node.to_owned(),
             started: now,
-            world: World::new(node),
+            world: World::new(node, settings::own_ports(&config)),
             own,
             primary: Vec::new(),
             pending: Pending::default(),
@@ -116,12 +114,9 @@ impl Proxy {
                 around.metrics.services_changed(1);
                 self.changes.0 += 1;
             }
-            Observed::Slice(change @ (Change::Applied(_) | Change::Deleted(_))) => {
+            Observed::Slice(Change::Applied(_) | Change::Deleted(_)) => {
                 around.metrics.slices_changed(1);
                 self.changes.1 += 1;
-                if let Change::Applied(slice) = change {
-                    notice(&mut self.triggers, slice);
-                }
             }
             Observed::Node(Change::Applied(node)) => around.state.node_changed(Some(node)),
             _ => {}
@@ -136,6 +131,9 @@ impl Proxy {
         }
         if concerns.node_gone {
             self.around().state.node_changed(None);
+        }
+        if let Some((family, time)) = concerns.trigger {
+            self.triggers.noticed(family, time);
         }
         let changed = !concerns.touched.is_empty() || concerns.service_cidrs;
         // Not `append`, whose time is that of all that is pending.
@@ -273,9 +271,10 @@ impl Proxy {
     /// When there is something to do though nothing happens.
     pub(super) fn due(&self) -> Option<Instant> {
         match &self.work {
-            Work::Syncing(..) => {
+            Work::Syncing(syncer, _) => {
                 let comparing = (!self.pending.resync).then(|| self.comparing.due());
-                let all = [self.pace.due(), self.ports.due(), comparing];
+                let flows = syncer.stale_flows_due();
+                let all = [self.pace.due(), self.ports.due(), comparing, flows];
                 all.into_iter().flatten().min()
             }
             // The Node may never come to have what is waited for.
@@ -296,6 +295,9 @@ impl Proxy {
             self.sync().await;
         } else if self.ports.due().is_some_and(|due| due <= now) {
             self.open_ports().await;
+        }
+        if let Work::Syncing(syncer, _) = &mut self.work {
+            syncer.end_stale_flows();
         }
         Ok(())
     }
@@ -364,16 +366,5 @@ impl Proxy {
             Err(error) => tracing::error!("failed to sync, the old rules stay: {}", chain(error)),
         }
         self.pace.ended(Instant::now(), synced.is_ok());
-    }
-}
-
-fn notice(triggers: &mut TriggerTimes, slice: &EndpointSlice) {
-    let family = match slice.address_type.as_str() {
-        "IPv4" => Family::V4,
-        "IPv6" => Family::V6,
-        _ => return,
-    };
-    if let Some(annotations) = &slice.metadata.annotations {
-        triggers.noticed(family, annotations);
     }
 }

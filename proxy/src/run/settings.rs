@@ -26,6 +26,13 @@ pub(super) fn primary(config: &Config, listed: &[IpAddr]) -> Vec<IpAddr> {
     Family::ALL.into_iter().filter_map(of_family).collect()
 }
 
+/// The ports of the node's own addresses at which the proxy serves its health and metrics.
+pub(super) fn own_ports(config: &Config) -> BTreeSet<u16> {
+    let served = [config.healthz, config.metrics].into_iter().flatten();
+    let outside = served.filter(|address| !address.ip().is_loopback());
+    outside.map(|address| address.port()).collect()
+}
+
 /// What shapes the rules. `liberal`: whether connection tracking takes packets of TCP for valid
 /// that are out of its window.
 pub(super) fn options(

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
 use crate::clock::Clock;
-use crate::conntrack::{ConntrackError, Removed, Serving, Table};
+use crate::conntrack::{Removed, Serving};
 use crate::dataplane::{Changes, Dataplane, DataplaneError, Options, Report};
 use crate::events::Events;
 use crate::health::{HealthAddresses, HealthState, ServiceHealth};
@@ -17,6 +17,7 @@ use crate::metrics::{Metrics, ResyncReason, SyncKind, TriggerTimes};
 use crate::model::{Family, ObjectName};
 use crate::plan::HealthPlan;
 
+use super::stale_flows::StaleFlows;
 use super::told::Conflicts;
 use super::without_local::WithoutLocal;
 
@@ -40,13 +41,12 @@ pub(super) struct Surroundings {
     pub(super) state: Arc<HealthState>,
     pub(super) events: Events,
     pub(super) ports: ServiceHealth,
+    pub(super) flows: StaleFlows,
 }
 
 /// Carries syncs out.
 pub(super) struct Syncer {
     dataplane: Dataplane,
-    /// Taken while a clean-up runs on a thread of its own.
-    conntrack: Option<Table>,
     node_port_addresses: Arc<BTreeSet<IpAddr>>,
     health: BTreeMap<ObjectName, HealthPlan>,
     without_local: WithoutLocal,
@@ -54,6 +54,8 @@ pub(super) struct Syncer {
     synced: bool,
     /// What could not be opened of the health check ports, as it was logged.
     closed: BTreeSet<String>,
+    /// Whether the last sync succeeded, so that the kernel has what the dataplane says.
+    in_step: bool,
     around: Surroundings,
 }
 
@@ -62,13 +64,13 @@ impl Syncer {
     pub(super) fn open(options: Options, around: Surroundings) -> Result<Self, DataplaneError> {
         Ok(Self {
             dataplane: Dataplane::open(options)?,
-            conntrack: None,
             node_port_addresses: Arc::default(),
             health: BTreeMap::new(),
             without_local: WithoutLocal::default(),
             conflicts: Conflicts::default(),
             synced: false,
             closed: BTreeSet::new(),
+            in_step: false,
             around,
         })
     }
@@ -76,6 +78,8 @@ impl Syncer {
     /// Opens the kernel's tables anew, under other options. The next sync has to bring all Services.
     pub(super) fn reopen(&mut self, options: Options) -> Result<(), DataplaneError> {
         self.dataplane = Dataplane::open(options)?;
+        // It knows of no Service yet.
+        self.in_step = false;
         Ok(())
     }
 
@@ -127,7 +131,10 @@ impl Syncer {
         let changes = changes(index, pending);
         #[cfg(feature = "faults")]
         let changes = crate::faults::changes(changes);
+        let concerned = self.dataplane.udp_fronts(&changes);
+        self.around.flows.withhold(concerned);
         let applied = self.dataplane.apply(changes);
+        self.in_step = applied.is_ok();
         let took = self.around.clock.now().steady.duration_since(started);
         let report = match applied {
             Ok(report) => report,
@@ -152,7 +159,12 @@ impl Syncer {
         }
         *pending = Pending::default();
         self.tell(triggers).await;
-        self.end_stale_flows(&report.udp_changed).await;
+        #[cfg(feature = "faults")]
+        if crate::faults::keeps_stale_flows() {
+            return Ok(());
+        }
+        self.around.flows.want(report.udp_changed);
+        self.end_stale_flows();
         Ok(())
     }
 
@@ -235,60 +247,38 @@ impl Syncer {
         }
     }
 
-    /// Ends UDP flows that go where their Service has no endpoint any more. On a thread of its own,
-    /// because the kernel may know of very many flows.
-    async fn end_stale_flows(&mut self, changed: &BTreeSet<ObjectName>) {
-        let mut serving = Serving::default();
-        for plan in changed.iter().filter_map(|name| self.dataplane.plan(name)) {
-            serving.add(plan);
-        }
-        if serving.is_empty() {
-            return;
-        }
-        #[cfg(feature = "faults")]
-        if crate::faults::keeps_stale_flows() {
-            return;
-        }
-        let table = self.conntrack.take();
-        let addresses = Arc::clone(&self.node_port_addresses);
-        let cleaning = tokio::task::spawn_blocking(move || clean(table, &serving, &addresses));
-        let cleaned = cleaning.await.expect("a clean-up does not panic");
-        for (family, took, result) in cleaned.1 {
+    /// When UDP flows are to be judged; `None` if none are, or it is being done.
+    pub(super) fn stale_flows_due(&self) -> Option<Instant> {
+        // They are judged by what the kernel has, and so not while it may have something else.
+        self.in_step.then(|| self.around.flows.due()).flatten()
+    }
+
+    /// Tells what ending UDP flows came to, that go where their Service has no endpoint any more, and begins anew if
+    /// it is due.
+    pub(super) fn end_stale_flows(&mut self) {
+        let around = &mut self.around;
+        for (family, took, result) in around.flows.finish() {
             match result {
                 Ok(Removed { listed, removed }) => {
-                    self.around
-                        .metrics
-                        .conntrack_reconciled(family, took, removed as u64);
+                    let removed = removed as u64;
+                    around.metrics.conntrack_reconciled(family, took, removed);
                     tracing::debug!(?family, listed, removed, ?took, "stale UDP flows ended");
                 }
-                Err(error) => tracing::warn!("{}", super::chain(&error)),
+                Err(error) => tracing::warn!("{}; it is tried again", super::chain(&error)),
             }
         }
-        self.conntrack = cleaned.0;
+        if self
+            .stale_flows_due()
+            .is_none_or(|due| due > Instant::now())
+        {
+            return;
+        }
+        let addresses = Arc::clone(&self.node_port_addresses);
+        let dataplane = &self.dataplane;
+        self.around.flows.start(Arc::clone(&addresses), |fronts| {
+            Serving::of(fronts, &addresses, |front| dataplane.serving(front))
+        });
     }
-}
-
-type Cleaned = (Family, Duration, Result<Removed, ConntrackError>);
-
-/// Ends stale flows of both families. The socket is kept for the next time, unless it failed.
-fn clean(
-    table: Option<Table>,
-    serving: &Serving,
-    addresses: &BTreeSet<IpAddr>,
-) -> (Option<Table>, Vec<Cleaned>) {
-    let mut table = match table.map_or_else(Table::open, Ok) {
-        Ok(table) => table,
-        Err(error) => return (None, vec![(Family::V4, Duration::ZERO, Err(error))]),
-    };
-    let cleaned: Vec<Cleaned> = Family::ALL
-        .map(|family| {
-            let started = std::time::Instant::now();
-            let result = table.clean(family, serving, addresses);
-            (family, started.elapsed(), result)
-        })
-        .into();
-    let works = cleaned.iter().all(|(_, _, result)| result.is_ok());
-    (works.then_some(table), cleaned)
 }
 
 fn changes(index: &Index, pending: &Pending) -> Changes {

@@ -39,6 +39,8 @@ pub(super) struct Conflicts {
 struct Lost {
     front: FrontKey,
     winner: ObjectName,
+    /// Whether it is a cluster address of the winner.
+    cluster_ip: bool,
     loser: ObjectName,
 }
 
@@ -58,11 +60,13 @@ impl Conflicts {
             let Conflict {
                 front,
                 winner,
+                cluster_ip,
                 losers,
             } = conflict;
             losers.into_iter().map(move |loser| Lost {
                 front,
                 winner: winner.clone(),
+                cluster_ip,
                 loser,
             })
         };
@@ -91,10 +95,12 @@ impl Lost {
         } else {
             format!("port {port}/{protocol} of {address}")
         };
-        let note = format!(
-            "{front} leads to Service {}, which asks for it as well and is first by name",
-            self.winner
-        );
+        let why = if self.cluster_ip {
+            "whose cluster address it is"
+        } else {
+            "which asks for it as well and is first by name"
+        };
+        let note = format!("{front} leads to Service {}, {why}", self.winner);
         let loser = Regarding::Service(self.loser.clone());
         Event::warning(loser, "AddressConflict", "ProgramRules", note)
     }

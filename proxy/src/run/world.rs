@@ -3,13 +3,15 @@
 use std::collections::{BTreeSet, HashSet};
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::Resource;
 
 use crate::index::{Index, Observed as Indexed};
-use crate::model::ObjectName;
+use crate::metrics::trigger_time;
+use crate::model::{Family, ObjectName};
 use crate::objects::Problem;
 use crate::watch::{Change, Kind, Observed};
 
@@ -40,6 +42,8 @@ pub(super) struct Concerns {
     pub(super) node_gone: bool,
     /// What is wrong with the object.
     pub(super) problems: Vec<Problem>,
+    /// When what `touched` follows from happened, and the family of the EndpointSlice that says so.
+    pub(super) trigger: Option<(Family, Timestamp)>,
 }
 
 impl From<Indexed> for Concerns {
@@ -54,10 +58,10 @@ impl From<Indexed> for Concerns {
 }
 
 impl World {
-    /// Nothing is known but the name of the node.
-    pub(super) fn new(node: &str) -> Self {
+    /// Nothing is known but the name of the node, and where the proxy serves its health and metrics there.
+    pub(super) fn new(node: &str, proxy_ports: BTreeSet<u16>) -> Self {
         Self {
-            index: Index::new(node),
+            index: Index::new(node).serving_at(proxy_ports),
             pod_cidrs: Vec::new(),
             listing: Default::default(),
             listed: BTreeSet::new(),
@@ -97,7 +101,14 @@ impl World {
 
     fn slice(&mut self, change: Change<EndpointSlice>) -> Concerns {
         match self.step(Kind::EndpointSlices, change) {
-            Step::Apply(slice) => self.index.observe_slice(&slice).into(),
+            Step::Apply(slice) => {
+                let concerns: Concerns = self.index.observe_slice(&slice).into();
+                let trigger = trigger(&slice).filter(|_| !concerns.touched.is_empty());
+                Concerns {
+                    trigger,
+                    ..concerns
+                }
+            }
             Step::Remove(name, problem) => {
                 Concerns::of(self.index.delete_slice(&name)).with(problem)
             }
@@ -208,6 +219,17 @@ fn name_of<K: Resource<DynamicType = ()>>(object: &K) -> ObjectName {
         namespace: text(&object.meta().namespace),
         name: text(&object.meta().name),
     }
+}
+
+/// The family of a slice, and when what it reacts to happened.
+fn trigger(slice: &EndpointSlice) -> Option<(Family, Timestamp)> {
+    let family = match slice.address_type.as_str() {
+        "IPv4" => Family::V4,
+        "IPv6" => Family::V6,
+        _ => return None,
+    };
+    let time = trigger_time(slice.metadata.annotations.as_ref()?)?;
+    Some((family, time))
 }
 
 /// The kind of one object, as a [`Problem`] has it.

@@ -1,6 +1,6 @@
+use std::collections::BTreeMap;
+
 use super::*;
-use crate::model::ObjectName;
-use crate::plan::{Front, Handling};
 
 fn socket(text: &str) -> SocketAddr {
     text.parse().expect("an address and a port")
@@ -15,46 +15,41 @@ fn flow(destination: &str, answers_from: &str) -> Flow {
     }
 }
 
-fn front(kind: FrontKind, address: Option<&str>, port: u16) -> Front {
-    Front {
-        address: address.map(|address| address.parse().expect("an address")),
-        port,
-        kind,
-        handling: Handling::ExternalLocal,
+fn front(text: &str) -> FrontKey {
+    let socket = socket(text);
+    FrontKey {
+        address: socket.ip(),
+        protocol: Protocol::Udp,
+        port: socket.port(),
     }
 }
 
-/// DNS with every kind of address, and these serving endpoints.
-fn dns(protocol: Protocol, serving: &[&str]) -> Serving {
-    let port = PortPlan {
-        family: Family::V4,
-        protocol,
-        port_name: "dns".into(),
-        cluster: Vec::new(),
-        local: Vec::new(),
-        serving: serving.iter().map(|text| socket(text)).collect(),
-        hairpins: Vec::new(),
-        affinity: None,
-        source_ranges: None,
-        fronts: vec![
-            front(FrontKind::ClusterIp, Some("10.96.0.10"), 53),
-            front(FrontKind::ExternalIp, Some("203.0.113.7"), 53),
-            front(FrontKind::LoadBalancer, Some("198.51.100.1"), 53),
-            front(FrontKind::NodePort, None, 30053),
-        ],
-    };
-    let name = ObjectName {
-        namespace: "kube-system".into(),
-        name: "dns".into(),
-    };
-    let mut all = Serving::default();
-    all.add(&ServicePlan {
-        name,
-        cluster_ips: Vec::new(),
-        ports: vec![port],
-        health: None,
-    });
-    all
+/// Every front of DNS.
+const FRONTS: [&str; 4] = [
+    "10.96.0.10:53",
+    "203.0.113.7:53",
+    "198.51.100.1:53",
+    "0.0.0.0:30053",
+];
+
+/// What is said of fronts that changed, where those of `all` are served.
+fn judged(changed: &[&str], all: &[(&str, &[&str])]) -> Serving {
+    let all: BTreeMap<_, Vec<_>> = all
+        .iter()
+        .map(|(text, endpoints)| {
+            (
+                front(text),
+                endpoints.iter().map(|text| socket(text)).collect(),
+            )
+        })
+        .collect();
+    let changed = changed.iter().map(|text| front(text)).collect();
+    Serving::of(&changed, &node(), |front| all.get(front).map(Vec::as_slice))
+}
+
+/// All of DNS changed, and has these serving endpoints now.
+fn dns(serving: &[&str]) -> Serving {
+    judged(&FRONTS, &FRONTS.map(|front| (front, serving)))
 }
 
 fn node() -> BTreeSet<IpAddr> {
@@ -71,7 +66,7 @@ const CALLED: [&str; 4] = [
 
 #[test]
 fn a_flow_to_an_endpoint_that_serves_is_kept_whatever_the_policy() {
-    let all = dns(Protocol::Udp, &["10.244.1.4:5353", "10.244.2.4:5353"]);
+    let all = dns(&["10.244.1.4:5353", "10.244.2.4:5353"]);
     for called in CALLED {
         for endpoint in ["10.244.1.4:5353", "10.244.2.4:5353"] {
             assert!(!all.is_stale(&flow(called, endpoint), &node()), "{called}");
@@ -81,7 +76,7 @@ fn a_flow_to_an_endpoint_that_serves_is_kept_whatever_the_policy() {
 
 #[test]
 fn a_flow_to_an_endpoint_that_serves_no_more_is_stale() {
-    let all = dns(Protocol::Udp, &["10.244.1.4:5353"]);
+    let all = dns(&["10.244.1.4:5353"]);
     for called in CALLED {
         assert!(
             all.is_stale(&flow(called, "10.244.2.4:5353"), &node()),
@@ -97,7 +92,7 @@ fn a_flow_to_an_endpoint_that_serves_no_more_is_stale() {
 
 #[test]
 fn a_flow_that_was_never_translated_is_stale() {
-    let all = dns(Protocol::Udp, &["10.244.1.4:5353"]);
+    let all = dns(&["10.244.1.4:5353"]);
     for called in CALLED {
         assert!(all.is_stale(&flow(called, called), &node()), "{called}");
     }
@@ -105,8 +100,7 @@ fn a_flow_that_was_never_translated_is_stale() {
 
 #[test]
 fn without_endpoints_every_flow_is_stale() {
-    let all = dns(Protocol::Udp, &[]);
-    assert!(!all.is_empty());
+    let all = dns(&[]);
     for called in CALLED {
         assert!(
             all.is_stale(&flow(called, "10.244.1.4:5353"), &node()),
@@ -117,7 +111,7 @@ fn without_endpoints_every_flow_is_stale() {
 
 #[test]
 fn flows_to_other_addresses_ports_and_nodes_are_nobodys() {
-    let all = dns(Protocol::Udp, &["10.244.1.4:5353"]);
+    let all = dns(&["10.244.1.4:5353"]);
     for called in [
         "10.96.0.10:54",
         "10.96.0.11:53",
@@ -136,26 +130,54 @@ fn flows_to_other_addresses_ports_and_nodes_are_nobodys() {
 
 #[test]
 fn a_node_port_of_one_family_judges_no_flow_of_the_other() {
-    let all = dns(Protocol::Udp, &["10.244.1.4:5353"]);
+    let all = dns(&["10.244.1.4:5353"]);
     let addresses = BTreeSet::from(["fd00:18::11".parse().expect("an address")]);
     let other = flow("[fd00:18::11]:30053", "[fd00:10:244::4]:5353");
     assert!(!all.is_stale(&other, &addresses));
 }
 
 #[test]
-fn tcp_and_sctp_are_left_alone() {
-    for protocol in [Protocol::Tcp, Protocol::Sctp] {
-        assert!(dns(protocol, &[]).is_empty(), "{protocol:?}");
+fn of_a_front_that_no_service_has_any_more_translated_flows_are_stale() {
+    let gone = judged(&FRONTS, &[]);
+    for called in CALLED {
+        assert!(
+            gone.is_stale(&flow(called, "10.244.1.4:5353"), &node()),
+            "{called}"
+        );
+        let hosts_own = flow(called, called);
+        assert!(!gone.is_stale(&hosts_own, &node()), "{called}");
     }
 }
 
 #[test]
-fn services_that_share_an_address_keep_each_others_flows() {
-    let mut all = dns(Protocol::Udp, &["10.244.1.4:5353"]);
-    let other = dns(Protocol::Udp, &["10.244.2.4:5353"]);
-    for (address, endpoints) in other.addresses {
-        all.addresses.entry(address).or_default().extend(endpoints);
+fn what_is_withheld_judges_nothing() {
+    let flows = CALLED.map(|called| flow(called, "10.244.2.4:5353"));
+    let mut all = dns(&["10.244.1.4:5353"]);
+    assert!(flows.iter().all(|flow| all.is_stale(flow, &node())));
+    for text in FRONTS {
+        all.withhold(front(text));
     }
-    assert!(!all.is_stale(&flow("203.0.113.7:53", "10.244.1.4:5353"), &node()));
-    assert!(!all.is_stale(&flow("203.0.113.7:53", "10.244.2.4:5353"), &node()));
+    assert!(!flows.iter().any(|flow| all.is_stale(flow, &node())));
+    // An address of the node that a Service is about to get is not judged by its node port.
+    let mut all = dns(&["10.244.1.4:5353"]);
+    all.withhold(front("172.18.0.11:30053"));
+    assert!(!all.is_stale(&flows[3], &node()));
+}
+
+/// An external address may be the node's, and its port another Service's node port. The address goes before.
+#[test]
+fn an_address_of_the_node_is_judged_by_who_has_its_port() {
+    let (address, node_port) = ("172.18.0.11:30053", "0.0.0.0:30053");
+    let of_address: (&str, &[&str]) = (address, &["10.244.1.4:5353"]);
+    let of_node_port: (&str, &[&str]) = (node_port, &["10.244.2.4:5353"]);
+    let (to_one, to_two) = (
+        flow(address, "10.244.1.4:5353"),
+        flow(address, "10.244.2.4:5353"),
+    );
+    for changed in [[address], [node_port]] {
+        let both = judged(&changed, &[of_address, of_node_port]);
+        assert!(!both.is_stale(&to_one, &node()) && both.is_stale(&to_two, &node()));
+    }
+    let gone = judged(&[address], &[of_node_port]);
+    assert!(gone.is_stale(&to_one, &node()) && !gone.is_stale(&to_two, &node()));
 }

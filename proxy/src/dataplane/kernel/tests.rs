@@ -1,6 +1,5 @@
 //! Against the kernel, each in a network namespace of its own.
 
-use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 

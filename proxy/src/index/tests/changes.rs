@@ -188,7 +188,7 @@ fn what_changes_about_the_node_touches_every_service() {
     let zoned = Node {
         name: "a".into(),
         zone: Some("z".into()),
-        addresses: vec![],
+        ..Node::default()
     };
     assert_eq!(index.apply_node(zoned.clone()), touched(["one", "two"]));
     assert_eq!(index.apply_node(zoned.clone()), touched([]));
@@ -287,6 +287,43 @@ fn what_clashes_with_the_node_is_reported_and_does_not_count() {
     assert_eq!(index.service_cidrs(), []);
     assert_eq!(index.observe_service(&web).problems.len(), 1);
     assert_eq!(index.observe_service_cidr(&range).problems.len(), 1);
+}
+
+#[test]
+fn an_outside_address_that_is_the_nodes_is_a_problem_at_the_nodes_own_ports_alone() {
+    let node = |port: i32| {
+        let object = json!({
+            "apiVersion": "v1", "kind": "Node", "metadata": {"name": "a"},
+            "status": {
+                "addresses": [{"type": "InternalIP", "address": "192.168.0.1"}],
+                "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+            },
+        });
+        serde_json::from_value::<core::Node>(object).unwrap()
+    };
+    let web: core::Service = serde_json::from_value(json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "default", "name": "web"},
+        "spec": {
+            "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"], "externalIPs": ["192.168.0.1"],
+            "ports": [{"name": "a", "port": 80}, {"name": "b", "port": 10250}, {"name": "c", "port": 10256}],
+        },
+    }))
+    .unwrap();
+    let fields = |observed: crate::index::Observed| {
+        let problems = observed.problems.into_iter();
+        problems.map(|problem| problem.field).collect::<Vec<_>>()
+    };
+    let mut index = Index::new("a").serving_at([10256].into());
+    assert_eq!(fields(index.observe_node(&node(0))), [""; 0]);
+    assert_eq!(fields(index.observe_service(&web)), ["spec.ports (10256)"]);
+    let both = ["spec.ports (10250)", "spec.ports (10256)"];
+    let observed = index.observe_node(&node(10250));
+    assert_eq!(observed.touched, touched(["web"]));
+    assert_eq!(fields(observed), both);
+    assert_eq!(fields(index.observe_service(&web)), both);
+    let fronts = index.plan(&name("web")).unwrap().ports.into_iter();
+    let fronts: Vec<_> = fronts.map(|port| port.fronts.len()).collect();
+    assert_eq!(fronts, [2, 1, 1], "the cluster address has all ports");
 }
 
 #[test]

@@ -188,6 +188,7 @@ fn node() -> impl Strategy<Value = Node> {
             name,
             zone,
             addresses: own.iter().map(|text| text.parse().unwrap()).collect(),
+            own_ports: [80].into(),
         })
 }
 

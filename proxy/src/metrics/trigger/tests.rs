@@ -11,9 +11,9 @@ fn annotated(time: &str) -> BTreeMap<String, String> {
 #[test]
 fn each_change_of_a_family_counts_once() {
     let mut times = TriggerTimes::since(at("2026-01-01T00:00:00Z"));
-    times.noticed(Family::V4, &annotated("2026-01-01T00:00:01Z"));
-    times.noticed(Family::V4, &annotated("2026-01-01T00:00:02.5Z"));
-    times.noticed(Family::V6, &annotated("2026-01-01T00:00:03Z"));
+    times.noticed(Family::V4, at("2026-01-01T00:00:01Z"));
+    times.noticed(Family::V4, at("2026-01-01T00:00:02.5Z"));
+    times.noticed(Family::V6, at("2026-01-01T00:00:03Z"));
     let passed = times.take(Family::V4, at("2026-01-01T00:00:04Z"));
     assert_eq!(
         passed,
@@ -28,16 +28,22 @@ fn each_change_of_a_family_counts_once() {
 }
 
 #[test]
-fn what_says_nothing_useful_does_not_count() {
+fn what_is_from_before_does_not_count_and_what_is_ahead_took_no_time() {
     let mut times = TriggerTimes::since(at("2026-01-01T00:00:00Z"));
-    times.noticed(Family::V4, &BTreeMap::new());
-    times.noticed(Family::V4, &annotated("yesterday"));
-    times.noticed(Family::V4, &annotated("2025-12-31T23:59:59Z"));
+    times.noticed(Family::V4, at("2025-12-31T23:59:59Z"));
     assert_eq!(
         times.take(Family::V4, at("2026-01-01T00:00:05Z")),
         Vec::<Duration>::new()
     );
-    times.noticed(Family::V4, &annotated("2026-01-01T00:00:09Z"));
+    times.noticed(Family::V4, at("2026-01-01T00:00:09Z"));
     let ahead = times.take(Family::V4, at("2026-01-01T00:00:05Z"));
     assert_eq!(ahead, [Duration::ZERO]);
+}
+
+#[test]
+fn annotations_say_when_or_nothing() {
+    let time = "2026-01-01T00:00:01.5Z";
+    assert_eq!(trigger_time(&annotated(time)), Some(at(time)));
+    assert_eq!(trigger_time(&annotated("yesterday")), None);
+    assert_eq!(trigger_time(&BTreeMap::new()), None);
 }

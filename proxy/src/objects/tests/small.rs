@@ -1,5 +1,7 @@
 //! Nodes, ServiceCIDRs, and the words of problems.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::super::{Reading, node, service, service_cidr};
@@ -32,7 +34,8 @@ fn nodes() {
         Some(Node {
             name: "a".into(),
             zone: Some("z".into()),
-            addresses
+            addresses,
+            own_ports: [].into(),
         })
     );
     assert_eq!(fields(&reading), ["status.addresses[3]"]);
@@ -41,6 +44,7 @@ fn nodes() {
         name: "a".into(),
         zone: None,
         addresses: vec![],
+        own_ports: [].into(),
     };
     for labels in [
         json!({}),
@@ -52,6 +56,17 @@ fn nodes() {
             (reading.value, reading.problems),
             (Some(bare.clone()), vec![])
         );
+    }
+    for (port, own_ports) in [
+        (10250, BTreeSet::from([10250])),
+        (0, [].into()),
+        (65536, [].into()),
+    ] {
+        let object = json!({
+            "metadata": {"name": "a"}, "status": {"daemonEndpoints": {"kubeletEndpoint": {"Port": port}}},
+        });
+        let reading = node(&serde_json::from_value(object).unwrap());
+        assert_eq!(reading.value.unwrap().own_ports, own_ports);
     }
     let nameless = read_node(&json!({}), &Value::Null);
     assert_eq!(

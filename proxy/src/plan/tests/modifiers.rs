@@ -6,7 +6,9 @@ use super::stage::{
     ELSEWHERE, HERE, Row, State, endpoint, fronts, hinted, ip, last, node, only_port, plan, plan_of,
 };
 use super::stage::{plan_on, port, slice, web, web_under};
-use crate::model::{Endpoint, Family, Node, Policy, Protocol, Service, Slice, SlicePort};
+use crate::model::{
+    Endpoint, Family, Node, Policy, Protocol, Service, ServicePort, Slice, SlicePort,
+};
 use crate::plan::{FrontKind, Handling};
 
 use State::{Gone, Leaving, Ready, Unready};
@@ -309,4 +311,48 @@ fn a_cluster_address_that_is_the_nodes_own_is_not_served() {
         ..node()
     };
     assert_eq!(plan_on(&elsewhere, &of, &[]).cluster_ips.len(), 2);
+}
+
+/// Upstream serves an outside address that is the node's; but the node's own health is nobody else's to answer.
+#[test]
+fn an_outside_address_that_is_the_nodes_is_served_but_at_the_nodes_own_ports() {
+    let (own, port) = (ip("192.168.0.1"), |number, protocol| ServicePort {
+        port: number,
+        name: format!("{number}-{protocol:?}").into(),
+        protocol,
+        node_port: None,
+    });
+    let of = Service {
+        external_ips: vec![own, ip("203.0.113.9")],
+        vips: vec![own],
+        ports: vec![
+            port(80, Protocol::Tcp),
+            port(10250, Protocol::Tcp),
+            port(10250, Protocol::Udp),
+        ],
+        ..web()
+    };
+    let plan = plan_of(&of, BOTH);
+    let served = |number, protocol, address| {
+        let mut fronts = plan.ports.iter().filter(|port| port.protocol == protocol);
+        fronts.any(|port| {
+            let mut fronts = port.fronts.iter();
+            fronts.any(|front| front.port == number && front.address == Some(address))
+        })
+    };
+    for (number, protocol, expected) in [
+        (80, Protocol::Tcp, true),
+        (10250, Protocol::Tcp, false),
+        (10250, Protocol::Udp, true),
+    ] {
+        assert_eq!(
+            served(number, protocol, own),
+            expected,
+            "{number} {protocol:?}"
+        );
+        assert!(
+            served(number, protocol, ip("203.0.113.9")),
+            "another address"
+        );
+    }
 }

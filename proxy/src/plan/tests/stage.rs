@@ -38,6 +38,7 @@ pub(super) fn node() -> Node {
         name: "here".into(),
         zone: Some("zone-1".into()),
         addresses: vec![ip("192.168.0.1"), ip("fd00:1::1")],
+        own_ports: BTreeSet::from([10250]),
     }
 }
 

@@ -111,3 +111,15 @@ fn pods_are_told_by_the_first_range_of_each_family() {
         Detector::None
     );
 }
+
+#[test]
+fn the_proxys_own_ports_are_those_on_the_nodes_addresses() {
+    let config = Config::default();
+    assert_eq!(own_ports(&config), BTreeSet::from([10256]));
+    let config = Config {
+        healthz: None,
+        metrics: Some("0.0.0.0:9999".parse().expect("an address")),
+        ..config
+    };
+    assert_eq!(own_ports(&config), BTreeSet::from([9999]));
+}

@@ -15,6 +15,7 @@ fn conflict(address: &str, winner: &str, losers: &[&str]) -> Conflict {
             port: 53,
         },
         winner: name(winner),
+        cluster_ip: address.starts_with("10.96."),
         losers: losers.iter().map(|loser| name(loser)).collect(),
     }
 }
@@ -44,6 +45,7 @@ fn an_event_names_the_front_and_who_has_it() {
     let told = conflicts.learn(vec![
         conflict("2001:db8::1", "a", &["b"]),
         conflict("0.0.0.0", "a", &["b"]),
+        conflict("10.96.0.1", "c", &["b"]),
     ]);
     let events: Vec<_> = told.iter().map(Lost::event).collect();
     let ends = "leads to Service default/a, which asks for it as well and is first by name";
@@ -52,7 +54,12 @@ fn an_event_names_the_front_and_who_has_it() {
         format!("node port 53/UDP of IPv4 {ends}"),
         "sorted by address"
     );
-    assert_eq!(events[1].note, format!("port 53/UDP of 2001:db8::1 {ends}"));
+    let of_cluster = "leads to Service default/c, whose cluster address it is";
+    assert_eq!(
+        events[1].note,
+        format!("port 53/UDP of 10.96.0.1 {of_cluster}")
+    );
+    assert_eq!(events[2].note, format!("port 53/UDP of 2001:db8::1 {ends}"));
     assert!(events.iter().all(|event| event.warning));
     assert_eq!(events[0].regarding, Regarding::Service(name("b")));
 }

@@ -38,7 +38,7 @@ fn names(names: &[&str]) -> BTreeSet<ObjectName> {
 
 /// A world that has listed all kinds, none of which had any object.
 fn empty() -> World {
-    let mut world = World::new("vm1");
+    let mut world = World::new("vm1", [].into());
     for observed in [
         Observed::Service(Change::Listed),
         Observed::Slice(Change::Listed),
@@ -52,7 +52,7 @@ fn empty() -> World {
 
 #[test]
 fn a_world_is_complete_once_services_slices_and_node_are_listed() {
-    let mut world = World::new("vm1");
+    let mut world = World::new("vm1", [].into());
     for observed in [
         Observed::ServiceCidr(Change::Listed),
         Observed::Service(Change::Listing),
@@ -197,4 +197,29 @@ fn ranges_of_cluster_addresses_follow_their_objects() {
             .service_cidrs
     );
     assert_eq!(world.index.service_cidrs().len(), 1);
+}
+
+#[test]
+fn only_slices_that_concern_a_service_say_since_when() {
+    let time = "2026-01-01T00:00:01Z";
+    let timed = |port: u16| {
+        let Observed::Slice(Change::Applied(mut slice)) = slice("s", "a") else {
+            unreachable!("it is a slice");
+        };
+        let annotation = "endpoints.kubernetes.io/last-change-trigger-time";
+        slice.metadata.annotations = Some([(annotation.to_owned(), time.to_owned())].into());
+        slice.ports.as_mut().expect("it has one")[0].port = Some(port.into());
+        Observed::Slice(Change::Applied(slice))
+    };
+    let mut world = empty();
+    let says = Some((Family::V4, time.parse().expect("a time")));
+    assert_eq!(world.observe(timed(80)).trigger, None, "no such Service");
+    assert_eq!(world.observe(service("a")).trigger, None);
+    assert_eq!(world.observe(timed(80)).trigger, None, "nothing is new");
+    assert_eq!(world.observe(timed(81)).trigger, says);
+    assert_eq!(
+        world.observe(slice("s", "a")).trigger,
+        None,
+        "it says nothing"
+    );
 }

@@ -1,0 +1,183 @@
+//! The clean-up of UDP flows, beside the loop: the kernel may know of a million flows.
+//!
+//! One clean-up runs at a time, on a thread of its own, and begins after a transaction. What comes meanwhile is for the
+//! next one, and so is what failed. The thread is nobody's to wait for when the process ends.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::pace::Pace;
+use crate::conntrack::{ConntrackError, Removed, Serving, Table};
+use crate::dataplane::FrontKey;
+use crate::model::Family;
+
+#[cfg(test)]
+mod tests;
+
+/// The longest pause after a clean-up that failed: as often as a failed sync is tried again by default.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// What a clean-up of a family came to, and how long it took.
+pub(super) type Cleaned = (Family, Duration, Result<Removed, ConntrackError>);
+
+/// Cleans both families up, given who serves and which addresses have node ports.
+type Clean = dyn Fn(&Mutex<Serving>, &BTreeSet<IpAddr>) -> Vec<Cleaned> + Send + Sync;
+
+/// Which fronts have flows that may be stale, and the clean-up that is under way.
+pub(super) struct StaleFlows {
+    clean: Arc<Clean>,
+    /// Whose flows the next clean-up judges.
+    wanted: BTreeSet<FrontKey>,
+    pace: Pace,
+    running: Option<Running>,
+    ended: Arc<Notify>,
+}
+
+struct Running {
+    fronts: BTreeSet<FrontKey>,
+    serving: Arc<Mutex<Serving>>,
+    outcome: Receiver<Vec<Cleaned>>,
+}
+
+impl StaleFlows {
+    /// Those of the kernel's connection tracking, in the network namespace of the threads that begin a clean-up.
+    pub(super) fn of_kernel() -> Self {
+        let table = Mutex::new(None);
+        Self::new(move |serving, addresses| {
+            // A socket in the middle of an answer is of no use, whoever panicked.
+            let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
+            let (kept, cleaned) = clean(table.take(), serving, addresses);
+            *table = kept;
+            cleaned
+        })
+    }
+
+    fn new(
+        clean: impl Fn(&Mutex<Serving>, &BTreeSet<IpAddr>) -> Vec<Cleaned> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            clean: Arc::new(clean),
+            wanted: BTreeSet::new(),
+            pace: Pace::new(Duration::ZERO, LONGEST_PAUSE),
+            running: None,
+            ended: Arc::default(),
+        }
+    }
+
+    /// Is notified when a clean-up ended: [`Self::finish`] has its outcome.
+    pub(super) fn ended(&self) -> Arc<Notify> {
+        Arc::clone(&self.ended)
+    }
+
+    /// Who serves these fronts is about to change: the clean-up that runs touches their flows no more.
+    pub(super) fn withhold(&mut self, fronts: BTreeSet<FrontKey>) {
+        let Some(running) = &self.running else {
+            return;
+        };
+        let mut serving = running.serving.lock().expect("no holder panics");
+        fronts.iter().for_each(|front| serving.withhold(*front));
+        drop(serving);
+        self.want(fronts);
+    }
+
+    /// The flows of these fronts may be stale.
+    pub(super) fn want(&mut self, fronts: BTreeSet<FrontKey>) {
+        if !fronts.is_empty() {
+            self.wanted.extend(fronts);
+            self.pace.changed();
+        }
+    }
+
+    /// When the next clean-up may begin; `None` if there is nothing to clean up, or one is under way.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let may = self.running.is_none() && !self.wanted.is_empty();
+        may.then(|| self.pace.due()).flatten()
+    }
+
+    /// Begins a clean-up of all that is wanted, in which `judge` says who serves.
+    pub(super) fn start(
+        &mut self,
+        addresses: Arc<BTreeSet<IpAddr>>,
+        judge: impl FnOnce(&BTreeSet<FrontKey>) -> Serving,
+    ) {
+        assert!(self.running.is_none(), "one clean-up at a time");
+        let fronts = std::mem::take(&mut self.wanted);
+        let serving = Arc::new(Mutex::new(judge(&fronts)));
+        let (sender, outcome) = channel();
+        let (clean, ended) = (Arc::clone(&self.clean), Arc::clone(&self.ended));
+        let of_thread = Arc::clone(&serving);
+        let spawned = thread::Builder::new()
+            .name("conntrack".to_owned())
+            .spawn(move || {
+                // Nobody receives it if the proxy ended.
+                let _ = sender.send(clean(&of_thread, &addresses));
+                ended.notify_one();
+            });
+        if let Err(error) = spawned {
+            tracing::warn!(%error, "failed to start a clean-up of UDP flows");
+            self.wanted = fronts;
+            self.pace.ended(Instant::now(), false);
+            return;
+        }
+        self.running = Some(Running {
+            fronts,
+            serving,
+            outcome,
+        });
+    }
+
+    /// What a clean-up came to that has ended. What failed is wanted again.
+    pub(super) fn finish(&mut self) -> Vec<Cleaned> {
+        let Some(running) = &self.running else {
+            return Vec::new();
+        };
+        let cleaned = match running.outcome.try_recv() {
+            Ok(cleaned) => cleaned,
+            Err(TryRecvError::Empty) => return Vec::new(),
+            Err(TryRecvError::Disconnected) => panic!("a clean-up does not panic"),
+        };
+        let fronts = self.running.take().map(|running| running.fronts);
+        let failed: Vec<Family> = cleaned
+            .iter()
+            .filter(|(_, _, result)| result.is_err())
+            .map(|(family, ..)| *family)
+            .collect();
+        let came = !self.wanted.is_empty();
+        let fronts = fronts.into_iter().flatten();
+        let again = fronts.filter(|front| failed.contains(&Family::of(front.address)));
+        self.wanted.extend(again);
+        self.pace.ended(Instant::now(), failed.is_empty());
+        if came {
+            self.pace.changed();
+        }
+        cleaned
+    }
+}
+
+/// Ends stale flows of both families. The socket is kept for the next time, unless it failed.
+fn clean(
+    table: Option<Table>,
+    serving: &Mutex<Serving>,
+    addresses: &BTreeSet<IpAddr>,
+) -> (Option<Table>, Vec<Cleaned>) {
+    let mut table = table;
+    let cleaned: Vec<Cleaned> = Family::ALL
+        .map(|family| {
+            let started = Instant::now();
+            let opened = table.take().map_or_else(Table::open, Ok);
+            let result = opened.and_then(|mut opened| {
+                let removed = opened.clean(family, serving, addresses)?;
+                table = Some(opened);
+                Ok(removed)
+            });
+            (family, started.elapsed(), result)
+        })
+        .into();
+    (table, cleaned)
+}

@@ -1,0 +1,169 @@
+//! The order of clean-ups, without a kernel.
+
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, Sender};
+
+use onehop_nft::netlink::NetlinkError;
+
+use super::*;
+use crate::conntrack::Flow;
+use crate::model::Protocol;
+
+/// A clean-up that ends when the test says how.
+struct Bench {
+    flows: StaleFlows,
+    /// Whose flow was stale, when a clean-up began and once more when it ended.
+    seen: Receiver<Vec<String>>,
+    go_on: Sender<Result<(), Family>>,
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn front(address: &str) -> FrontKey {
+    FrontKey {
+        address: address.parse().expect("an address"),
+        protocol: Protocol::Udp,
+        port: 53,
+    }
+}
+
+fn fronts(addresses: &[&str]) -> BTreeSet<FrontKey> {
+    addresses.iter().map(|address| front(address)).collect()
+}
+
+const ALL: [&str; 3] = ["10.96.0.1", "10.96.0.2", "fd96::1"];
+
+/// The fronts of which a flow is stale that nobody answers.
+fn stale(serving: &Mutex<Serving>) -> Vec<String> {
+    let serving = serving.lock().expect("no holder panics");
+    let is_stale = |address: &&str| {
+        let destination = SocketAddr::new(address.parse().expect("an address"), 53);
+        let flow = Flow {
+            source: destination,
+            destination,
+            answers_from: destination,
+        };
+        serving.is_stale(&flow, &BTreeSet::new())
+    };
+    ALL.iter()
+        .filter(|address| is_stale(address))
+        .map(ToString::to_string)
+        .collect()
+}
+
+fn bench() -> Bench {
+    let (say, seen) = channel();
+    let (go_on, wait) = channel();
+    let wait = Mutex::new(wait);
+    let flows = StaleFlows::new(move |serving, _| {
+        say.send(stale(serving)).expect("the test listens");
+        let failing = wait
+            .lock()
+            .expect("no holder panics")
+            .recv()
+            .expect("the test says");
+        say.send(stale(serving)).expect("the test listens");
+        let result = |family| match failing {
+            Err(failed) if failed == family => Err(ConntrackError::List(NetlinkError::Unsteady)),
+            _ => Ok(Removed::default()),
+        };
+        let cleaned = Family::ALL.map(|family| (family, Duration::ZERO, result(family)));
+        cleaned.into()
+    });
+    Bench { flows, seen, go_on }
+}
+
+impl Bench {
+    fn start(&mut self) {
+        self.flows.start(Arc::default(), |fronts| {
+            Serving::of(fronts, &BTreeSet::new(), |_| Some(&[]))
+        });
+    }
+
+    fn seen(&self) -> Vec<String> {
+        self.seen.recv_timeout(PATIENCE).expect("a clean-up runs")
+    }
+
+    /// Lets the clean-up that runs end, and takes what it came to.
+    async fn end(&mut self, failing: Result<(), Family>) -> Vec<String> {
+        self.go_on.send(failing).expect("a clean-up runs");
+        let ended = self.flows.ended();
+        let notified = tokio::time::timeout(PATIENCE, ended.notified());
+        notified.await.expect("it says that it ended");
+        assert_eq!(self.flows.finish().len(), 2);
+        self.seen()
+    }
+}
+
+#[tokio::test]
+async fn one_runs_at_a_time_and_what_comes_meanwhile_is_for_the_next() {
+    let mut bench = bench();
+    assert_eq!(bench.flows.due(), None, "nothing is wanted");
+    bench.flows.want(fronts(&["10.96.0.1"]));
+    assert!(bench.flows.due().is_some_and(|due| due <= Instant::now()));
+    bench.start();
+    assert_eq!(bench.seen(), ["10.96.0.1"]);
+    for address in ["10.96.0.2", "fd96::1"] {
+        bench.flows.want(fronts(&[address]));
+        assert_eq!(bench.flows.due(), None, "one is under way");
+        assert!(bench.flows.finish().is_empty(), "and has not ended");
+    }
+    bench.end(Ok(())).await;
+    assert!(
+        bench.flows.due().is_some_and(|due| due <= Instant::now()),
+        "at once"
+    );
+    bench.start();
+    assert_eq!(bench.seen(), ["10.96.0.2", "fd96::1"]);
+    bench.end(Ok(())).await;
+    assert_eq!(bench.flows.due(), None);
+}
+
+#[tokio::test]
+async fn what_is_about_to_change_is_left_to_the_next() {
+    let mut bench = bench();
+    bench.flows.withhold(fronts(&["10.96.0.1"]));
+    assert_eq!(bench.flows.due(), None, "nothing runs that could touch it");
+    bench.flows.want(fronts(&["10.96.0.1", "10.96.0.2"]));
+    bench.start();
+    assert_eq!(bench.seen(), ["10.96.0.1", "10.96.0.2"]);
+    bench.flows.withhold(fronts(&["10.96.0.1"]));
+    assert_eq!(bench.end(Ok(())).await, ["10.96.0.2"]);
+    bench.start();
+    assert_eq!(bench.seen(), ["10.96.0.1"]);
+    bench.end(Ok(())).await;
+}
+
+#[tokio::test]
+async fn what_failed_is_tried_again_later_and_later() {
+    let mut bench = bench();
+    bench.flows.want(fronts(&ALL));
+    bench.start();
+    bench.seen();
+    let mut pauses = Vec::new();
+    for _ in 0..3 {
+        let before = Instant::now();
+        bench.end(Err(Family::V4)).await;
+        let due = bench
+            .flows
+            .due()
+            .expect("it is tried again without a change");
+        pauses.push(due - before);
+        bench.start();
+        assert_eq!(
+            bench.seen(),
+            ["10.96.0.1", "10.96.0.2"],
+            "the other family is done"
+        );
+    }
+    let least = [100, 200, 400].map(Duration::from_millis);
+    assert!(
+        pauses
+            .iter()
+            .zip(least)
+            .all(|(pause, least)| *pause >= least),
+        "{pauses:?}"
+    );
+    bench.end(Ok(())).await;
+    assert_eq!(bench.flows.due(), None);
+}
