@@ -12,6 +12,7 @@ use crate::plan::{Front, FrontKind, Handling};
 mod network;
 mod packets;
 mod sequences;
+mod single;
 
 /// Runs a test on a thread in a network namespace of its own.
 fn in_namespace<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
