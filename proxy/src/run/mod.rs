@@ -13,7 +13,7 @@ mod settings;
 mod syncer;
 mod told;
 mod without_local;
-mod world;
+pub(crate) mod world;
 
 use std::io;
 use std::pin::pin;
