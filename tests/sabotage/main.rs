@@ -110,7 +110,8 @@ async fn run(
         number: u16::try_from(number).expect("a small number"),
         evidence: lab.dir().join("evidence"),
         sabotage: Some(Arc::new(|lab, service, port| {
-            (fault.commit)(lab, service, port)?;
+            // Backends answer on the same runtime, while nft runs.
+            tokio::task::block_in_place(|| (fault.commit)(lab, service, port))?;
             Ok(Box::new(Committed::by(lab, port)))
         })),
     };

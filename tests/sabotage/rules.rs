@@ -113,7 +113,7 @@ impl Drop for Committed {
             .map(|table| format!("{table}\ndelete {table}\n"))
             .concat();
         for node in &self.nodes {
-            if let Err(error) = run_nft(node, &script) {
+            if let Err(error) = tokio::task::block_in_place(|| run_nft(node, &script)) {
                 eprintln!("{error}");
             }
         }
