@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use onehop_harness::bench::Measure;
 use onehop_harness::case::{self, BalancerMode};
 use onehop_harness::timing::Timing;
-use onehop_harness::world::Family;
+use onehop_harness::world::{Family, Protocol};
 
 /// Proves where Kubernetes Service traffic goes.
 #[derive(Parser)]
@@ -213,6 +213,9 @@ pub(crate) struct TraceArguments {
     /// The address family
     #[arg(long, value_enum, default_value_t)]
     pub(crate) family: FamilyArgument,
+    /// The transport protocol
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) protocol: ProtocolArgument,
     /// The proxy under test, as for `run`
     #[arg(long, value_name = "NAME|FILE", default_value = "bundled")]
     pub(crate) proxy: String,
@@ -301,6 +304,23 @@ impl From<Balancer> for BalancerMode {
         match mode {
             Balancer::Vip => Self::Vip,
             Balancer::NodePort => Self::NodePort,
+        }
+    }
+}
+
+/// A transport protocol that is probed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProtocolArgument {
+    #[default]
+    Tcp,
+    Udp,
+}
+
+impl From<ProtocolArgument> for Protocol {
+    fn from(protocol: ProtocolArgument) -> Self {
+        match protocol {
+            ProtocolArgument::Tcp => Self::Tcp,
+            ProtocolArgument::Udp => Self::Udp,
         }
     }
 }

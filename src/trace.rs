@@ -1,16 +1,17 @@
 //! `onehop trace`: one connection, hop by hop.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use miette::{IntoDiagnostic, Result, miette};
 use onehop_harness::case::{self, Backend, Place, Service, ServiceType, Target};
-use onehop_harness::lab::{Allocated, Call, Lab, LabError};
+use onehop_harness::lab::{Allocated, Call, Calls, Lab, LabError};
 use onehop_harness::probe::Outcome;
 use onehop_harness::world::{CLIENT_PUBLIC, Family, World};
 use tokio::runtime::Runtime;
 
-use crate::arguments::TraceArguments;
+use crate::arguments::{ProtocolArgument, TraceArguments};
 use crate::{lab, preparation, signals};
 
 /// The Service that is traced, and the port of its backends.
@@ -34,6 +35,10 @@ pub(crate) fn trace(arguments: &TraceArguments) -> Result<ExitCode> {
         external: arguments.etp.into(),
         internal: arguments.itp.into(),
         ..Service::cluster_ip()
+    };
+    let service = match arguments.protocol {
+        ProtocolArgument::Tcp => service,
+        ProtocolArgument::Udp => service.udp(),
     };
     let specs = [arguments.proxy.clone()];
     let mut prepared = preparation::prepare(&specs, &arguments.lab, false)?;
@@ -67,22 +72,31 @@ async fn settled_call(
     to: &Target,
     family: Family,
 ) -> Result<Call, LabError> {
-    let backends = BACKENDS.map(Backend::ready);
+    let ready = BACKENDS.map(Backend::ready);
     let create = lab
         .objects()
-        .create_service(NAME, service, lab.world(), &backends, PORT);
+        .create_service(NAME, service, lab.world(), &ready, PORT);
     let mut allocated = create
         .await
         .map_err(LabError::object("create the Service"))?;
     let deadline = Instant::now() + lab.timing().converge;
+    // By UDP, a drop is proven by what all backends answer.
+    let pods = BACKENDS.iter().filter_map(|pod| lab.world().pod(pod));
+    let backends: Vec<_> = pods
+        .map(|pod| SocketAddr::new(pod.address.of(family), PORT))
+        .collect();
     let mut since: Option<(String, Instant)> = None;
     loop {
         if let Some(remote) = lab.resolve(to, &allocated, family) {
-            let call = lab
-                .call(from, remote, 1)
-                .await?
-                .pop()
-                .expect("one call was made");
+            let calls = Calls {
+                from,
+                by: None,
+                protocol: service.ports[0].protocol,
+                remotes: &[remote],
+                backends: &backends,
+            };
+            let call = lab.call_each(calls).await?.pop();
+            let call = call.expect("one call was made");
             let outcome = &call.observed.connection.outcome;
             // Which pod it was may change from call to call; that one was reached may not.
             let kind = if outcome.is_reached() {
@@ -141,7 +155,8 @@ fn print(lab: &Lab, service: Service, from: &Place, to: &Target, call: &Call) {
         BACKENDS[0],
         BACKENDS[1..].join(" ")
     );
-    println!("{from} calls {to} ({})\n", call.observed.connection.remote);
+    let (protocol, remote) = (service.ports[0].protocol, call.observed.connection.remote);
+    println!("{from} calls {to} ({remote}) by {protocol}\n");
     println!("{}", call.journey_text(lab));
     match &call.observed.connection.outcome {
         Outcome::Reached { identity, latency } => println!(

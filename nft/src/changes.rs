@@ -41,6 +41,25 @@ pub enum Change {
     Lost,
 }
 
+impl Change {
+    /// What a message reports, if anything.
+    ///
+    /// # Errors
+    ///
+    /// If it is malformed.
+    pub fn of(message: &Message<'_>) -> Result<Option<Self>, Malformed> {
+        match message.of_subsystem(NFTABLES) {
+            None => Ok(None),
+            Some(operation::NEW_GENERATION) => Ok(match decode::message(message)? {
+                Object::Generation(generation) => Some(Self::Generation(generation)),
+                _ => None,
+            }),
+            Some(_) => decode::table_of(message)
+                .map(|found| found.map(|(family, name)| Self::Table { family, name })),
+        }
+    }
+}
+
 /// Every transaction in the network namespace in which this was opened, one's own included.
 ///
 /// While anybody listens, the kernel reports each object of each transaction, which makes
@@ -95,7 +114,7 @@ impl Changes {
                 Err(error) => return Err(error.into()),
             };
             for message in messages(bytes) {
-                let change = change(&message?)?;
+                let change = Change::of(&message?)?;
                 // A transaction mostly changes many objects of one table.
                 if change != self.pending.back().cloned() {
                     self.pending.extend(change);
@@ -114,19 +133,6 @@ impl AsFd for Changes {
 impl AsRawFd for Changes {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_fd().as_raw_fd()
-    }
-}
-
-/// What a message reports.
-fn change(message: &Message<'_>) -> Result<Option<Change>, Malformed> {
-    match message.of_subsystem(NFTABLES) {
-        None => Ok(None),
-        Some(operation::NEW_GENERATION) => Ok(match decode::message(message)? {
-            Object::Generation(generation) => Some(Change::Generation(generation)),
-            _ => None,
-        }),
-        Some(_) => decode::table_of(message)
-            .map(|found| found.map(|(family, name)| Change::Table { family, name })),
     }
 }
 

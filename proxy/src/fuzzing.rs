@@ -6,82 +6,122 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::networking::v1 as networking;
-use serde_json::Value;
+use kube::Resource;
+use kube::core::{ObjectList, WatchEvent};
+use kube::runtime::watcher::Event;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use crate::index::{Index, Observed};
+use crate::conntrack;
+use crate::dataplane::Stepwise;
+use crate::index::Index;
 use crate::model::{Family, ObjectName};
 use crate::plan::{Front, FrontKind, Handling, PortPlan, ServicePlan};
-use crate::watch::Brief;
+use crate::run::world::World;
+use crate::watch::{self, Brief, Change, Observed, Read};
 
 /// The name of the node that plans are made for.
 pub const NODE: &str = "a";
 
-/// Applies JSON objects, one after the other, to an index for the node [`NODE`], and plans what they touch. Their
-/// `kind` says what they are; without one, each kind is tried. What is no JSON ends the input, and what does not
-/// deserialise is skipped, as a watch would.
+/// Takes JSON values, one after the other, as an API server's answers: objects, lists of them (`items`) and events of a
+/// watch (`type` and `object`). They go the way of [`crate::watch`] to an index for the node [`NODE`], and what they
+/// touch is planned and put into the tables' elements. Their `kind` says what they are; without one, each kind is tried.
+/// What is no JSON ends the input, and what is no list and no event of a kind is skipped.
 ///
 /// # Panics
 ///
-/// If a plan breaks a promise of [`crate::plan`]; see [`assert_sound`]. Nothing else may panic.
+/// If a plan breaks a promise of [`crate::plan`]; see [`assert_sound`]. If the elements are not those of the plans.
+/// Nothing else may panic.
 #[must_use]
 pub fn world(bytes: &[u8]) -> Index {
-    let mut index = Index::new(NODE);
+    let mut world = World::new(NODE, [].into());
+    let mut elements = Stepwise::default();
     for value in serde_json::Deserializer::from_slice(bytes)
-        .into_iter::<Value>()
+        .into_iter::<&RawValue>()
         .map_while(Result::ok)
     {
-        for observed in observe(&mut index, &value) {
-            assert!(
-                observed
-                    .problems
-                    .iter()
-                    .all(|problem| !problem.to_string().contains('\n'))
-            );
-            for name in &observed.touched {
-                if let Some(plan) = index.plan(name) {
-                    assert_sound(&plan, name);
+        for observed in answers(value.get()) {
+            let concerns = world.observe(observed);
+            let mut problems = concerns.problems.iter();
+            assert!(problems.all(|problem| !problem.to_string().contains('\n')));
+            for name in &concerns.touched {
+                let plan = world.index.plan(name);
+                if let Some(plan) = &plan {
+                    assert_sound(plan, name);
                 }
+                elements.change(name, plan);
             }
         }
+        elements.assert_in_step();
     }
-    index
+    world.index
 }
 
-/// Applies one object.
-fn observe(index: &mut Index, value: &Value) -> Vec<Observed> {
-    /// The object, if its kind is this one or not given.
-    fn object<K: Brief>(value: &Value, kind: &str) -> Option<K> {
-        let named = value.get("kind").and_then(Value::as_str);
-        let mut value = value.clone();
-        if named.is_none() {
-            let object = value.as_object_mut()?;
-            let version = match kind {
-                "EndpointSlice" => "discovery.k8s.io/v1",
-                "ServiceCIDR" => "networking.k8s.io/v1",
-                _ => "v1",
-            };
-            object.insert("kind".to_owned(), kind.into());
-            object.insert("apiVersion".to_owned(), version.into());
-        } else if named != Some(kind) {
-            return None;
-        }
-        let fields = serde_json::from_value::<K::Fields>(value);
-        fields.ok().map(Into::into)
-    }
+/// Reads answers of connection tracking; how many UDP flows they hold.
+#[must_use]
+pub fn conntrack(bytes: &[u8]) -> usize {
+    conntrack::read_entries(bytes)
+}
+
+/// What a text says, by each kind that it may be.
+fn answers(text: &str) -> Vec<Observed> {
     let mut observed = Vec::new();
-    observed.extend(
-        object::<core::Service>(value, "Service").map(|object| index.observe_service(&object)),
-    );
-    observed.extend(
-        object::<discovery::EndpointSlice>(value, "EndpointSlice")
-            .map(|object| index.observe_slice(&object)),
-    );
-    observed.extend(object::<core::Node>(value, "Node").map(|object| index.observe_node(&object)));
-    observed.extend(
-        object::<networking::ServiceCIDR>(value, "ServiceCIDR")
-            .map(|object| index.observe_service_cidr(&object)),
-    );
+    observed.extend(of_kind::<core::Service>(text).map(Observed::Service));
+    observed.extend(of_kind::<discovery::EndpointSlice>(text).map(Observed::Slice));
+    observed.extend(of_kind::<core::Node>(text).map(Observed::Node));
+    observed.extend(of_kind::<networking::ServiceCIDR>(text).map(Observed::ServiceCidr));
     observed
+}
+
+/// What an answer says, if its kind is this one or not given.
+fn of_kind<K>(text: &str) -> impl Iterator<Item = Change<K>>
+where
+    K: Brief + Resource<DynamicType = ()> + Clone,
+{
+    /// What tells an answer from another.
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Form<'a> {
+        kind: Option<String>,
+        #[serde(borrow)]
+        items: Option<&'a RawValue>,
+        #[serde(borrow)]
+        object: Option<&'a RawValue>,
+    }
+    fn kind(text: &str) -> Option<String> {
+        serde_json::from_str::<Form<'_>>(text).ok()?.kind
+    }
+
+    let form: Form<'_> = serde_json::from_str(text).unwrap_or_default();
+    let own = K::kind(&());
+    let named = form.object.map_or(form.kind, |object| kind(object.get()));
+    if named.is_some_and(|named| named.strip_suffix("List").unwrap_or(&named) != own) {
+        return Vec::new().into_iter();
+    }
+    let events: Vec<Event<Read<K>>> = if form.items.is_some() {
+        let list = serde_json::from_str::<ObjectList<Read<K>>>(text);
+        let listed = list.into_iter().flat_map(|list| {
+            let items = list.items.into_iter().map(Event::InitApply);
+            [Event::Init]
+                .into_iter()
+                .chain(items)
+                .chain([Event::InitDone])
+        });
+        listed.collect()
+    } else if form.object.is_some() {
+        let event = serde_json::from_str::<WatchEvent<Read<K>>>(text).ok();
+        let event = event.and_then(|event| match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => Some(Event::Apply(object)),
+            WatchEvent::Deleted(object) => Some(Event::Delete(object)),
+            WatchEvent::Bookmark(_) | WatchEvent::Error(_) => None,
+        });
+        event.into_iter().collect()
+    } else {
+        let object = serde_json::from_str::<Read<K>>(text).ok();
+        object.into_iter().map(Event::Apply).collect()
+    };
+    let changes: Vec<_> = events.into_iter().map(watch::change).collect();
+    changes.into_iter()
 }
 
 /// What holds of every plan, whatever the world.

@@ -258,6 +258,32 @@ fn without_a_kind_every_kind_is_tried() {
     assert!(plan_of_other(&world(&objects)).is_some());
 }
 
+#[test]
+fn lists_and_events_of_watches_are_taken() {
+    let list = |object: &Value, items: &[&Value]| {
+        let kind = format!("{}List", object["kind"].as_str().unwrap());
+        let version = &object["apiVersion"];
+        json!({ "kind": kind, "apiVersion": version, "metadata": {}, "items": items }).to_string()
+    };
+    let objects = good("other");
+    let service = objects.iter().find(|object| object["kind"] == "Service");
+    let service = service.unwrap();
+    let event = |kind: &str| format!(r#"{{"type":"{kind}","object":{service}}}"#);
+    let plan = |said: &[String]| plan_of_other(&fuzzing::world(said.concat().as_bytes()));
+    let mut said: Vec<_> = objects.iter().map(|one| list(one, &[one])).collect();
+    assert!(plan(&said).is_some());
+    // Not in the next list, there again, deleted, and in a list beside one that cannot be read.
+    said.push(list(service, &[]));
+    assert!(plan(&said).is_none());
+    said.push(event("ADDED"));
+    assert!(plan(&said).is_some());
+    said.push(event("DELETED"));
+    assert!(plan(&said).is_none());
+    let unreadable = json!({ "metadata": { "namespace": "default", "name": "bad" }, "spec": 1 });
+    said.push(list(service, &[&unreadable, service]));
+    assert!(plan(&said).is_some());
+}
+
 /// Also that the changes are not so wild that nothing is ever read.
 #[test]
 fn changed_objects_mostly_deserialise() {

@@ -82,11 +82,14 @@ pub(crate) fn named(faults: &[&Fault]) -> Vec<Case> {
         .collect()
 }
 
-/// What the suite made of a fault. A case that fails without any fault catches none.
+/// What the suite made of a fault. A case that fails without any fault catches none, nor does one that the fault does
+/// not name: among all cases side by side, one that fails by chance would catch every fault.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
-    /// The cases that failed.
+    /// The cases that the fault names, and that failed.
     pub(crate) caught: Vec<CaseResult>,
+    /// Other cases that failed.
+    pub(crate) others: Vec<CaseResult>,
     /// The cases that passed.
     pub(crate) passed: Vec<String>,
     /// The cases that were not run, and those that say nothing.
@@ -94,16 +97,18 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Sorts results, given those without a fault.
-    pub(crate) fn of(results: Vec<CaseResult>, control: &[CaseResult]) -> Self {
+    /// Sorts the results of a fault, given those without any.
+    pub(crate) fn of(fault: &Fault, results: Vec<CaseResult>, control: &[CaseResult]) -> Self {
         let trusted = |result: &CaseResult| {
             let mut same = control.iter().filter(|known| known.id == result.id);
             same.any(|known| known.verdict == Verdict::Pass)
         };
+        let names = |result: &CaseResult| fault.caught_by.contains(&result.id.as_str());
         let mut outcome = Self::default();
         for result in results {
             match result.verdict {
-                Verdict::Fail if trusted(&result) => outcome.caught.push(result),
+                Verdict::Fail if trusted(&result) && names(&result) => outcome.caught.push(result),
+                Verdict::Fail if trusted(&result) => outcome.others.push(result),
                 Verdict::Pass => outcome.passed.push(result.id),
                 _ => outcome.unjudged.push(result),
             }

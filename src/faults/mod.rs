@@ -155,14 +155,14 @@ mod with_faults {
         control: &[CaseResult],
     ) -> Judged {
         let clock = Instant::now();
-        // A control that passed nothing proves nothing, and a fault without cases is not caught by any.
+        // A control that passed nothing proves nothing.
         let any = cases.iter().any(|case| {
             let mut same = control.iter().filter(|known| known.id == case.id);
             same.any(|known| known.verdict == Verdict::Pass)
         });
         let (outcome, error) = if any {
             match judge.run(Some(fault), &cases).await {
-                Ok(results) => (Outcome::of(results, control), None),
+                Ok(results) => (Outcome::of(fault, results, control), None),
                 Err(error) => (Outcome::default(), Some(chain(&error))),
             }
         } else {

@@ -17,7 +17,7 @@ use super::judge::Outcome;
 const RESULTS: &str = "faults.json";
 /// Where labs are, in the same.
 pub(super) const LABS: &str = "labs";
-/// The cases that a row of the matrix names.
+/// The failed cases that a row of the matrix names beside those of the fault.
 const NAMED: usize = 8;
 
 /// All that a command found.
@@ -89,20 +89,46 @@ impl Judged {
     pub(super) fn line(&self) -> String {
         let Outcome {
             caught,
+            others,
             passed,
             unjudged,
         } = &self.outcome;
-        let error = self.error.as_ref();
-        let error = error.map_or(String::new(), |error| format!(": {error}"));
+        let why = self.why().map_or(String::new(), |why| format!(": {why}"));
         format!(
-            "{:8} {}  {} cases failed, {} passed, {} not judged ({:.1} s){error}",
+            "{:8} {}  {} cases failed, {} passed, {} not judged ({:.1} s){why}",
             self.verdict(),
             self.fault.name,
-            caught.len(),
+            caught.len() + others.len(),
             passed.len(),
             unjudged.len(),
             self.seconds,
         )
+    }
+
+    /// Why it was not caught, where there is more to say than that no case failed.
+    fn why(&self) -> Option<String> {
+        let others = &self.outcome.others;
+        let only_others = self.outcome.caught.is_empty() && !others.is_empty();
+        let only_others = only_others.then(|| {
+            let ids: Vec<_> = others.iter().map(|case| case.id.as_str()).collect();
+            format!(
+                "only cases that it does not name failed: {}",
+                ids.join(", ")
+            )
+        });
+        self.error.clone().or(only_others)
+    }
+
+    /// Which of its cases failed and which did not, and which others failed as well.
+    fn cases(&self) -> String {
+        let Outcome { caught, others, .. } = &self.outcome;
+        let mut lines: Vec<_> = caught.iter().map(|case| case.id.clone()).collect();
+        lines.extend(self.missed().iter().map(|id| format!("but not {id}")));
+        let named = others.iter().take(NAMED);
+        lines.extend(named.map(|case| format!("and, not named, {}", case.id)));
+        let more = others.len().saturating_sub(NAMED);
+        lines.extend((more > 0).then(|| format!("and {more} more")));
+        lines.join("\n")
     }
 
     fn json(&self) -> Value {
@@ -118,6 +144,7 @@ impl Judged {
             "verdict": self.verdict().to_lowercase(),
             "error": self.error,
             "caughtBy": reasons(&self.outcome.caught),
+            "failedToo": reasons(&self.outcome.others),
             "passed": self.outcome.passed,
             "missed": self.missed(),
             "notJudged": reasons(&self.outcome.unjudged),
@@ -127,7 +154,7 @@ impl Judged {
 }
 
 impl Report {
-    /// The faults that no case caught.
+    /// The faults that no case of theirs caught.
     pub(super) fn uncaught(&self) -> impl Iterator<Item = &Judged> {
         self.judged.iter().filter(|judged| !judged.is_caught())
     }
@@ -143,30 +170,25 @@ impl Report {
         let mut table = Table::new();
         table.load_style(UTF8_FULL_CONDENSED);
         table.set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_header(["fault", "breaks", "failed", "cases that caught it"]);
+        table.set_header(["fault", "breaks", "failed", "cases that it names"]);
         for judged in &self.judged {
             let color = if judged.is_caught() {
                 Color::Green
             } else {
                 Color::Red
             };
-            let Outcome { caught, passed, .. } = &judged.outcome;
-            let mut ids: Vec<_> = caught.iter().map(|case| case.id.as_str()).collect();
-            // Those that the fault names first.
-            ids.sort_by_key(|id| !judged.fault.caught_by.contains(id));
-            let more = ids.len().saturating_sub(NAMED);
-            let mut text = ids[..ids.len() - more].join("\n");
-            if more > 0 {
-                text.push_str(&format!("\nand {more} more"));
-            }
-            for missed in judged.missed() {
-                text.push_str(&format!("\nbut not {missed}"));
-            }
+            let Outcome {
+                caught,
+                others,
+                passed,
+                ..
+            } = &judged.outcome;
+            let failed = caught.len() + others.len();
             table.add_row([
                 Cell::new(judged.fault.name).fg(color),
                 Cell::new(judged.fault.breaks),
-                Cell::new(format!("{} of {}", ids.len(), ids.len() + passed.len())),
-                Cell::new(judged.error.as_ref().unwrap_or(&text).trim_start()),
+                Cell::new(format!("{failed} of {}", failed + passed.len())),
+                Cell::new(judged.error.clone().unwrap_or_else(|| judged.cases())),
             ]);
         }
         table
@@ -214,3 +236,6 @@ impl Report {
             .wrap_err_with(|| format!("failed to write {}", path.display()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,7 +107,8 @@ fn caught(fault: &'static Fault, proxy: &ProxyUnderTest) -> Result<(), Failed> {
         return Err(format!("no case breaks when this does: {}", fault.breaks).into());
     }
     let results = runtime().block_on(judge.run(Some(fault), &named(&[fault])));
-    let outcome = Outcome::of(results.map_err(|error| chain(&error))?, control(&judge)?);
+    let results = results.map_err(|error| chain(&error))?;
+    let outcome = Outcome::of(fault, results, control(&judge)?);
     if outcome.caught.is_empty() {
         let unjudged = outcome.unjudged.iter();
         let unjudged: Vec<_> = unjudged.filter_map(|r| r.reason.as_deref()).collect();

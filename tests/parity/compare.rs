@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use onehop_harness::lab::LabError;
+use onehop_harness::world::Protocol;
 
 use crate::draw::Drawn;
 use crate::flows::{self, Flow};
-use crate::seen::Seen;
+use crate::seen::{KINDS, Seen};
 use crate::side::{Placed, Side};
 
 /// Connections of each round of a flow. Only flows that are not yet seen to be the same are asked
@@ -23,8 +24,8 @@ pub(crate) struct Report {
     pub(crate) flows: usize,
     /// Connections made, of both sides.
     pub(crate) connections: usize,
-    /// Flows by what became of them under the first proxy, see [`Seen::kind`].
-    pub(crate) outcomes: BTreeMap<&'static str, usize>,
+    /// Flows by their protocol and by what became of them under the first proxy, see [`Seen::kind`].
+    pub(crate) outcomes: BTreeMap<(Protocol, &'static str), usize>,
     /// Flows that differ.
     pub(crate) differences: Vec<Difference>,
 }
@@ -56,10 +57,18 @@ impl Report {
         self.services += other.services;
         self.flows += other.flows;
         self.connections += other.connections;
-        for (name, count) in other.outcomes {
-            *self.outcomes.entry(name).or_default() += count;
+        for (kind, count) in other.outcomes {
+            *self.outcomes.entry(kind).or_default() += count;
         }
         self.differences.extend(other.differences);
+    }
+
+    /// The outcomes of which there was none, by protocol: nothing of these was compared.
+    pub(crate) fn unseen(&self) -> Vec<(Protocol, &'static str)> {
+        let all = [Protocol::Tcp, Protocol::Udp].into_iter();
+        let all = all.flat_map(|protocol| KINDS.map(|kind| (protocol, kind)));
+        all.filter(|kind| !self.outcomes.contains_key(kind))
+            .collect()
     }
 }
 
@@ -137,7 +146,8 @@ fn report(group: &[Drawn], compared: &[Compared]) -> Report {
     };
     for (at, one) in compared.iter().enumerate() {
         report.connections += one.seen.iter().map(|seen| seen.count).sum::<usize>();
-        *report.outcomes.entry(one.seen[0].kind()).or_default() += 1;
+        let kind = (one.flow.protocol, one.seen[0].kind());
+        *report.outcomes.entry(kind).or_default() += 1;
         if is_same(compared, at) {
             continue;
         }
@@ -165,13 +175,14 @@ impl fmt::Display for Difference {
         )?;
         writeln!(
             f,
-            "  {:?}, external {}, internal {}, affinity {:?}, ranges {:?}, external IPs {}",
+            "  {:?}, external {}, internal {}, affinity {:?}, ranges {:?}, external IPs {}, ipMode {:?}",
             spec.kind,
             spec.external,
             spec.internal,
             spec.affinity,
             spec.source_ranges,
-            spec.external_ips
+            spec.external_ips,
+            drawn.ip_mode
         )?;
         for b in &drawn.backends {
             writeln!(

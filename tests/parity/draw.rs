@@ -1,6 +1,6 @@
 //! Services drawn at random, the same for the same seed.
 
-use onehop_harness::case::{Backend, BalancerMode, Policy, Port, Service, ServiceType};
+use onehop_harness::case::{Backend, BalancerMode, IpMode, Policy, Port, Service, ServiceType};
 use onehop_harness::world::Protocol;
 
 /// Services that exist at the same time. Those of one group may go in the transaction in which the
@@ -59,6 +59,8 @@ pub(crate) struct Drawn {
     pub(crate) number: usize,
     /// What it is.
     pub(crate) spec: Service,
+    /// Whether nodes serve its load-balancer address.
+    pub(crate) ip_mode: IpMode,
     /// Its endpoints.
     pub(crate) backends: Vec<Backend>,
     /// Of a Service with affinity, the number of one that is the same without it: the pods that
@@ -143,9 +145,11 @@ fn service(random: &mut fastrand::Rng, number: usize) -> Drawn {
     } else {
         spec
     };
+    let left = balanced && random.usize(..4) == 0;
     Drawn {
         number,
         spec,
+        ip_mode: if left { IpMode::Proxy } else { IpMode::Vip },
         backends: backends(random),
         twin: None,
     }

@@ -55,6 +55,10 @@ fn main() -> ExitCode {
     let trials = vec![
         trial("random_services_are_served_alike", alike),
         trial("a_difference_is_seen", proofs::difference_is_seen),
+        Trial::test(
+            "what_was_not_seen_is_not_the_same",
+            proofs::unseen_is_not_the_same,
+        ),
         Trial::test("everything_is_drawn", proofs::everything_is_drawn),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -100,12 +104,18 @@ fn alike() -> Result<(), Failed> {
                 started.elapsed().as_secs_f64()
             );
         }
-        judge(&sides, &report)
+        judge(&sides, &report, first == 0)
     })
 }
 
-fn judge(sides: &[Side; 2], report: &Report) -> Result<(), Failed> {
+/// Whether two proxies did the same, and, where Services of a whole draw were asked, whether there was every outcome.
+fn judge(sides: &[Side; 2], report: &Report, whole: bool) -> Result<(), Failed> {
     let mut text = String::new();
+    if whole {
+        for (protocol, kind) in report.unseen() {
+            writeln!(text, "no {protocol} flow was {kind}")?;
+        }
+    }
     for side in sides {
         for proxy in side.lab.proxies() {
             if let Some(exit) = proxy.unexpected_exit() {

@@ -2,11 +2,13 @@
 
 use libtest_mimic::Failed;
 use onehop_harness::case::Policy::{self, Cluster, Local};
-use onehop_harness::case::{Backend, Service, ServiceType, Target};
+use onehop_harness::case::{Backend, IpMode, Service, ServiceType, Target};
 use onehop_harness::error::chain;
+use onehop_harness::world::Protocol;
 
-use crate::compare::{self, Difference};
+use crate::compare::{self, Difference, Report};
 use crate::draw::{self, Drawn};
+use crate::seen::Seen;
 use crate::{SEED, runtime, start};
 
 /// Services of which each of [`CHANGES`] has a part to choose from.
@@ -84,6 +86,22 @@ pub(crate) fn difference_is_seen() -> Result<(), Failed> {
     })
 }
 
+/// That two proxies show nothing is no agreement, nor is an outcome that no flow had.
+pub(crate) fn unseen_is_not_the_same() -> Result<(), Failed> {
+    for seen in [Seen::default(), Seen::without_address()] {
+        if seen.is_as(&seen) || seen.is_as_sticky(&seen, &seen) {
+            return Err(format!("taken for the same: {seen}").into());
+        }
+    }
+    let mut report = Report::default();
+    report.outcomes.insert((Protocol::Tcp, "reached"), 1);
+    let unseen = report.unseen();
+    if unseen.len() != 5 || unseen.contains(&(Protocol::Tcp, "reached")) {
+        return Err(format!("not seen: {unseen:?}").into());
+    }
+    Ok(())
+}
+
 /// Two of these Services with affinity, with their twins, and four others.
 fn chosen(drawn: &[Drawn]) -> Vec<Drawn> {
     // Affinity shows where there is more than one pod to choose.
@@ -140,6 +158,12 @@ pub(crate) fn everything_is_drawn() -> Result<(), Failed> {
         (
             "no node ports",
             spec(|s| balanced(s) && !s.allocate_node_ports),
+        ),
+        (
+            "ipMode Proxy",
+            all.iter()
+                .filter(|one| one.ip_mode == IpMode::Proxy)
+                .count(),
         ),
         ("several ports", spec(|s| s.ports.len() > 1)),
         (

@@ -15,9 +15,15 @@ pub(crate) struct Seen {
     pub(crate) reached: BTreeMap<(String, u16), BTreeSet<Way>>,
     /// How connections ended that reached nobody.
     pub(crate) ended: BTreeSet<String>,
+    /// Why a connection says nothing of the proxy, where one was not carried out.
+    failed: BTreeSet<String>,
     /// Connections made.
     pub(crate) count: usize,
 }
+
+/// The outcomes by which proxies are told from each other, as [`Seen::kind`] names them. Where none of the flows drawn
+/// has one of these, nothing of it was compared.
+pub(crate) const KINDS: [&str; 3] = ["reached", "refused", "dropped"];
 
 /// How a connection came to a backend.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,33 +75,48 @@ impl Seen {
                 self.ended.insert(format!("dropped{}", by(trip)));
             }
             Outcome::Broken(how) => {
-                self.ended.insert(format!("broken: {how}"));
+                self.failed.insert(format!("broken: {how}"));
             }
         }
+    }
+
+    /// Takes in a connection to a load-balancer address that nodes are to leave alone, and did.
+    pub(crate) fn add_left_alone(&mut self) {
+        self.count += 1;
+        self.ended.insert("left to the load balancer".to_owned());
     }
 
     /// That the Service does not have the address called.
     pub(crate) fn without_address() -> Self {
         Self {
-            ended: BTreeSet::from(["no such address".to_owned()]),
+            failed: BTreeSet::from(["no such address".to_owned()]),
             ..Self::default()
         }
     }
 
-    /// Whether two proxies did the same, as far as was seen.
+    /// Whether something was seen, and every connection says something.
+    fn is_telling(&self) -> bool {
+        self.failed.is_empty() && !(self.reached.is_empty() && self.ended.is_empty())
+    }
+
+    /// Whether two proxies did the same, as far as was seen. What was not seen is the same as nothing.
     pub(crate) fn is_as(&self, other: &Self) -> bool {
-        self.reached == other.reached && self.ended == other.ended
+        self.is_telling()
+            && other.is_telling()
+            && self.reached == other.reached
+            && self.ended == other.ended
     }
 
     /// What became of its connections, in a word.
     pub(crate) fn kind(&self) -> &'static str {
         let first = self.ended.first().map_or("", String::as_str);
         match () {
+            () if !self.is_telling() => "failed",
             () if !self.reached.is_empty() && self.ended.is_empty() => "reached",
             () if !self.reached.is_empty() || self.ended.len() > 1 => "mixed",
             () if first.starts_with("refused") => "refused",
             () if first.starts_with("dropped") => "dropped",
-            () => "other",
+            () => "left alone",
         }
     }
 
@@ -112,7 +133,12 @@ impl Seen {
                     .iter()
                     .all(|((pod, _), ways)| free.ways_to(pod) == Some(ways))
         };
-        sticks(self) && sticks(other) && self.ended == other.ended && self.ended == free.ended
+        let all_tell = [self, other, free].iter().all(|seen| seen.is_telling());
+        all_tell
+            && sticks(self)
+            && sticks(other)
+            && self.ended == other.ended
+            && self.ended == free.ended
     }
 
     /// The ways to this pod, by whatever port: a twin's backends listen on others.
@@ -160,7 +186,7 @@ impl fmt::Display for Seen {
                 )?;
             }
         }
-        for how in &self.ended {
+        for how in self.ended.iter().chain(&self.failed) {
             write!(f, " [{how}]")?;
         }
         Ok(())

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use futures::future::{join_all, try_join_all};
-use onehop_harness::case::{Backend, Service, ServiceType, Target, node};
+use onehop_harness::case::{Backend, IpMode, Service, ServiceType, Target, node};
 use onehop_harness::lab::{Allocated, Call, Calls, Lab, LabError, LabOptions, target_port};
-use onehop_harness::probe;
-use onehop_harness::world::{Dual, Family, Protocol};
+use onehop_harness::probe::{self, Outcome};
+use onehop_harness::world::{Dual, Family, LOAD_BALANCER, Protocol};
 
 use crate::draw::Drawn;
 use crate::flows::Flow;
@@ -41,6 +41,7 @@ pub(crate) struct Side {
 pub(crate) struct Placed {
     /// What the API has allocated.
     pub(crate) service: Allocated,
+    ip_mode: IpMode,
     backends: Vec<(Dual, u16, probe::Backend)>,
 }
 
@@ -74,6 +75,7 @@ impl Side {
         for (drawn, placed) in group.iter().zip(&mut placed) {
             if matches!(drawn.spec.kind, ServiceType::LoadBalancer(_)) {
                 self.await_vip(drawn, placed).await?;
+                self.set_ip_mode(drawn, placed).await?;
             }
         }
         let first = group.first().map_or(0, |drawn| drawn.number);
@@ -99,6 +101,7 @@ impl Side {
             .await;
         Ok(Placed {
             service: created.map_err(LabError::object(format!("create {drawn:?}")))?,
+            ip_mode: drawn.ip_mode,
             backends,
         })
     }
@@ -116,6 +119,17 @@ impl Side {
             placed.service = read.map_err(LabError::object("read a Service"))?;
         }
         Ok(())
+    }
+
+    /// The load balancer gives every address with `ipMode` VIP.
+    async fn set_ip_mode(&self, drawn: &Drawn, placed: &Placed) -> Result<(), LabError> {
+        if drawn.ip_mode == IpMode::Vip {
+            return Ok(());
+        }
+        let vip = placed.service.vip.expect("it was waited for");
+        let (name, objects) = (drawn.name(), self.lab.objects());
+        let set = objects.set_ip_mode(&name, vip, drawn.ip_mode).await;
+        set.map(drop).map_err(LabError::object("set ipMode"))
     }
 
     async fn settle(&self, name: &str) -> Result<(), LabError> {
@@ -167,6 +181,7 @@ impl Side {
         let mut callers: BTreeMap<_, Vec<(SocketAddr, usize)>> = BTreeMap::new();
         for (index, (service, flow, count, seen)) in asks.iter_mut().enumerate() {
             let service = &placed[*service].service;
+            // A flow is drawn only to an address that the Service has by its spec.
             let to = self
                 .lab
                 .resolve_port(&flow.to, flow.port, service, flow.family);
@@ -198,7 +213,14 @@ impl Side {
         });
         for (chunk, calls) in try_join_all(calls).await? {
             for ((_, index), call) in chunk.iter().zip(&calls) {
-                asks[*index].3.add(call, self.lab.world());
+                let (service, flow, _, seen) = &mut asks[*index];
+                let left = placed[*service].ip_mode == IpMode::Proxy
+                    && matches!(flow.to, Target::Vip | Target::VipAt(_));
+                if left && is_left_alone(call) {
+                    seen.add_left_alone();
+                } else {
+                    seen.add(call, self.lab.world());
+                }
             }
         }
         Ok(())
@@ -222,4 +244,15 @@ impl Side {
         let deleted: Result<(), kube::Error> = join_all(deleted).await.into_iter().collect();
         deleted.map_err(LabError::object("delete a Service"))
     }
+}
+
+/// Whether a connection to a load-balancer address came to the load balancer, reached nobody, and no node touched it. Where it came to then is the
+/// doing of the load balancer, and of its choice of a node.
+fn is_left_alone(call: &Call) -> bool {
+    let trip = &call.observed.trip;
+    let outcome = &call.observed.connection.outcome;
+    matches!(outcome, Outcome::Refused(_) | Outcome::Dropped)
+        && trip.crossed.contains(LOAD_BALANCER)
+        && trip.destination_rewritten_by.is_empty()
+        && trip.source_rewritten_by.is_empty()
 }

@@ -20,6 +20,7 @@ use onehop_harness::run::{CaseResult, CaseRun, Verdict};
 use onehop_harness::timing::Timing;
 use onehop_harness::world::World;
 use onehop_harness::{netns, prepare};
+use rules::Committed;
 use tokio::runtime::Runtime;
 
 const PROXY: &str = "kube-proxy-nftables";
@@ -109,7 +110,9 @@ async fn run(
         number: u16::try_from(number).expect("a small number"),
         evidence: lab.dir().join("evidence"),
         sabotage: Some(Arc::new(|lab, service, port| {
-            (fault.commit)(lab, service, port)
+            // Backends answer on the same runtime, while nft runs.
+            tokio::task::block_in_place(|| (fault.commit)(lab, service, port))?;
+            Ok(Box::new(Committed::by(lab, port)))
         })),
     };
     Ok(run.run().await)

@@ -78,13 +78,46 @@ pub(crate) fn nft(
     number: u16,
     chains: &str,
 ) -> Result<(), String> {
-    let script = format!(
-        "table {} onehop-fault-{number} {{
-{chains}}}
-",
-        ip(family)
-    );
+    let table = table(family, number);
+    let script = format!("{table} {{\n{chains}}}\n");
     run_nft(lab.namespace(node), &script)
+}
+
+fn table(family: Family, number: u16) -> String {
+    format!("table {} onehop-fault-{number}", ip(family))
+}
+
+/// The tables of this number on all nodes, which go with this: rules that outlived their Service would be seen at the
+/// end of every case.
+pub(crate) struct Committed {
+    nodes: Vec<Namespace>,
+    number: u16,
+}
+
+impl Committed {
+    pub(crate) fn by(lab: &Lab, number: u16) -> Self {
+        let nodes = lab.world().nodes.iter();
+        let nodes = nodes.map(|node| lab.namespace(&node.name).clone());
+        Self {
+            nodes: nodes.collect(),
+            number,
+        }
+    }
+}
+
+impl Drop for Committed {
+    fn drop(&mut self) {
+        // Most nodes have none, and nobody can delete what there is not.
+        let tables = Family::ALL.map(|family| table(family, self.number));
+        let script = tables
+            .map(|table| format!("{table}\ndelete {table}\n"))
+            .concat();
+        for node in &self.nodes {
+            if let Err(error) = tokio::task::block_in_place(|| run_nft(node, &script)) {
+                eprintln!("{error}");
+            }
+        }
+    }
 }
 
 pub(crate) fn run_nft(node: &Namespace, script: &str) -> Result<(), String> {

@@ -219,8 +219,9 @@ impl Case {
         std::iter::once(&self.backends).chain(changed)
     }
 
-    /// Whether its backends hold their connections, for [`Question::StraySegment`].
-    pub fn holds_connections(&self) -> bool {
+    /// Whether strays are sent of its connections: its backends say back what they are told then, see
+    /// [`Question::StraySegment`].
+    pub fn has_strays(&self) -> bool {
         let mut questions = self.checks().flat_map(|check| &check.questions);
         questions.any(|question| matches!(question, Question::StraySegment { .. }))
     }
@@ -307,8 +308,8 @@ impl Case {
             "calls a port that the Service does not have",
         );
         defect(
-            self.holds_connections() && !self.flows().is_empty(),
-            "asks about flows to backends that hold their connections",
+            self.has_strays() && !self.flows().is_empty(),
+            "asks about flows to backends that only say back what they are told",
         );
         defect(
             self.flows()

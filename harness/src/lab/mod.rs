@@ -34,7 +34,7 @@ use crate::case::{Place, Target};
 use crate::netns::{API, Host, Namespace, Network, NetworkError};
 use crate::probe::{Backend, BackendError, Connection, ProbeError};
 use crate::profile::{Feature, Placeholders, Profile, Program, Variation};
-use crate::stray::{HeldError, StrayError};
+use crate::stray::{EchoError, StrayError};
 use crate::tap::{TapError, Taps};
 use crate::timing::Timing;
 use crate::verdict::{Baseline, Ground};
@@ -101,9 +101,9 @@ pub enum LabError {
     /// A probe.
     #[error(transparent)]
     Probe(#[from] ProbeError),
-    /// A backend that holds connections.
+    /// A backend of a connection that strays are sent of.
     #[error(transparent)]
-    Held(#[from] HeldError),
+    Echo(#[from] EchoError),
     /// A stray segment.
     #[error(transparent)]
     Stray(#[from] StrayError),

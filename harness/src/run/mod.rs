@@ -2,6 +2,7 @@
 
 mod ask;
 mod batch;
+mod change;
 mod evidence;
 mod held;
 mod progress;

@@ -1,5 +1,6 @@
 //! How far a case has come.
 
+use std::any::Any;
 use std::time::Duration;
 
 use super::held::HeldByName;
@@ -24,6 +25,8 @@ pub(super) struct Progress {
     pub(super) converged_in: Duration,
     /// The flows that it keeps open.
     pub(super) held: HeldByName,
+    /// What undoes the sabotage, if there is one.
+    pub(super) _sabotage: Option<Box<dyn Any + Send>>,
     /// Why it fails; none so far where there is none.
     pub(super) failure: Option<String>,
 }

@@ -1,39 +1,32 @@
 //! One case from its first object to its verdict.
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use serde_json::json;
 
 use super::ask::{Subject, ask};
 use super::evidence;
 use super::held::HeldByName;
 use super::progress::Progress;
 use super::results::{CaseResult, Verdict};
-use crate::case::{
-    Case, Change, Check, Expectation, HeldFlow, Place, Question, ServiceType, Step, Target,
-};
+use crate::case::{Case, Check, Expectation, HeldFlow, Place, Question, ServiceType, Step, Target};
 use crate::error::chain;
-use crate::lab::{
-    Allocated, Call, Calls, Lab, LabError, affinity, policy, service_spec, source_ranges,
-    target_port,
-};
+use crate::lab::{Allocated, Call, Calls, Lab, LabError, target_port};
 use crate::probe;
 use crate::stray;
 use crate::verdict::Asked;
 use crate::world::Dual;
 
 /// Something done to the lab once a case's Service exists, and before it is judged: the tests of
-/// the suite itself make a correct proxy wrong in this way. Never used by a run.
-pub type Sabotage = Arc<dyn Fn(&Lab, &Allocated, u16) -> Result<(), String> + Send + Sync>;
+/// the suite itself make a correct proxy wrong in this way. What it gives is dropped before the
+/// Service is deleted, and undoes it. Never used by a run.
+pub type Sabotage =
+    Arc<dyn Fn(&Lab, &Allocated, u16) -> Result<Box<dyn Any + Send>, String> + Send + Sync>;
 
 /// The first port of the backends of cases; each case has one of its own.
 const FIRST_PORT: u16 = 20_000;
-
-/// The label that leaves a Service to the proxy of that name.
-const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
 
 /// One case about to be run in a lab.
 pub struct CaseRun {
@@ -128,7 +121,7 @@ impl CaseRun {
         }
     }
 
-    fn port(&self) -> u16 {
+    pub(super) fn port(&self) -> u16 {
         FIRST_PORT + self.number
     }
 
@@ -150,17 +143,17 @@ impl CaseRun {
     }
 
     /// Opens the backends of every pod that is ever one, on each port that it may be called by.
-    fn listen(&self) -> Result<(Vec<probe::Backend>, Vec<stray::Held>), LabError> {
-        let (mut answering, mut held) = (Vec::new(), Vec::new());
-        let holds = self.case.holds_connections();
+    fn listen(&self) -> Result<(Vec<probe::Backend>, Vec<stray::EchoBackend>), LabError> {
+        let (mut answering, mut echoing) = (Vec::new(), Vec::new());
+        let strays = self.case.has_strays();
         for (pod, port) in self.listening() {
-            if holds {
-                held.push(stray::Held::listen(self.lab.namespace(pod), port)?);
+            if strays {
+                echoing.push(stray::EchoBackend::listen(self.lab.namespace(pod), port)?);
             } else {
                 answering.extend(self.lab.listen(&[pod], port)?);
             }
         }
-        Ok((answering, held))
+        Ok((answering, echoing))
     }
 
     /// The pods that its backends listen in, and their ports.
@@ -186,9 +179,9 @@ impl CaseRun {
             .await
             .map_err(LabError::object("create the Service"))?;
         let service = self.with_vip(name, service.kind, created).await?;
-        if let Some(sabotage) = &self.sabotage {
-            sabotage(&self.lab, &service, self.port()).map_err(LabError::Sabotage)?;
-        }
+        let sabotage = self.sabotage.as_ref();
+        let sabotage = sabotage.map(|sabotage| sabotage(&self.lab, &service, self.port()));
+        let sabotage = sabotage.transpose().map_err(LabError::Sabotage)?;
         Ok(Progress {
             spec: self.case.service,
             backends: self.case.backends.clone(),
@@ -198,11 +191,12 @@ impl CaseRun {
             converged_in: Duration::ZERO,
             held: HeldByName::new(),
             failure: None,
+            _sabotage: sabotage,
         })
     }
 
     /// Waits until the load balancer has given the Service its address, if it gets one.
-    async fn with_vip(
+    pub(super) async fn with_vip(
         &self,
         name: &str,
         kind: ServiceType,
@@ -226,69 +220,6 @@ impl CaseRun {
                 .map_err(LabError::object("read the Service"))?;
         }
         Ok(service)
-    }
-
-    async fn change(
-        &self,
-        name: &str,
-        change: &Change,
-        progress: &mut Progress,
-    ) -> Result<(), LabError> {
-        let objects = self.lab.objects();
-        let patched = LabError::object("change the Service");
-        let spec = match change {
-            Change::Backends(backends) => {
-                let before = std::mem::replace(&mut progress.backends, backends.clone());
-                let (world, both) = (self.lab.world(), (&before[..], &backends[..]));
-                let replaced = objects
-                    .replace_backends(name, progress.spec, world, both, self.port())
-                    .await;
-                return replaced.map_err(LabError::object("replace the endpoints"));
-            }
-            Change::IpMode(mode) => {
-                let vip = progress.service.vip.expect("a load balancer's Service");
-                let done = objects.set_ip_mode(name, vip, *mode).await;
-                return done.map(drop).map_err(patched);
-            }
-            Change::ProxyName(value) => {
-                let done = objects.label_service(name, PROXY_NAME_LABEL, *value).await;
-                return done.map(drop).map_err(patched);
-            }
-            Change::Taint { node, key } => {
-                let done = objects.taint_node(node, *key).await;
-                return done.map_err(LabError::object("taint the node"));
-            }
-            Change::Affinity(seconds) => {
-                progress.spec.affinity = *seconds;
-                affinity(*seconds)
-            }
-            Change::SourceRanges(ranges) => {
-                progress.spec.source_ranges = ranges;
-                json!({ "loadBalancerSourceRanges": source_ranges(ranges) })
-            }
-            Change::ExternalPolicy(to) => {
-                progress.spec.external = *to;
-                json!({ "externalTrafficPolicy": policy(*to) })
-            }
-            Change::InternalPolicy(to) => {
-                progress.spec.internal = *to;
-                json!({ "internalTrafficPolicy": policy(*to) })
-            }
-            Change::Type(kind) => {
-                progress.spec.kind = *kind;
-                service_spec(progress.spec)
-            }
-        };
-        let patched = objects.patch_service(name, spec).await.map_err(patched)?;
-        let before = progress.service.clone();
-        progress.service = self.with_vip(name, progress.spec.kind, patched).await?;
-        // A node port that the Service had is still asked about: it must be closed.
-        let ports = progress.service.ports.iter_mut().zip(before.ports);
-        ports.for_each(|(port, before)| port.node_port = port.node_port.or(before.node_port));
-        if progress.service.health_check_node_port.is_some() {
-            progress.health_port = progress.service.health_check_node_port;
-        }
-        Ok(())
     }
 
     /// Converges, then judges without a retry.

@@ -21,7 +21,7 @@ pub(super) async fn ask(
     (pod, backend, port): (&str, &str, u16),
     family: Family,
 ) -> Result<FlowResult, LabError> {
-    let to = format!("cluster-ip, held by {backend}");
+    let to = format!("cluster-ip, answered by {backend}");
     let row = row(&format!("pod({pod})"), &to, Some(family));
     let Some(remote) = lab.resolve(&Target::ClusterIp, service, family) else {
         return Ok(row.expect("an address", "the Service has none", false));

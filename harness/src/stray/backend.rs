@@ -1,4 +1,4 @@
-//! A backend that keeps its connections open.
+//! A backend that says back what it is told.
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -11,8 +11,8 @@ use crate::netns::Namespace;
 
 /// It could not listen.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to hold connections on port {port} in {pod}")]
-pub struct HeldError {
+#[error("failed to listen on port {port} in {pod}")]
+pub struct EchoError {
     pod: String,
     port: u16,
     #[source]
@@ -22,23 +22,23 @@ pub struct HeldError {
 /// A listener in a pod, for both families, whose connections last as long as it does. Each begins with a line that
 /// says whom it sees, and then says back what it is told.
 #[derive(Debug)]
-pub struct Held {
+pub struct EchoBackend {
     task: JoinHandle<()>,
 }
 
-impl Held {
+impl EchoBackend {
     /// Listens in a pod from then on. Must be called on a Tokio runtime.
     ///
     /// # Errors
     /// When the port is taken.
-    pub fn listen(pod: &Namespace, port: u16) -> Result<Self, HeldError> {
+    pub fn listen(pod: &Namespace, port: u16) -> Result<Self, EchoError> {
         let bind = || -> io::Result<TcpListener> {
             let listener = std::net::TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))?;
             listener.set_nonblocking(true)?;
             TcpListener::from_std(listener)
         };
         let listener = pod.within(bind).and_then(|bound| bound);
-        let listener = listener.map_err(|source| HeldError {
+        let listener = listener.map_err(|source| EchoError {
             pod: pod.name().to_owned(),
             port,
             source,
@@ -49,7 +49,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for EchoBackend {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -60,7 +60,7 @@ async fn serve(listener: TcpListener) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                connections.spawn(hold(stream, peer));
+                connections.spawn(echo(stream, peer));
             }
             Err(error) => tracing::warn!(%error, "a backend failed to accept"),
         }
@@ -69,7 +69,7 @@ async fn serve(listener: TcpListener) {
 }
 
 /// Ends with the caller, who notices whatever goes wrong.
-async fn hold(mut stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
+async fn echo(mut stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     stream.set_nodelay(true)?;
     stream.write_all(format!("{peer}\n").as_bytes()).await?;

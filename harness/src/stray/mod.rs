@@ -4,7 +4,7 @@
 //! would see it come from its backend's own address, with which it has no connection, and would answer with a reset
 //! that ends the connection which the backend has with it (kubernetes#74839). So nodes must not let one pass as it is.
 //!
-//! [`Held`] backends keep their connections open. [`send`] opens one, has the backend's host send a stray segment of
+//! An [`EchoBackend`] keeps its connections open. [`send`] opens one, has the backend's host send a stray segment of
 //! it, and tells whether the caller saw it and whether the connection still works.
 
 mod backend;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
-pub use backend::{Held, HeldError};
+pub use backend::{EchoBackend, EchoError};
 
 use crate::netns::Namespace;
 use crate::probe::source_port;
@@ -100,18 +100,19 @@ pub fn send(way: &Way, timing: &Timing) -> Result<Outcome, StrayError> {
     let answers = Listener::open(caller, remote.ip()).map_err(failed)?;
     let strays = Listener::open(caller, backend_address.ip()).map_err(failed)?;
     let sender = Sender::open(backend, backend_address.ip()).map_err(failed)?;
-    let mut held = match Connection::open(caller, *remote, timing.answer) {
-        Ok(held) => held,
+    let mut opened = match Connection::open(caller, *remote, timing.answer) {
+        Ok(opened) => opened,
         Err(error) => return Ok(Outcome::Unopened(error.to_string())),
     };
-    let answer = answers
-        .last(|segment| segment.ports == (remote.port(), held.local.port()) && segment.length > 0);
+    let answer = answers.last(|segment| {
+        segment.ports == (remote.port(), opened.local.port()) && segment.length > 0
+    });
     let Some(answer) = answer.map_err(failed)? else {
         return Ok(Outcome::Unopened(format!("no answer came from {remote}")));
     };
 
     let stray = Segment {
-        ports: (backend_address.port(), held.peer.port()),
+        ports: (backend_address.port(), opened.peer.port()),
         sequence: answer.sequence.wrapping_add(FAR),
         acknowledged: answer.acknowledged,
         flags: Flags::Ack,
@@ -129,8 +130,8 @@ pub fn send(way: &Way, timing: &Timing) -> Result<Outcome, StrayError> {
         flags: Flags::Syn,
         length: 0,
     };
-    sender.send(&stray, held.peer.ip()).map_err(failed)?;
-    sender.send(&fence, held.local.ip()).map_err(failed)?;
+    sender.send(&stray, opened.peer.ip()).map_err(failed)?;
+    sender.send(&fence, opened.local.ip()).map_err(failed)?;
     let (mut seen, mut come) = (false, None);
     let deadline = Instant::now() + timing.answer;
     while come.is_none_or(|came: Instant| came.elapsed() < timing.fence_grace) {
@@ -147,11 +148,11 @@ pub fn send(way: &Way, timing: &Timing) -> Result<Outcome, StrayError> {
             }
         }
     }
-    let broken = held.exchange().err().map(|error| error.to_string());
+    let broken = opened.exchange().err().map(|error| error.to_string());
     Ok(Outcome::Sent { seen, broken })
 }
 
-/// A connection to a [`Held`] backend that has answered once.
+/// A connection to an [`EchoBackend`] that has answered once.
 struct Connection {
     stream: BufReader<TcpStream>,
     local: SocketAddr,

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use onehop_nft::netlink::{Attributes, Builder, Malformed, Message, kind};
+use onehop_nft::netlink::{Attributes, Builder, Malformed, Message, kind, messages};
 
 use super::Flow;
 use crate::model::Protocol;
@@ -138,6 +138,16 @@ pub(super) fn entry(message: &Message<'_>) -> Result<Option<Entry>, Malformed> {
         original_zone,
         id,
     }))
+}
+
+/// Reads messages as the kernel's socket gives them, and names their entries to it again; how many there are.
+/// For fuzzing.
+pub(crate) fn read(bytes: &[u8]) -> usize {
+    let entries = messages(bytes)
+        .flatten()
+        .filter_map(|message| entry(&message).ok()?);
+    let named = entries.inspect(|entry| put_entry(&mut Builder::default(), entry));
+    named.count()
 }
 
 /// Source and destination of a tuple; `None` if it is not UDP's.

@@ -11,6 +11,7 @@ mod table;
 
 use std::net::SocketAddr;
 
+pub(crate) use message::read as read_entries;
 pub use serving::Serving;
 pub use table::{ConntrackError, Removed, Table};
 

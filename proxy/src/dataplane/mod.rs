@@ -26,6 +26,7 @@ mod ports;
 mod read;
 mod state;
 mod steps;
+mod stepwise;
 mod write;
 
 pub use element::FrontKey;
@@ -38,3 +39,4 @@ pub use read::Difference;
 pub use state::Conflict;
 #[cfg(feature = "faults")]
 pub(crate) use steps::outside_network;
+pub(crate) use stepwise::Stepwise;

@@ -15,7 +15,7 @@ mod stale_flows;
 mod syncer;
 mod told;
 mod without_local;
-mod world;
+pub(crate) mod world;
 
 use std::io;
 use std::pin::pin;

@@ -20,8 +20,8 @@ mod tests;
 
 /// The cluster as this node's proxy knows it.
 #[derive(Debug)]
-pub(super) struct World {
-    pub(super) index: Index,
+pub(crate) struct World {
+    pub(crate) index: Index,
     /// The ranges of this node's pods, for the detector that goes by them.
     pub(super) pod_cidrs: Vec<IpNet>,
     /// The names that the list under way has had so far, by kind.
@@ -31,9 +31,9 @@ pub(super) struct World {
 
 /// What an observation changes.
 #[derive(Debug, Default)]
-pub(super) struct Concerns {
+pub(crate) struct Concerns {
     /// Services to plan anew, those that are gone included.
-    pub(super) touched: BTreeSet<ObjectName>,
+    pub(crate) touched: BTreeSet<ObjectName>,
     /// The ranges of cluster addresses may have changed.
     pub(super) service_cidrs: bool,
     /// The node's addresses or its pods' ranges may have changed.
@@ -41,7 +41,7 @@ pub(super) struct Concerns {
     /// There is no Node, or it cannot be read.
     pub(super) node_gone: bool,
     /// What is wrong with the object.
-    pub(super) problems: Vec<Problem>,
+    pub(crate) problems: Vec<Problem>,
     /// When what `touched` follows from happened, and the family of the EndpointSlice that says so.
     pub(super) trigger: Option<(Family, Timestamp)>,
 }
@@ -59,7 +59,7 @@ impl From<Indexed> for Concerns {
 
 impl World {
     /// Nothing is known but the name of the node, and where the proxy serves its health and metrics there.
-    pub(super) fn new(node: &str, proxy_ports: BTreeSet<u16>) -> Self {
+    pub(crate) fn new(node: &str, proxy_ports: BTreeSet<u16>) -> Self {
         Self {
             index: Index::new(node).serving_at(proxy_ports),
             pod_cidrs: Vec::new(),
@@ -78,7 +78,7 @@ impl World {
     }
 
     /// Learns something.
-    pub(super) fn observe(&mut self, observed: Observed) -> Concerns {
+    pub(crate) fn observe(&mut self, observed: Observed) -> Concerns {
         match observed {
             Observed::Service(change) => self.service(change),
             Observed::Slice(change) => self.slice(change),

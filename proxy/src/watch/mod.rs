@@ -159,7 +159,8 @@ where
         .boxed()
 }
 
-fn change<K: Resource<DynamicType = ()>>(event: Event<Read<K>>) -> Change<K> {
+/// What an event says.
+pub(crate) fn change<K: Resource<DynamicType = ()>>(event: Event<Read<K>>) -> Change<K> {
     match event {
         Event::Init => Change::Listing,
         Event::InitDone => Change::Listed,

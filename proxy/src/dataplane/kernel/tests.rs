@@ -13,6 +13,7 @@ mod neighbour;
 mod network;
 mod packets;
 mod sequences;
+mod single;
 
 /// Runs a test on a thread in a network namespace of its own.
 fn in_namespace<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {

@@ -310,8 +310,16 @@ impl Network {
     }
 }
 
+/// The node's end of a link, by whose name it can tell pods.
+pub(super) fn near_end(link: u8) -> String {
+    match link {
+        1 | 2 => format!("veth{link}"),
+        _ => format!("link{link}"),
+    }
+}
+
 async fn join(node: &Handle, host: &Host, link: u8) {
-    let near = format!("link{link}");
+    let near = near_end(link);
     let far = LinkMessageBuilder::<LinkUnspec>::new()
         .name("eth0")
         .setns_by_fd(host.namespace.as_raw_fd())

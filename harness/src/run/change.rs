@@ -1,0 +1,77 @@
+//! What changes while a case runs.
+
+use serde_json::json;
+
+use super::progress::Progress;
+use super::runner::CaseRun;
+use crate::case::Change;
+use crate::lab::{LabError, affinity, policy, service_spec, source_ranges};
+
+/// The label that leaves a Service to the proxy of that name.
+const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
+
+impl CaseRun {
+    /// Makes a change to the world, by the API.
+    pub(super) async fn change(
+        &self,
+        name: &str,
+        change: &Change,
+        progress: &mut Progress,
+    ) -> Result<(), LabError> {
+        let objects = self.lab.objects();
+        let patched = LabError::object("change the Service");
+        let spec = match change {
+            Change::Backends(backends) => {
+                let before = std::mem::replace(&mut progress.backends, backends.clone());
+                let (world, both) = (self.lab.world(), (&before[..], &backends[..]));
+                let replaced = objects
+                    .replace_backends(name, progress.spec, world, both, self.port())
+                    .await;
+                return replaced.map_err(LabError::object("replace the endpoints"));
+            }
+            Change::IpMode(mode) => {
+                let vip = progress.service.vip.expect("a load balancer's Service");
+                let done = objects.set_ip_mode(name, vip, *mode).await;
+                return done.map(drop).map_err(patched);
+            }
+            Change::ProxyName(value) => {
+                let done = objects.label_service(name, PROXY_NAME_LABEL, *value).await;
+                return done.map(drop).map_err(patched);
+            }
+            Change::Taint { node, key } => {
+                let done = objects.taint_node(node, *key).await;
+                return done.map_err(LabError::object("taint the node"));
+            }
+            Change::Affinity(seconds) => {
+                progress.spec.affinity = *seconds;
+                affinity(*seconds)
+            }
+            Change::SourceRanges(ranges) => {
+                progress.spec.source_ranges = ranges;
+                json!({ "loadBalancerSourceRanges": source_ranges(ranges) })
+            }
+            Change::ExternalPolicy(to) => {
+                progress.spec.external = *to;
+                json!({ "externalTrafficPolicy": policy(*to) })
+            }
+            Change::InternalPolicy(to) => {
+                progress.spec.internal = *to;
+                json!({ "internalTrafficPolicy": policy(*to) })
+            }
+            Change::Type(kind) => {
+                progress.spec.kind = *kind;
+                service_spec(progress.spec)
+            }
+        };
+        let patched = objects.patch_service(name, spec).await.map_err(patched)?;
+        let before = progress.service.clone();
+        progress.service = self.with_vip(name, progress.spec.kind, patched).await?;
+        // A node port that the Service had is still asked about: it must be closed.
+        let ports = progress.service.ports.iter_mut().zip(before.ports);
+        ports.for_each(|(port, before)| port.node_port = port.node_port.or(before.node_port));
+        if progress.service.health_check_node_port.is_some() {
+            progress.health_port = progress.service.health_check_node_port;
+        }
+        Ok(())
+    }
+}
