@@ -66,6 +66,9 @@ fn main() -> ExitCode {
         trial("udp_flows_move_from_a_removed_endpoint", || {
             run(policy::udp_moves())
         }),
+        trial("udp_flows_of_a_deleted_service_end", || {
+            run(policy::udp_ends())
+        }),
         trial("hostile_services_harm_no_other", || run(hostile::beside())),
         trial("a_second_proxy_waits", || run(second::waits())),
         trial("a_clean_up_removes_its_own_only", || {
