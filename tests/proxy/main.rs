@@ -77,6 +77,9 @@ fn main() -> ExitCode {
         trial("a_health_check_port_is_served_once_it_is_free", || {
             run(ports::taken_at_first())
         }),
+        trial("udp_flows_of_a_deleted_service_end", || {
+            run(policy::udp_ends())
+        }),
         trial("hostile_services_harm_no_other", || run(hostile::beside())),
         trial("a_second_proxy_waits", || run(second::waits())),
         trial("a_clean_up_removes_its_own_only", || {

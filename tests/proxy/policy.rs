@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use kube::api::DeleteParams;
 use libtest_mimic::Failed;
 use serde_json::json;
 
 use crate::scene::{GOOD, PATIENCE, Scene};
-use crate::traffic::{Kind, Traffic};
+use crate::traffic::{Exchange, Kind, Traffic};
+
+/// How many UDP flows the proxy has ended.
+const ENDED: &str = "kubeproxy_conntrack_reconciler_deleted_entries_total";
 
 /// Both policies go to Local and back. An endpoint of the node itself is there all the time, so that new
 /// connections work as well.
@@ -76,4 +80,36 @@ pub(crate) async fn udp_moves() -> Result<(), Failed> {
         }
     }
     Ok(())
+}
+
+/// A Service is deleted. Its UDP flows end on every way to it, and another one works on.
+pub(crate) async fn udp_ends() -> Result<(), Failed> {
+    let scene = Scene::build("deleted").await?;
+    let routes = scene.serve("deleted").await?;
+    let deleted = Traffic::start(&routes).await?;
+    let ended = async || {
+        let metrics = scene.metrics().await.unwrap_or_default();
+        let ended = metrics.iter().filter(|(name, _)| name.starts_with(ENDED));
+        ended.map(|(_, number)| number).sum::<f64>()
+    };
+    deleted.flow_for(Duration::from_millis(500)).await;
+    assert!(ended().await.abs() < 0.5, "all endpoints serve");
+    let services = scene.services();
+    services.delete("deleted", &DeleteParams::default()).await?;
+    scene
+        .until("the flows of both ways are ended", async || {
+            ended().await >= 2.0
+        })
+        .await?;
+    deleted.flow_for(Duration::from_millis(500)).await;
+    let report = deleted.end().await?;
+    for lane in report.of(Kind::OldUdp) {
+        lane.read(|all| {
+            let answered = |some: &[Exchange]| some.iter().filter(|one| one.answer.is_ok()).count();
+            assert!(answered(&all[..20]) == 20, "it worked\n{report}");
+            let last = &all[all.len() - 20..];
+            assert_eq!(answered(last), 0, "nobody answers any more\n{report}");
+        });
+    }
+    scene.works(&scene.routes).await
 }
