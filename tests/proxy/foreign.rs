@@ -1,5 +1,8 @@
 //! Somebody else deletes what the proxy has in the kernel.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use libtest_mimic::Failed;
@@ -18,14 +21,14 @@ const WINDOW: Duration = Duration::from_secs(2);
 /// How often the neighbour changes its own rules.
 const NEIGHBOUR: Duration = Duration::from_millis(10);
 /// The same of one that is so busy that it changes something during every read of this many elements.
-const BUSY: Duration = Duration::from_millis(2);
-const MANY: u32 = 20_000;
+const BUSY: Duration = Duration::from_millis(1);
+const MANY: u32 = 50_000;
 
 /// One of them at a time: a whole table, the contents of the maps, the rules. Meanwhile somebody changes rules
 /// that are not the proxy's all the time, which makes no repair any later.
 pub(crate) async fn repaired() -> Result<(), Failed> {
     let scene = Scene::build("foreign").await?;
-    let neighbour = tokio::spawn(neighbour(scene.node().clone(), NEIGHBOUR));
+    let neighbour = tokio::spawn(neighbour(scene.node().clone()));
     for (what, damage) in [
         ("the tables", tables as fn(&mut Netfilter, &mut Batch)),
         ("the elements", elements),
@@ -86,7 +89,7 @@ pub(crate) async fn large_repaired() -> Result<(), Failed> {
         elements.is_some_and(|count| *count > f64::from(MANY))
     };
     scene.until("all are in the kernel", programmed).await?;
-    let neighbour = tokio::spawn(neighbour(scene.node().clone(), BUSY));
+    let neighbour = Busy::begin(scene.node())?;
     for _ in 0..2 {
         delete(&scene, "the elements", elements)?;
         scene.works(&scene.routes).await?;
@@ -95,10 +98,38 @@ pub(crate) async fn large_repaired() -> Result<(), Failed> {
         scene.until("it programs all again", programmed).await?;
         scene.works(&scene.routes).await?;
     }
-    if neighbour.is_finished() {
-        neighbour.await??;
-    }
+    neighbour.end()?;
+    let log = scene.log()?;
+    let given_up = "the state of netfilter changed during each of many dumps";
+    assert!(!log.contains(given_up), "no read is given up:\n{log}");
     Ok(())
+}
+
+/// A neighbour on a thread of its own, which a runtime would not wake so often.
+struct Busy {
+    ended: Arc<AtomicBool>,
+    thread: JoinHandle<Result<(), onehop_nft::Error>>,
+}
+
+impl Busy {
+    fn begin(node: &Namespace) -> Result<Self, Failed> {
+        let mut netfilter = node.within(Netfilter::open)??;
+        let ended = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&ended);
+        let thread = std::thread::spawn(move || {
+            while !until.load(Ordering::Relaxed) {
+                make_and_delete(&mut netfilter)?;
+                std::thread::sleep(BUSY);
+            }
+            Ok(())
+        });
+        Ok(Self { ended, thread })
+    }
+
+    fn end(self) -> Result<(), Failed> {
+        self.ended.store(true, Ordering::Relaxed);
+        Ok(self.thread.join().expect("it does not panic")?)
+    }
 }
 
 /// Deletes something of the proxy's.
@@ -115,17 +146,21 @@ fn delete(scene: &Scene, what: &str, damage: fn(&mut Netfilter, &mut Batch)) -> 
 }
 
 /// Makes a table of its own and deletes it, again and again.
-async fn neighbour(node: Namespace, pause: Duration) -> Result<(), Failed> {
-    let table = Table::new(Family::Inet, "neighbour");
+async fn neighbour(node: Namespace) -> Result<(), Failed> {
     let mut netfilter = node.within(Netfilter::open)??;
+    loop {
+        make_and_delete(&mut netfilter)?;
+        tokio::time::sleep(NEIGHBOUR).await;
+    }
+}
+
+fn make_and_delete(netfilter: &mut Netfilter) -> Result<(), onehop_nft::Error> {
+    let table = Table::new(Family::Inet, "neighbour");
     let (mut made, mut deleted) = (Batch::new(), Batch::new());
     made.add_table(&table);
     deleted.delete_table(&table);
-    loop {
-        netfilter.commit(&mut made)?;
-        netfilter.commit(&mut deleted)?;
-        tokio::time::sleep(pause).await;
-    }
+    netfilter.commit(&mut made)?;
+    netfilter.commit(&mut deleted)
 }
 
 async fn resyncs(scene: &Scene) -> Result<f64, Failed> {
