@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -28,8 +28,11 @@ const PAUSE: Duration = Duration::from_millis(15);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long a long-lived connection may stand still.
 const STILL: Duration = Duration::from_secs(8);
-/// The port of long-lived UDP flows, beyond those that the kernel chooses.
+/// The port of long-lived UDP flows, beyond those of new ones.
 const FIXED_PORT: u16 = 30_000;
+/// The ports of new UDP flows, one after the other. The kernel would choose one again within seconds, and connection
+/// tracking would take the new flow for the old one, which goes on to its pod whatever the policy is by now.
+const NEW_PORTS: std::ops::Range<u16> = 2_000..FIXED_PORT;
 
 sockopt_impl!(
     /// What the kernel knows of a connection.
@@ -113,7 +116,7 @@ impl Traffic {
             let attempt = |route: Route| async move { connect(&route).await.map(|new| new.1) };
             traffic.tasks.spawn(again_and_again(course, attempt));
             let course = traffic.course(route, Kind::NewUdp);
-            let attempt = |route: Route| async move { ask(&flow(&route, 0)?, 0).await };
+            let attempt = |route: Route| async move { ask(&flow(&route, new_port())?, 0).await };
             traffic.tasks.spawn(again_and_again(course, attempt));
         }
         Ok(traffic)
@@ -237,7 +240,7 @@ impl fmt::Display for Report {
 /// One exchange of each protocol on a route, to find out whether it works.
 pub(crate) async fn try_once(route: &Route) -> Result<(), String> {
     connect(route).await?;
-    ask(&flow(route, 0)?, 0).await?;
+    ask(&flow(route, new_port())?, 0).await?;
     Ok(())
 }
 
@@ -353,6 +356,12 @@ async fn connect(route: &Route) -> Result<(TcpStream, String), String> {
         0 => Ok((stream, pod)),
         lost => Err(format!("{lost} packets were lost before {pod} answered")),
     }
+}
+
+/// The port of the next new UDP flow.
+fn new_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    NEW_PORTS.start + NEXT.fetch_add(1, Ordering::Relaxed) % (NEW_PORTS.end - NEW_PORTS.start)
 }
 
 /// A UDP socket that talks to a route's end.
