@@ -8,8 +8,7 @@ use crate::story::{STORY, kept_on, node_port, private, reaches};
 const PROXY_HEALTH: &str = "kubernetes/pkg/proxy/healthcheck/proxy_health.go";
 /// What the cluster autoscaler puts on a node that it is about to remove.
 const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
-/// The node that gets the taints. Nothing else gives it any, and no case depends on its having none: load
-/// balancers that ask `/healthz` use the others meanwhile.
+/// The node that gets the taints.
 const NODE: &str = "vm1";
 
 pub(crate) fn cases() -> Vec<Case> {

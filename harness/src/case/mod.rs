@@ -52,8 +52,8 @@ pub enum Change {
     IpMode(IpMode),
     /// Sets the label that says which proxy is to serve the Service, or removes it.
     ProxyName(Option<&'static str>),
-    /// Gives a node one taint by its key, or takes all from it. The node is every other case's too: taints may
-    /// change what its proxy says of itself, and nothing that another case asks. They end with the case.
+    /// Gives a node one taint by its key, or takes all from it. Load balancers may leave such a node out, so a case
+    /// that does this [runs alone](Case::runs_alone). Taints end with the case.
     Taint {
         /// The node.
         node: &'static str,
@@ -232,6 +232,11 @@ impl Case {
             Step::Change(Change::Taint { node, key: Some(_) }) => Some(*node),
             _ => None,
         })
+    }
+
+    /// Whether it changes what other cases depend on, so that none may run beside it.
+    pub fn runs_alone(&self) -> bool {
+        self.tainted().next().is_some()
     }
 
     /// All checks, in order.

@@ -35,7 +35,8 @@ pub struct BatchOptions {
 ///
 /// Cases that need something that the profile declares unsupported are skipped, and so are those
 /// that have not begun when the run is interrupted; each with the reason. A case that panics is
-/// one that could not be judged, and the others go on.
+/// one that could not be judged, and the others go on. Cases that change what others depend on run
+/// at the end, each alone.
 pub async fn run_batch(
     lab: &Arc<Lab>,
     profile: &Profile,
@@ -47,7 +48,10 @@ pub async fn run_batch(
     let places = Arc::new(Semaphore::new(options.jobs));
     let mut running = JoinSet::new();
     let mut indices = HashMap::new();
-    for index in shuffled(cases.len(), options.seed) {
+    let mut order = shuffled(cases.len(), options.seed);
+    order.sort_by_key(|index| cases[*index].runs_alone());
+    let jobs = u32::try_from(options.jobs).expect("few jobs");
+    for index in order {
         let case = &cases[index];
         if let Some(reason) = unsupported(case, profile) {
             let result = skipped(case, &reason);
@@ -64,7 +68,8 @@ pub async fn run_batch(
         };
         let (places, interrupted) = (places.clone(), options.interrupted.clone());
         let task = running.spawn(async move {
-            let _place = places.acquire().await.expect("never closed");
+            let wanted = if run.case.runs_alone() { jobs } else { 1 };
+            let _places = places.acquire_many(wanted).await.expect("never closed");
             if *interrupted.borrow() {
                 return skipped(&run.case, INTERRUPTED);
             }
