@@ -9,8 +9,13 @@
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{LazyLock, Mutex};
+
+use socket2::Socket;
+
+use crate::netns::Namespace;
 
 /// Above the node ports, so that a node's own calls never come from one.
 const FIRST: u16 = 33_000;
@@ -21,7 +26,7 @@ static TAKEN: LazyLock<Mutex<HashMap<(String, SocketAddr), u16>>> = LazyLock::ne
 
 /// The next source port for a connection from this host to this address. Ports come around after
 /// 32 000 connections.
-pub(crate) fn next(host: &str, remote: SocketAddr) -> u16 {
+fn next(host: &str, remote: SocketAddr) -> u16 {
     // Different addresses begin at different ports: connections that end at one backend by two
     // ways should not meet there with the same port.
     let mut hasher = DefaultHasher::new();
@@ -31,6 +36,24 @@ pub(crate) fn next(host: &str, remote: SocketAddr) -> u16 {
     let taken = taken.entry((host.to_owned(), remote)).or_insert(start);
     *taken = (*taken + 1) % COUNT;
     FIRST + *taken
+}
+
+/// Gives a socket a source port that was not used for this address before.
+pub(crate) fn bind(socket: &Socket, host: &Namespace, remote: SocketAddr) -> io::Result<()> {
+    // Calls of other addresses may share the port.
+    socket.set_reuse_address(true)?;
+    let any: IpAddr = match remote {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    loop {
+        let port = next(host.name(), remote);
+        match socket.bind(&SocketAddr::new(any, port).into()) {
+            // Somebody else on the host has it: a process of the proxy under test.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            bound => return bound,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ mod segment;
 mod socket;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
@@ -162,14 +162,9 @@ struct Connection {
 
 impl Connection {
     fn open(caller: &Namespace, remote: SocketAddr, time: Duration) -> io::Result<Self> {
-        let port = source_port::next(caller.name(), remote);
         let stream = caller.within(|| -> io::Result<TcpStream> {
             let socket = Socket::new(Domain::for_address(remote), Type::STREAM, None)?;
-            let own: SocketAddr = match remote {
-                SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, port).into(),
-                SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, port).into(),
-            };
-            socket.bind(&own.into())?;
+            source_port::bind(&socket, caller, remote)?;
             socket.connect_timeout(&remote.into(), time)?;
             Ok(socket.into())
         })??;

@@ -7,7 +7,7 @@ mod tcp;
 mod udp;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -81,7 +81,7 @@ impl Wave {
         };
         let made = host.within(|| remotes.iter().map(make).collect::<io::Result<Vec<_>>>())??;
         let attempts = made.into_iter().zip(remotes).map(|(socket, &remote)| {
-            bind(&socket, host, remote)?;
+            source_port::bind(&socket, host, remote)?;
             if let Some(mark) = mark {
                 socket.set_mark(mark)?;
             }
@@ -253,24 +253,6 @@ fn unmapped(mut identity: Identity) -> Identity {
         identity.peer.set_ip(v4.into());
     }
     identity
-}
-
-/// Gives a socket a source port that was not used for this address before.
-fn bind(socket: &Socket, host: &Namespace, remote: SocketAddr) -> io::Result<()> {
-    // Calls of other addresses may share the port.
-    socket.set_reuse_address(true)?;
-    let any: IpAddr = match remote {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    loop {
-        let port = source_port::next(host.name(), remote);
-        match socket.bind(&SocketAddr::new(any, port).into()) {
-            // Somebody else on the host has it: a process of the proxy under test.
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-            bound => return bound,
-        }
-    }
 }
 
 /// The initial sequence number or the nonce of the next probe, by which the taps know it.
