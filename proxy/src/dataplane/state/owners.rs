@@ -46,6 +46,13 @@ impl State {
         (external, name, self.ids.slot(id).index)
     }
 
+    /// Whether a Service port has its own cluster address, and no other one has it.
+    #[cfg(test)]
+    pub(in super::super) fn has_its_cluster_ip(&self, id: u32) -> bool {
+        let mut own = super::cluster_keys(self.port(id).1);
+        own.any(|key| self.owner(&key).is_some_and(|owner| owner.0 == id))
+    }
+
     /// The serving endpoints of the Service port that has a front, if any has it.
     pub(in super::super) fn serving(&self, front: &FrontKey) -> Option<&[SocketAddr]> {
         let (id, ..) = self.owner(front)?;

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use super::*;
-use contents::{remember, remembered};
+use contents::{numbered, remember, remembered};
 
 mod contents;
 
@@ -217,6 +217,7 @@ fn take(step: Step, wanted: &mut Wanted, dataplane: &mut Dataplane) {
     let (client, restart) = (matches!(step, Step::Client), matches!(step, Step::Restart));
     let deleted = matches!(step, Step::Delete);
     let known = !wanted.refused;
+    let numbered = (restart && known).then(|| numbered(dataplane));
     change(step, wanted, dataplane);
     let after = remembered(dataplane);
     if client {
@@ -239,8 +240,8 @@ fn take(step: Step, wanted: &mut Wanted, dataplane: &mut Dataplane) {
         assert_eq!(after.raw, before.raw);
     }
     // A process that knows the same Services numbers them as its predecessor did.
-    if restart && known {
-        assert_eq!(after.by_front, before.by_front);
+    for front in numbered.into_iter().flatten() {
+        assert_eq!(after.by_front[&front], before.by_front[&front], "{front}");
     }
 }
 

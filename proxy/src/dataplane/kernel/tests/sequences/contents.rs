@@ -161,6 +161,25 @@ pub(super) fn remembered(dataplane: &mut Dataplane) -> Remembered {
     remembered
 }
 
+/// The fronts, as [`Remembered`] has them, of Service ports that have their own cluster address. By that a process
+/// knows which number its predecessor gave. Every real Service has one; another's may have been taken from it.
+pub(super) fn numbered(dataplane: &mut Dataplane) -> Vec<String> {
+    let mut numbered = Vec::new();
+    for family in Family::ALL {
+        let fronts = dataplane
+            .netfilter
+            .elements(&table(family), layout::SERVICE_IDS);
+        let state = &dataplane.state;
+        for front in fronts.expect("every table has every set") {
+            let id = u32::from_ne_bytes(value(&front).try_into().expect("a number"));
+            if state.has_its_cluster_ip(id) {
+                numbered.push(format!("{family:?} {:?}", front.key));
+            }
+        }
+    }
+    numbered
+}
+
 /// The bit that tells the list in the last byte of a number.
 fn list(number: &[u8]) -> u8 {
     number[3] & 0x80
