@@ -116,7 +116,7 @@ impl Traffic {
             let attempt = |route: Route| async move { connect(&route).await.map(|new| new.1) };
             traffic.tasks.spawn(again_and_again(course, attempt));
             let course = traffic.course(route, Kind::NewUdp);
-            let attempt = |route: Route| async move { ask(&flow(&route, new_port())?, 0).await };
+            let attempt = |route: Route| async move { ask(&new_flow(&route)?, 0).await };
             traffic.tasks.spawn(again_and_again(course, attempt));
         }
         Ok(traffic)
@@ -240,7 +240,7 @@ impl fmt::Display for Report {
 /// One exchange of each protocol on a route, to find out whether it works.
 pub(crate) async fn try_once(route: &Route) -> Result<(), String> {
     connect(route).await?;
-    ask(&flow(route, new_port())?, 0).await?;
+    ask(&new_flow(route)?, 0).await?;
     Ok(())
 }
 
@@ -364,8 +364,19 @@ fn new_port() -> u16 {
     NEW_PORTS.start + NEXT.fetch_add(1, Ordering::Relaxed) % (NEW_PORTS.end - NEW_PORTS.start)
 }
 
-/// A UDP socket that talks to a route's end.
-fn flow(route: &Route, port: u16) -> Result<UdpSocket, String> {
+/// A UDP socket that talks to a route's end, from a port that no flow had before.
+fn new_flow(route: &Route) -> Result<UdpSocket, String> {
+    loop {
+        match flow(route, new_port()) {
+            // Something else has the port, such as a probe of readiness.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            opened => return opened.map_err(|error| error.to_string()),
+        }
+    }
+}
+
+/// A UDP socket of a port that talks to a route's end.
+fn flow(route: &Route, port: u16) -> io::Result<UdpSocket> {
     let open = || {
         let own: SocketAddr = match route.udp {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, port).into(),
@@ -377,8 +388,7 @@ fn flow(route: &Route, port: u16) -> Result<UdpSocket, String> {
         Ok(socket)
     };
     let opened: io::Result<_> = route.from.within(open).and_then(|opened| opened);
-    let socket = opened.and_then(UdpSocket::from_std);
-    socket.map_err(|error| error.to_string())
+    UdpSocket::from_std(opened?)
 }
 
 async fn ask(socket: &UdpSocket, number: u32) -> Result<String, String> {

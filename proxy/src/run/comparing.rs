@@ -5,15 +5,24 @@ use std::time::{Duration, Instant};
 /// How often everything is compared, though nobody is known to have changed it: as often as upstream writes everything
 /// anew (kubernetes/pkg/proxy/util/utils.go, `FullSyncPeriod`).
 const PERIODIC: Duration = Duration::from_hours(1);
-/// Comparing that finds nothing takes at most this part of the time, whatever others do in the proxy's tables.
+/// Comparing that finds nothing takes at most this part of the time, whatever others do.
 const SHARE: u32 = 20;
+
+/// How sure it is that somebody else changed the proxy's tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Cause {
+    /// Somebody changed something, perhaps only tables of their own.
+    Suspected,
+    /// Somebody changed something in tables of the proxy's name.
+    Known,
+}
 
 /// When to compare.
 #[derive(Debug)]
 pub(super) struct Comparing {
-    /// Somebody may have changed the state.
-    wanted: bool,
-    not_before: Instant,
+    wanted: Option<Cause>,
+    /// Until when what is suspected waits, and what is known.
+    not_before: [Instant; 2],
     periodic: Instant,
 }
 
@@ -21,7 +30,7 @@ pub(super) struct Comparing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
     /// Somebody may have changed the state.
-    Wanted,
+    Wanted(Cause),
     /// The period is over, and nobody is known to have.
     Periodic,
 }
@@ -39,38 +48,28 @@ impl Comparing {
     /// Nobody is known to have changed anything.
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            wanted: false,
-            not_before: now,
+            wanted: None,
+            not_before: [now; 2],
             periodic: now + PERIODIC,
         }
     }
 
     /// Somebody may have changed the state.
-    pub(super) fn want(&mut self) {
-        self.wanted = true;
+    pub(super) fn want(&mut self, cause: Cause) {
+        self.wanted = self.wanted.max(Some(cause));
     }
 
     /// When to compare next.
     pub(super) fn due(&self) -> Instant {
-        if self.wanted {
-            self.not_before.min(self.periodic)
-        } else {
-            self.periodic
-        }
+        let wanted = self.wanted.map(|cause| self.not_before[cause as usize]);
+        wanted.map_or(self.periodic, |wanted| wanted.min(self.periodic))
     }
 
     /// Whether it is time.
     pub(super) fn why(&self, now: Instant) -> Option<Why> {
-        if self.periodic <= now {
-            // It may be wanted besides.
-            Some(if self.wanted {
-                Why::Wanted
-            } else {
-                Why::Periodic
-            })
-        } else {
-            (self.wanted && self.not_before <= now).then_some(Why::Wanted)
-        }
+        // What is wanted may be due by the period alone.
+        let why = self.wanted.map_or(Why::Periodic, Why::Wanted);
+        (self.due() <= now).then_some(why)
     }
 
     /// A comparison took from one moment to the other. Whether all is to be written anew: what somebody is known to
@@ -82,7 +81,7 @@ impl Comparing {
         found: Found,
     ) -> bool {
         let anew = match (found, why) {
-            (Found::Different, _) | (Found::Unreadable, Why::Wanted) => true,
+            (Found::Different, _) | (Found::Unreadable, Why::Wanted(_)) => true,
             (Found::Same, _) | (Found::Unreadable, Why::Periodic) => false,
         };
         // Where something was found, the next damage is repaired as soon as it is done, too. What cannot be read is
@@ -91,12 +90,22 @@ impl Comparing {
             Found::Different => Duration::ZERO,
             Found::Same | Found::Unreadable => (ended - began) * SHARE,
         };
+        // That nothing came of a suspicion says nothing of what is known.
+        let known = match why {
+            Why::Wanted(Cause::Known) => pause,
+            Why::Wanted(Cause::Suspected) | Why::Periodic => Duration::ZERO,
+        };
         *self = Self {
-            wanted: false,
-            not_before: ended + pause,
+            wanted: None,
+            not_before: [ended + pause, ended + known],
             periodic: ended + PERIODIC,
         };
         anew
+    }
+
+    /// All was written anew, whatever was wanted before.
+    pub(super) fn rewritten(&mut self) {
+        self.wanted = None;
     }
 }
 
@@ -119,9 +128,14 @@ mod tests {
         assert_eq!(comparing.why(now), None);
         assert_eq!(comparing.due(), now + PERIODIC);
         assert_eq!(comparing.why(now + PERIODIC), Some(Why::Periodic));
-        comparing.want();
+        comparing.want(Cause::Suspected);
         assert_eq!(comparing.due(), now);
-        assert_eq!(comparing.why(now), Some(Why::Wanted));
+        assert_eq!(comparing.why(now), Some(Why::Wanted(Cause::Suspected)));
+        comparing.want(Cause::Known);
+        comparing.want(Cause::Suspected);
+        assert_eq!(comparing.why(now), Some(Why::Wanted(Cause::Known)));
+        comparing.rewritten();
+        assert_eq!(comparing.why(now), None);
     }
 
     #[test]
@@ -132,12 +146,26 @@ mod tests {
             (Found::Different, true, Duration::ZERO),
             (Found::Unreadable, true, TOOK * SHARE),
         ] {
-            let mut comparing = Comparing::new(now);
-            comparing.want();
-            assert_eq!(compare(&mut comparing, now, found), anew, "{found:?}");
-            comparing.want();
-            assert_eq!(comparing.due(), now + TOOK + pause, "{found:?}");
+            for cause in [Cause::Suspected, Cause::Known] {
+                let mut comparing = Comparing::new(now);
+                comparing.want(cause);
+                assert_eq!(compare(&mut comparing, now, found), anew, "{found:?}");
+                comparing.want(cause);
+                assert_eq!(comparing.due(), now + TOOK + pause, "{found:?}");
+            }
         }
+    }
+
+    #[test]
+    fn what_is_known_does_not_wait_because_a_suspicion_was_wrong() {
+        let now = Instant::now();
+        let mut comparing = Comparing::new(now);
+        comparing.want(Cause::Suspected);
+        assert!(!compare(&mut comparing, now, Found::Same));
+        comparing.want(Cause::Suspected);
+        assert_eq!(comparing.due(), now + TOOK + TOOK * SHARE);
+        comparing.want(Cause::Known);
+        assert_eq!(comparing.due(), now + TOOK);
     }
 
     #[test]

@@ -137,7 +137,7 @@ pub async fn run(config: Config, connection: Connection, node: &str) -> Result<(
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
             Some(ended) = servers.join_next() => return Err(ended.expect("it does not panic").into()),
-            changed = foreign::changed(&mut foreign) => proxy.rules_changed(&changed),
+            cause = foreign::changed(&mut foreign) => proxy.rules_changed(cause),
             () = interfaces.changed() => read_addresses(&interfaces, &mut proxy, &mut listing).await,
             () = until(listing.due()) => read_addresses(&interfaces, &mut proxy, &mut listing).await,
             () = flows_judged.notified() => {}
@@ -147,13 +147,14 @@ pub async fn run(config: Config, connection: Connection, node: &str) -> Result<(
                 take_waiting(&mut api, &mut proxy).await;
             }
         }
-        if let (Some(foreign), Some(port)) = (&mut foreign, proxy.port()) {
-            foreign.leave_out(port)?;
-        }
         proxy.work().await?;
-        if let (None, Some(port)) = (&foreign, proxy.synced_as()) {
-            foreign = Some(Foreign::subscribe(port)?);
-            proxy.listens();
+        // It may have opened the tables anew, with a socket of another port.
+        let port = proxy.synced_as();
+        if foreign.as_ref().map(|foreign| foreign.own) != port {
+            foreign = port.map(Foreign::subscribe).transpose()?;
+            if foreign.is_some() {
+                proxy.listens();
+            }
         }
     }
     tracing::info!("asked to end; the rules stay");

@@ -4,14 +4,13 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::comparing::{Comparing, Found, Why};
-use super::foreign::Changed;
+use super::comparing::{Cause, Comparing, Found, Why};
 use super::pace::{Backoff, Pace};
 use super::syncer::{Pending, Surroundings, Syncer};
 use super::world::{Concerns, World};
 use super::{RunError, chain, settings, tcp_is_liberal, told};
 use crate::config::Config;
-use crate::dataplane::{NodePorts, Options, TABLE};
+use crate::dataplane::{NodePorts, Options};
 use crate::health::HealthAddresses;
 use crate::metrics::{ResyncReason, TriggerTimes};
 use crate::model::Family;
@@ -175,7 +174,7 @@ impl Proxy {
         }
     }
 
-    /// Its [`Self::port`], once the kernel has had a whole cluster from it.
+    /// By which the kernel names the proxy as the one who changed its rules, once it has had a whole cluster from it.
     pub(super) fn synced_as(&self) -> Option<u32> {
         match &self.work {
             Work::Syncing(syncer, _) if syncer.has_synced() => Some(syncer.port()),
@@ -188,23 +187,13 @@ impl Proxy {
         if let Work::Syncing(syncer, _) = &mut self.work
             && syncer.may_be_disturbed()
         {
-            self.comparing.want();
+            self.comparing.want(Cause::Suspected);
         }
     }
 
     /// Somebody changed nftables.
-    pub(super) fn rules_changed(&mut self, changed: &Changed) {
-        if changed.may_concern(TABLE) {
-            self.comparing.want();
-        }
-    }
-
-    /// By which the kernel names the proxy as the one who changed its rules, once it does.
-    pub(super) fn port(&self) -> Option<u32> {
-        match &self.work {
-            Work::Syncing(syncer, _) => Some(syncer.port()),
-            _ => None,
-        }
+    pub(super) fn rules_changed(&mut self, cause: Cause) {
+        self.comparing.want(cause);
     }
 
     /// The Node may say something else than before. What it no longer says stays: it has not left the machine.
@@ -272,7 +261,8 @@ impl Proxy {
     pub(super) fn due(&self) -> Option<Instant> {
         match &self.work {
             Work::Syncing(syncer, _) => {
-                let comparing = (!self.pending.resync).then(|| self.comparing.due());
+                let comparable = syncer.has_synced() && !self.pending.resync;
+                let comparing = comparable.then(|| self.comparing.due());
                 let flows = syncer.stale_flows_due();
                 let all = [self.pace.due(), self.ports.due(), comparing, flows];
                 all.into_iter().flatten().min()
@@ -320,8 +310,8 @@ impl Proxy {
         else {
             return;
         };
-        // What is to be written anew needs no comparison.
-        if self.pending.resync {
+        // What is to be written anew needs no comparison, and tables that were opened anew can have none yet.
+        if self.pending.resync || !syncer.has_synced() {
             return;
         }
         let found = match syncer.verify() {
@@ -353,11 +343,15 @@ impl Proxy {
             options.node_ports == NodePorts::AnyLocal || !self.own.is_empty(),
             "a machine has addresses"
         );
+        let anew = self.pending.resync;
         let synced = syncer
             .sync(&self.world.index, &mut self.pending, &mut self.triggers)
             .await;
         match &synced {
             Ok(()) => {
+                if anew {
+                    self.comparing.rewritten();
+                }
                 let open = syncer.ports_are_open() && !self.unplaced;
                 self.ports.ended(Instant::now(), open);
                 self.changes = (0, 0);

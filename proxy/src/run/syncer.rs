@@ -79,6 +79,7 @@ impl Syncer {
     pub(super) fn reopen(&mut self, options: Options) -> Result<(), DataplaneError> {
         self.dataplane = Dataplane::open(options)?;
         // It knows of no Service yet.
+        self.synced = false;
         self.in_step = false;
         Ok(())
     }
@@ -98,7 +99,7 @@ impl Syncer {
         self.around.ports.set_addresses(addresses);
     }
 
-    /// Whether a sync has succeeded.
+    /// Whether a sync has succeeded since the tables were opened.
     pub(super) fn has_synced(&self) -> bool {
         self.synced
     }
