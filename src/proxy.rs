@@ -72,7 +72,7 @@ fn configuration(arguments: ProxyArguments) -> Result<Config> {
     let mut config = Config::from_yaml(&text)
         .into_diagnostic()
         .wrap_err_with(|| format!("failed to understand {}", path.display()))?;
-    config.node_name = arguments.hostname_override.or(config.node_name);
+    config.node_name = hostname_override(arguments.hostname_override)?.or(config.node_name);
     config.verbosity = arguments.verbosity.unwrap_or(config.verbosity);
     Ok(config)
 }
@@ -88,7 +88,7 @@ fn from_flags(arguments: ProxyArguments) -> Result<Config> {
         healthz: address("--healthz-bind-address", healthz, HEALTHZ_PORT)?,
         metrics: address("--metrics-bind-address", metrics, METRICS_PORT)?,
         local_detector: detector(&arguments)?,
-        node_name: arguments.hostname_override,
+        node_name: hostname_override(arguments.hostname_override.clone())?,
         kubeconfig: arguments.kubeconfig,
         masquerade_all: arguments.masquerade_all,
         verbosity: arguments.verbosity.unwrap_or_default(),
@@ -135,6 +135,13 @@ fn detector(arguments: &ProxyArguments) -> Result<LocalDetector> {
 /// The error of a flag, from what its value must be.
 fn wrong(flag: &str) -> impl FnOnce(String) -> Report {
     move |why| miette!("{flag} {why}")
+}
+
+/// The name of a Node that is given; an empty one is none, as for kube-proxy.
+fn hostname_override(given: Option<String>) -> Result<Option<String>> {
+    let given = given.filter(|name| !name.is_empty());
+    let name = given.map(|name| config::node_name(&name)).transpose();
+    name.map_err(wrong("--hostname-override"))
 }
 
 fn node_name(config: &Config) -> Result<String> {

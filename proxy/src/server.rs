@@ -2,6 +2,7 @@
 //!
 //! hyper itself and no framework, since there may be thousands of listeners. One current-thread runtime is enough.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,7 +21,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// How many connections one listener serves at once. Further ones wait in the kernel's queue.
+/// How many connections one listener serves at once. One more ends the oldest: whoever holds many open keeps no load
+/// balancer from asking.
 const CONNECTIONS: usize = 512;
 /// How long a client may take over the headers of a request, and how long it may keep an idle connection.
 const HEADERS: Duration = Duration::from_secs(60);
@@ -104,11 +106,19 @@ fn bind(address: SocketAddr, only_its_family: bool) -> io::Result<TcpListener> {
 /// Answers every connection of a listener, for ever. Dropping the future closes the listener and its connections.
 pub(crate) async fn answer(listener: TcpListener, handler: Handler) {
     let mut connections = JoinSet::new();
+    let mut by_age = VecDeque::new();
     loop {
         tokio::select! {
-            accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
+            accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, Arc::clone(&handler)));
+                    let spawned = connections.spawn(connection(stream, Arc::clone(&handler)));
+                    by_age.push_back(spawned);
+                    if by_age.len() > CONNECTIONS {
+                        by_age.retain(|connection| !connection.is_finished());
+                    }
+                    if by_age.len() > CONNECTIONS && let Some(oldest) = by_age.pop_front() {
+                        oldest.abort();
+                    }
                 }
                 Err(error) => {
                     tracing::debug!(%error, "a connection was not accepted");

@@ -24,7 +24,7 @@ const NEIGHBOUR: Duration = Duration::from_millis(10);
 const BUSY: Duration = Duration::from_millis(1);
 const MANY: u32 = 50_000;
 
-/// One of them at a time: a whole table, the contents of the maps, the rules. Meanwhile somebody changes rules
+/// One of them at a time: a whole table, the contents of the maps, the rules, whether they have any effect. Meanwhile somebody changes rules
 /// that are not the proxy's all the time, which makes no repair any later.
 pub(crate) async fn repaired() -> Result<(), Failed> {
     let scene = Scene::build("foreign").await?;
@@ -34,6 +34,7 @@ pub(crate) async fn repaired() -> Result<(), Failed> {
         ("the elements", elements),
         ("the rules", rules),
         ("the tables", tables),
+        ("the effect", effect),
     ] {
         let resyncs = resyncs(&scene).await?;
         let traffic = Traffic::start(&scene.routes).await?;
@@ -132,7 +133,11 @@ impl Busy {
 }
 
 /// Deletes something of the proxy's.
-fn delete(scene: &Scene, what: &str, damage: fn(&mut Netfilter, &mut Batch)) -> Result<(), Failed> {
+pub(crate) fn delete(
+    scene: &Scene,
+    what: &str,
+    damage: fn(&mut Netfilter, &mut Batch),
+) -> Result<(), Failed> {
     scene.node().within(|| -> Result<(), Failed> {
         let mut netfilter = Netfilter::open()?;
         let mut batch = Batch::new();
@@ -180,7 +185,17 @@ fn tables(_: &mut Netfilter, batch: &mut Batch) {
     }
 }
 
-fn elements(netfilter: &mut Netfilter, batch: &mut Batch) {
+/// The tables are there, and their chains see nothing.
+fn effect(_: &mut Netfilter, batch: &mut Batch) {
+    for table in own() {
+        batch.add_table(&Table {
+            dormant: true,
+            ..table
+        });
+    }
+}
+
+pub(crate) fn elements(netfilter: &mut Netfilter, batch: &mut Batch) {
     for table in own() {
         for set in netfilter.sets(&table).expect("its sets can be read") {
             batch.flush_set(&table, &set.object.name);

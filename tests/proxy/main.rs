@@ -11,6 +11,7 @@ mod hostile;
 mod node;
 mod policy;
 mod ports;
+mod quiet;
 mod refused;
 mod restarts;
 mod scene;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         trial("large_tables_are_repaired_beside_a_busy_neighbour", || {
             run(foreign::large_repaired())
         }),
+        trial("a_proxy_in_step_stays_healthy", || run(quiet::healthy())),
         trial("refused_transactions_leave_the_old_rules", || {
             run(refused::kept())
         }),

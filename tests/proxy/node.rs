@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use libtest_mimic::Failed;
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::scene::{NODE, PATIENCE, Scene};
 use crate::traffic::{Traffic, try_once};
@@ -83,16 +83,24 @@ pub(crate) async fn without_addresses() -> Result<(), Failed> {
     Ok(())
 }
 
-async fn address(scene: &Scene, addresses: &serde_json::Value) -> Result<(), Failed> {
+async fn address(scene: &Scene, addresses: &Value) -> Result<(), Failed> {
     let status = Patch::Merge(json!({ "status": { "addresses": addresses } }));
     let params = PatchParams::default();
     scene.nodes().patch_status(NODE, &params, &status).await?;
     Ok(())
 }
 
-async fn taint(scene: &Scene, taints: serde_json::Value) -> Result<(), Failed> {
-    let patch = Patch::Merge(json!({ "spec": { "taints": taints } }));
-    let params = PatchParams::default();
+async fn taint(scene: &Scene, taints: Value) -> Result<(), Failed> {
+    change(scene, json!({ "spec": { "taints": taints } })).await
+}
+
+/// Gives the Node annotations.
+pub(crate) async fn annotate(scene: &Scene, annotations: Value) -> Result<(), Failed> {
+    change(scene, json!({ "metadata": { "annotations": annotations } })).await
+}
+
+async fn change(scene: &Scene, change: Value) -> Result<(), Failed> {
+    let (patch, params) = (Patch::Merge(change), PatchParams::default());
     scene.nodes().patch(NODE, &params, &patch).await?;
     Ok(())
 }

@@ -151,6 +151,7 @@ fn table(family: Option<Family>, all: Attributes<'_>) -> Result<Existing<Table>,
         let each = each?;
         match each.kind {
             a::TABLE_NAME => each.text()?.clone_into(&mut table.name),
+            a::TABLE_FLAGS => table.dormant = each.be32()? & a::TABLE_DORMANT != 0,
             a::TABLE_HANDLE => handle = each.be64()?,
             a::TABLE_USERDATA => table.comment = comment(each.value, a::COMMENT),
             _ => {}

@@ -19,6 +19,8 @@ pub(crate) mod attribute {
     pub(crate) const LIST_ELEMENT: u16 = 1;
 
     pub(crate) const TABLE_NAME: u16 = 1;
+    pub(crate) const TABLE_FLAGS: u16 = 2;
+    pub(crate) const TABLE_DORMANT: u32 = 1;
     pub(crate) const TABLE_HANDLE: u16 = 4;
     pub(crate) const TABLE_USERDATA: u16 = 6;
 
@@ -97,6 +99,11 @@ pub(crate) fn table_name(b: &mut Builder, table: &Table) {
 
 pub(crate) fn table(b: &mut Builder, table: &Table) {
     table_name(b, table);
+    // Always: an existing table that is dormant wakes by it.
+    b.be32(
+        a::TABLE_FLAGS,
+        if table.dormant { a::TABLE_DORMANT } else { 0 },
+    );
     userdata(
         b,
         a::TABLE_USERDATA,

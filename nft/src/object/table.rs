@@ -53,16 +53,19 @@ pub struct Table {
     pub name: String,
     /// A comment, which `nft list` shows. At most 128 bytes.
     pub comment: Option<String>,
+    /// Whether its chains see nothing for now (flag `dormant`).
+    pub dormant: bool,
 }
 
 impl Table {
-    /// A table without a comment.
+    /// A table without a comment, whose chains see packets.
     #[must_use]
     pub fn new(family: Family, name: impl Into<String>) -> Self {
         Self {
             family,
             name: name.into(),
             comment: None,
+            dormant: false,
         }
     }
 

@@ -230,11 +230,6 @@ impl Dataplane {
         plans.flat_map(udp_fronts).collect()
     }
 
-    /// All plans, in no order.
-    pub fn plans(&self) -> impl Iterator<Item = &ServicePlan> {
-        self.state.plans()
-    }
-
     /// The fronts that several Services ask for, in order.
     #[must_use]
     pub fn conflicts(&self) -> Vec<Conflict> {

@@ -55,7 +55,7 @@ const AFFINITY_SIZE: u32 = 1 << 17;
 const BEFORE_DSTNAT: i32 = priority::DSTNAT - 10;
 
 /// `RTN_LOCAL`: the type of the node's own addresses.
-const LOCAL: u32 = 2;
+pub(super) const LOCAL: u32 = 2;
 
 /// The family as the kernel's tables have it.
 pub(crate) fn table_family(family: Family) -> onehop_nft::Family {

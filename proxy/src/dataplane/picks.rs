@@ -9,14 +9,11 @@ use onehop_nft::{
 };
 
 use super::classes::{Class, Pick};
-use super::layout::{AFFINITY, ENDPOINTS, SERVICE_IDS, SLOTS, table_family};
+use super::layout::{AFFINITY, ENDPOINTS, LOCAL, SERVICE_IDS, SLOTS, table_family};
 use super::options::{Detector, Options};
 use super::steps::{Registers, copy, find, in_network, lookup, outside_network, usable};
 use crate::model::Family;
 use crate::plan::Handling;
-
-/// `RTN_LOCAL`: the type of the node's own addresses.
-const LOCAL: u32 = 2;
 
 /// The rules of a class: which list of endpoints, and whether the client's address is kept
 /// (`behaviour.md`, 2; upstream's order of things in `pkg/proxy/nftables/proxier.go`).

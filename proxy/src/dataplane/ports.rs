@@ -120,7 +120,8 @@ fn sources(port: &PortPlan, node_ips: &[IpAddr]) -> Vec<(IpAddr, IpAddr)> {
         FrontKind::LoadBalancer => front.address,
         _ => None,
     });
-    // Upstream: a node that has the VIP as an address of its own calls it from there (k#109826).
+    // Where a VIP is configured on the node, the node's own connections to it have it as their source. They are
+    // allowed if the node is (kubernetes/pkg/proxy/nftables/proxier.go, k#109826).
     let node_admitted = node_ips
         .iter()
         .any(|address| ranges.iter().any(|range| range.contains(address)));

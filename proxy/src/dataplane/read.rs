@@ -19,6 +19,8 @@ use crate::model::Family;
 pub(super) struct Found {
     /// Whether there is a table of our name.
     pub(super) table: bool,
+    /// Whether somebody made it dormant.
+    dormant: bool,
     /// Its chains.
     pub(super) chains: BTreeSet<String>,
     /// Those of its sets and maps that are ours.
@@ -32,9 +34,12 @@ impl Found {
     pub(super) fn look(netfilter: &mut Netfilter, family: Family) -> Result<Self, Error> {
         let wanted = table(family);
         let tables = netfilter.tables(Some(wanted.family))?;
-        if !tables.iter().any(|found| found.object.name == wanted.name) {
+        let found = tables
+            .into_iter()
+            .find(|found| found.object.name == wanted.name);
+        let Some(found) = found else {
             return Ok(Self::default());
-        }
+        };
         let chains = netfilter.chains(&wanted)?;
         let known: BTreeSet<_> = layout::sets(family)
             .into_iter()
@@ -47,6 +52,7 @@ impl Found {
         let (sets, strange_sets) = named.partition(|name| known.contains(name));
         Ok(Self {
             table: true,
+            dormant: found.object.dormant,
             chains: chains.into_iter().map(|chain| chain.object.name).collect(),
             sets,
             strange_sets,
@@ -103,6 +109,9 @@ impl Desired<'_> {
     pub(super) fn differences(&self, netfilter: &mut Netfilter) -> Result<Vec<Difference>, Error> {
         let mut what = Vec::new();
         let found = Found::look(netfilter, self.family)?;
+        if found.dormant {
+            what.push("is dormant".to_owned());
+        }
         if found.table {
             self.compare_chains(netfilter, &mut what)?;
             self.compare_sets(netfilter, &found, &mut what)?;

@@ -83,11 +83,6 @@ impl State {
         Some(&self.held(service).plan)
     }
 
-    /// All plans.
-    pub(super) fn plans(&self) -> impl Iterator<Item = &ServicePlan> {
-        self.services.iter().flatten().map(|held| &held.plan)
-    }
-
     fn held(&self, service: u32) -> &Held {
         let held = self.services[service as usize].as_ref();
         held.expect("a Service that has a number is held")

@@ -130,7 +130,7 @@ fn plan_port(
         serving: candidates.serving(),
         hairpins: hairpins.into_iter().collect(),
         affinity: service.affinity,
-        source_ranges: source_ranges(service, family, node),
+        source_ranges: source_ranges(service, family),
         fronts,
     }
 }
@@ -218,23 +218,18 @@ fn fronts(
 /// The sources that may use the load balancer's addresses of a family; `None`: all.
 ///
 /// Ranges of the other family say nothing about this one, and a range of all addresses is none
-/// (`pkg/proxy/serviceport.go`). The node's own connections to such an address may have that very address as their
-/// source, where it is configured on the node; they are allowed if the node is (`pkg/proxy/nftables/proxier.go`).
-fn source_ranges(service: &Service, family: Family, node: &Node) -> Option<Vec<IpNet>> {
+/// (`pkg/proxy/serviceport.go`).
+fn source_ranges(service: &Service, family: Family) -> Option<Vec<IpNet>> {
     let is_of_family = |address: &IpAddr| Family::of(*address) == family;
-    let vips: Vec<_> = service.vips.iter().copied().filter(is_of_family).collect();
-    let mut ranges: Vec<_> = service
+    let ranges: Vec<_> = service
         .source_ranges
         .iter()
         .copied()
         .filter(|range| is_of_family(&range.addr()))
         .collect();
-    if vips.is_empty() || ranges.is_empty() || ranges.iter().any(|range| range.prefix_len() == 0) {
+    let has_vips = service.vips.iter().any(is_of_family);
+    if !has_vips || ranges.is_empty() || ranges.iter().any(|range| range.prefix_len() == 0) {
         return None;
-    }
-    let node_ip = node.addresses.iter().find(|address| is_of_family(address));
-    if node_ip.is_some_and(|node_ip| ranges.iter().any(|range| range.contains(node_ip))) {
-        ranges.extend(vips.into_iter().map(IpNet::from));
     }
     let mut ranges = IpNet::aggregate(&ranges);
     ranges.sort_unstable();

@@ -45,25 +45,27 @@ impl Foreign {
         Ok(Self { told, own })
     }
 
-    /// Waits until somebody changed the proxy's tables, or may have.
-    async fn changed(&mut self) -> Cause {
-        let Some(mut cause) = self.told.recv().await else {
-            // The runtime ends.
-            return std::future::pending().await;
-        };
+    /// Waits until somebody changed the proxy's tables, or may have. `None`: this hears no more.
+    async fn changed(&mut self) -> Option<Cause> {
+        let mut cause = self.told.recv().await?;
         while let Ok(another) = self.told.try_recv() {
             cause = cause.max(another);
         }
-        cause
+        Some(cause)
     }
 }
 
-/// Waits for changes; for ever while nobody listens.
+/// Waits for changes; for ever while nobody listens. One that hears no more is gone afterwards.
 pub(super) async fn changed(foreign: &mut Option<Foreign>) -> Cause {
-    match foreign {
-        Some(foreign) => foreign.changed().await,
-        None => std::future::pending().await,
-    }
+    let Some(listener) = foreign else {
+        return std::future::pending().await;
+    };
+    let cause = listener.changed().await;
+    cause.unwrap_or_else(|| {
+        tracing::warn!("changes of nftables are not heard any more; listening anew");
+        *foreign = None;
+        Cause::Suspected
+    })
 }
 
 /// Tells of transactions until nobody wants to know any more.

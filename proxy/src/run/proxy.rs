@@ -36,6 +36,8 @@ pub(super) struct Proxy {
     pace: Pace,
     /// Of health check ports, which may be taken, or whose addresses may not be usable yet.
     ports: Backoff,
+    /// Of tables that could not be opened anew.
+    reopening: Backoff,
     /// The addresses of health check ports could not be read.
     unplaced: bool,
     comparing: Comparing,
@@ -75,6 +77,7 @@ impl Proxy {
             triggers: TriggerTimes::since(around.clock.now().wall),
             pace: Pace::new(config.min_sync_period, config.sync_period),
             ports: Backoff::new(config.sync_period),
+            reopening: Backoff::new(config.sync_period),
             unplaced: false,
             comparing: Comparing::new(now),
             changes: (0, 0),
@@ -204,20 +207,32 @@ impl Proxy {
         }
         let moved = primary != self.primary;
         self.primary = primary;
-        let wanted = self.options();
-        if let Work::Syncing(syncer, options) = &mut self.work
-            && **options != wanted
-        {
-            tracing::info!("the node's addresses or ranges changed; all rules are written anew");
-            match syncer.reopen(wanted.clone()) {
-                Ok(()) => **options = wanted,
-                // Tried again with the next change of the Node, or by a restart.
-                Err(error) => tracing::error!("{}", chain(&error)),
-            }
-            self.want_all();
-        } else if moved {
+        if !self.take_options() && moved {
             self.place_node_ports();
         }
+    }
+
+    /// Opens the tables anew if the node's addresses and ranges ask for other rules than before. Whether they do.
+    fn take_options(&mut self) -> bool {
+        let wanted = self.options();
+        let Work::Syncing(syncer, options) = &mut self.work else {
+            return false;
+        };
+        if **options == wanted {
+            self.reopening.ended(Instant::now(), true);
+            return false;
+        }
+        tracing::info!("the node's addresses or ranges changed; all rules are written anew");
+        let opened = syncer.reopen(wanted.clone());
+        self.reopening.ended(Instant::now(), opened.is_ok());
+        match opened {
+            Ok(()) => {
+                **options = wanted;
+                self.want_all();
+            }
+            Err(error) => tracing::error!("the rules stay as they were: {}", chain(&error)),
+        }
+        true
     }
 
     fn options(&self) -> Options {
@@ -264,7 +279,8 @@ impl Proxy {
                 let comparable = syncer.has_synced() && !self.pending.resync;
                 let comparing = comparable.then(|| self.comparing.due());
                 let flows = syncer.stale_flows_due();
-                let all = [self.pace.due(), self.ports.due(), comparing, flows];
+                let (ports, reopening) = (self.ports.due(), self.reopening.due());
+                let all = [self.pace.due(), ports, reopening, comparing, flows];
                 all.into_iter().flatten().min()
             }
             // The Node may never come to have what is waited for.
@@ -275,12 +291,16 @@ impl Proxy {
 
     /// Does what is due.
     pub(super) async fn work(&mut self) -> Result<(), RunError> {
-        self.tell_queued();
         if matches!(self.work, Work::Waiting(_)) && self.may_begin()? {
             self.begin()?;
         }
         let now = Instant::now();
+        if self.reopening.due().is_some_and(|due| due <= now) {
+            self.take_options();
+        }
         self.compare(now);
+        // What begins and what is compared queue as well: told after the sync, it would never be done.
+        self.tell_queued();
         if self.pace.due().is_some_and(|due| due <= now) {
             self.sync().await;
         } else if self.ports.due().is_some_and(|due| due <= now) {

@@ -101,6 +101,21 @@ async fn rubbish_and_silence_harm_nobody_else() {
     assert_eq!(get(address, "/").await.1, "GET /");
 }
 
+/// Else a load balancer would take the node for broken while somebody holds connections open.
+#[tokio::test]
+async fn whoever_holds_connections_open_keeps_nobody_else_out() {
+    let address = served(hello());
+    let mut held = Vec::new();
+    for _ in 0..CONNECTIONS + 10 {
+        held.push(TcpStream::connect(address).await.unwrap());
+    }
+    assert_eq!(get(address, "/x").await.1, "GET /x");
+    let mut byte = [0];
+    let read = held[0].read(&mut byte);
+    let ended = tokio::time::timeout(Duration::from_secs(10), read).await;
+    assert!(matches!(ended, Ok(Ok(0) | Err(_))), "the oldest is ended");
+}
+
 #[tokio::test]
 async fn hard_fail_ends_and_nothing_else_does() {
     let taken = listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();

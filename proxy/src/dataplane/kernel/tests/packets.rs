@@ -166,14 +166,16 @@ fn source_ranges_restrict_vips_alone() {
         }
     });
     network.node.run(|| assert_in_step(&mut dataplane));
-    // A node that has the VIP as an address of its own calls it from there (k#109826).
-    let called = SocketAddr::new(service_ip(Family::V4, 2), 80);
-    network.give_node(called.ip(), 32);
-    let outcome = connect(&network.node, called);
-    assert!(
-        matches!(outcome, Outcome::Reached(..)),
-        "the node at its own VIP: {outcome:?}"
-    );
+    // A node that has a VIP as an address of its own calls it from there, also the second one (k#109826).
+    for vip in [2, 102] {
+        let called = SocketAddr::new(service_ip(Family::V4, vip), 80);
+        network.give_node(called.ip(), 32);
+        let outcome = connect(&network.node, called);
+        assert!(
+            matches!(outcome, Outcome::Reached(..)),
+            "the node at its own VIP {vip}: {outcome:?}"
+        );
+    }
 }
 
 /// Nothing that is done to the tables ends a connection, and none fails that begins meanwhile.

@@ -33,6 +33,8 @@ enum Step {
     Flush,
     /// Somebody deletes a table.
     Delete,
+    /// Somebody makes a table dormant.
+    Sleep,
 }
 
 const SERVICES: usize = 5;
@@ -138,6 +140,7 @@ fn steps() -> impl Strategy<Value = Step> {
         3 => Just(Step::Client),
         1 => Just(Step::Restart),
         1 => Just(Step::Flush),
+        1 => Just(Step::Sleep),
         1 => Just(Step::Delete),
     ]
 }
@@ -310,16 +313,29 @@ fn change(step: Step, wanted: &mut Wanted, dataplane: &mut Dataplane) {
             if matches!(step, Step::Delete) {
                 batch.delete_table(&table(Family::V6));
             }
-            let mut other = Netfilter::open().expect("nftables");
-            other.commit(&mut batch).expect("the kernel takes it");
-            assert!(!dataplane.verify().expect("an answer").is_empty());
-            dataplane.distrust();
-            dataplane
-                .apply(Changes::default())
-                .expect("the kernel takes it");
-            assert_in_step(dataplane);
+            damage(dataplane, &mut batch);
+        }
+        Step::Sleep => {
+            let mut batch = Batch::new();
+            batch.add_table(&onehop_nft::Table {
+                dormant: true,
+                ..table(Family::V4)
+            });
+            damage(dataplane, &mut batch);
         }
     }
+}
+
+/// Somebody else does this, which is noticed and repaired.
+fn damage(dataplane: &mut Dataplane, batch: &mut Batch) {
+    let mut other = Netfilter::open().expect("nftables");
+    other.commit(batch).expect("the kernel takes it");
+    assert!(!dataplane.verify().expect("an answer").is_empty());
+    dataplane.distrust();
+    dataplane
+        .apply(Changes::default())
+        .expect("the kernel takes it");
+    assert_in_step(dataplane);
 }
 
 proptest! {
