@@ -20,6 +20,9 @@ const E2E_SERVICE: &str = "kubernetes/test/e2e/network/service.go";
 /// Upstream's default.
 const LONG: u32 = 10_800;
 const TWO: [&str; 2] = ["web-0", "web-1"];
+/// How long nodes get to take in a new pod before new clients ask. One that asks too early keeps the old pod, so that
+/// nothing comes of asking again.
+const TAKEN_IN: Duration = Duration::from_secs(5);
 /// Affinity is a port's own: a client draws once for each.
 const PORTS: [Port; 3] = [tcp("a", 80), tcp("b", 81), tcp("c", 82)];
 
@@ -172,6 +175,7 @@ fn over_time() -> Vec<Case> {
         .sources(&[NFTABLES, E2E_SERVICE])
         .check("one pod", NODES.map(|node| via(node, &["web-1"])))
         .change(Change::Backends(ready(&TWO)))
+        .wait(TAKEN_IN)
         // Others see the new pod: the nodes have taken the change in.
         .check("one more", [everyone(&TWO)])
         .check("the old client", NODES.map(|node| via(node, &["web-1"])))
@@ -188,7 +192,7 @@ fn over_time() -> Vec<Case> {
         .sources(&[NFTABLES, E2E_SERVICE])
         .check("one pod", [everyone(&["web-1"])])
         .change(Change::Backends(ready(&TWO)))
-        .wait(Duration::from_millis(2200))
+        .wait(TAKEN_IN)
         .check("two pods, after the timeout", [everyone(&TWO)]),
     ]
 }
