@@ -17,6 +17,7 @@ use crate::story::{
 };
 
 const CONNTRACK: &str = "kubernetes/pkg/proxy/conntrack/cleanup.go";
+const ENDPOINT_CHANGES: &str = "kubernetes/pkg/proxy/endpointschangetracker.go";
 const E2E_CONNTRACK: &str = "kubernetes/test/e2e/network/conntrack.go";
 const NFTABLES: &str = "kubernetes/pkg/proxy/nftables/proxier.go";
 const BOTH: [Port; 2] = [tcp("tcp", 80), udp("udp", 80)];
@@ -295,7 +296,8 @@ fn begun_too_early() -> Vec<Case> {
             service,
             &["web-0"],
         )
-        .sources(&[CONNTRACK, "k#91236", "k#122740"])
+        .sources(&[CONNTRACK, ENDPOINT_CHANGES, "k#91236", "k#122740"])
+        .needs(Feature::EarlyUdpFlows)
         .check("served", [via_vm2(&["web-0"])])
         .change(Change::ProxyName(Some("another")))
         .check(
