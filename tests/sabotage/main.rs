@@ -53,7 +53,8 @@ fn caught(fault: &'static Fault) -> Result<(), Failed> {
         for (number, (id, words)) in fault.fail.iter().enumerate() {
             let result = run(&lab, fault, id, number).await?;
             let reason = result.reason.clone().unwrap_or_default();
-            if result.verdict != Verdict::Fail || !reason.contains(words) {
+            let shown = words.split('|').any(|words| reason.contains(words));
+            if result.verdict != Verdict::Fail || !shown {
                 let verdict = result.verdict;
                 return Err(format!("{id} must fail with '{words}': {verdict:?} {reason}").into());
             }
