@@ -88,7 +88,7 @@ fn from_flags(arguments: ProxyArguments) -> Result<Config> {
         healthz: address("--healthz-bind-address", healthz, HEALTHZ_PORT)?,
         metrics: address("--metrics-bind-address", metrics, METRICS_PORT)?,
         local_detector: detector(&arguments)?,
-        node_name: hostname_override(arguments.hostname_override.clone())?,
+        node_name: hostname_override(arguments.hostname_override)?,
         kubeconfig: arguments.kubeconfig,
         masquerade_all: arguments.masquerade_all,
         verbosity: arguments.verbosity.unwrap_or_default(),

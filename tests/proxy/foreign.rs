@@ -24,8 +24,8 @@ const NEIGHBOUR: Duration = Duration::from_millis(10);
 const BUSY: Duration = Duration::from_millis(1);
 const MANY: u32 = 50_000;
 
-/// One of them at a time: a whole table, the contents of the maps, the rules, whether they have any effect. Meanwhile somebody changes rules
-/// that are not the proxy's all the time, which makes no repair any later.
+/// One of them at a time: a whole table, the contents of the maps, the rules, whether they have any effect. Meanwhile
+/// somebody changes rules that are not the proxy's all the time, which makes no repair any later.
 pub(crate) async fn repaired() -> Result<(), Failed> {
     let scene = Scene::build("foreign").await?;
     let neighbour = tokio::spawn(neighbour(scene.node().clone()));

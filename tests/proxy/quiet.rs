@@ -11,22 +11,13 @@ use crate::foreign;
 use crate::node;
 use crate::scene::Scene;
 
-/// A proxy that has nothing to do and is behind for two of these calls itself unhealthy.
-const SYNC_PERIOD: Duration = Duration::from_secs(1);
+/// Longer than a proxy may be behind before it calls itself unhealthy.
 const WHILE: Duration = Duration::from_secs(4);
 
 /// It has programmed everything, and says so for as long as nothing changes: after a start, after a repair, and after
 /// changes of its Node that concern it in no way.
 pub(crate) async fn healthy() -> Result<(), Failed> {
-    let scene = Scene::build_with("quiet", |proxy| {
-        let mut files = proxy.profile.netns.files.values_mut();
-        let file = files.next().expect("it has a configuration");
-        file.push_str(&format!(
-            "\nnftables:\n  syncPeriod: {}s\n",
-            SYNC_PERIOD.as_secs()
-        ));
-    })
-    .await?;
+    let scene = Scene::build_with("quiet", Scene::with_short_sync_period).await?;
     stays(&scene, "after a first start").await?;
     scene.restart(Signal::SIGTERM).await?;
     scene.works(&scene.routes).await?;

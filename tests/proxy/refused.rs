@@ -21,18 +21,11 @@ const ENDPOINTS: usize = 6000;
 const IN_A_SLICE: usize = 1000;
 /// Fewer bytes than the element of an IPv4 endpoint has in a transaction, which are 36.
 const ELEMENT: usize = 30;
-/// `nftables.syncPeriod`: `/healthz` is 503 once an update has waited for twice that.
-const SYNC_PERIOD: &str = "1s";
 
 /// The old rules stay whole, so that traffic goes on; the attempts go on as well, and are seen in `/healthz` and
 /// in the metrics. Once what was too large is gone, what had waited behind it is programmed.
 pub(crate) async fn kept() -> Result<(), Failed> {
-    let scene = Scene::build_with("refused", |proxy| {
-        let config = proxy.profile.netns.files.get_mut("config.yaml");
-        let config = config.expect("the built-in profile has one");
-        config.push_str(&format!("nftables:\n  syncPeriod: {SYNC_PERIOD}\n"));
-    });
-    let scene = scene.await?;
+    let scene = Scene::build_with("refused", Scene::with_short_sync_period).await?;
     let ports = too_many_ports(&scene)?;
     // Nothing of it counts before there is a Service. So all of it comes in one transaction.
     for first in (0..ENDPOINTS).step_by(IN_A_SLICE) {

@@ -124,12 +124,15 @@ impl Scene {
         arguments: &[&str],
     ) -> impl FnOnce(&mut ProxyUnderTest) {
         move |proxy| {
-            let mut files = proxy.profile.netns.files.values_mut();
-            let file = files.next().expect("it has a configuration");
-            file.push_str(&format!("\nlogging:\n  verbosity: {verbosity}\n"));
+            configure(proxy, &format!("logging:\n  verbosity: {verbosity}\n"));
             let arguments = arguments.iter().map(ToString::to_string);
             proxy.profile.netns.command.extend(arguments);
         }
+    }
+
+    /// Shortens `nftables.syncPeriod` to a second: `/healthz` is 503 once an update has waited for twice that.
+    pub(crate) fn with_short_sync_period(proxy: &mut ProxyUnderTest) {
+        configure(proxy, "nftables:\n  syncPeriod: 1s\n");
     }
 
     /// The ways to a Service.
@@ -316,6 +319,13 @@ impl Scene {
         let (slices, params) = (self.slices(), PostParams::default());
         slices.create(&params, &slice).await.is_ok()
     }
+}
+
+/// Adds to the proxy's configuration file.
+fn configure(proxy: &mut ProxyUnderTest, fields: &str) {
+    let config = proxy.profile.netns.files.get_mut("config.yaml");
+    let config = config.expect("the built-in profile has one");
+    config.push_str(fields);
 }
 
 fn spec() -> Spec {

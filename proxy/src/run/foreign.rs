@@ -106,21 +106,13 @@ impl Transaction {
     /// Takes a report, and says what follows from the transaction if that was its last one: a comparison before would
     /// be told of the rest of it afterwards, and compare again in vain.
     fn reported(&mut self, change: &Change) -> Option<Cause> {
-        match change {
-            Change::Table { name, .. } => {
-                self.concerns |= name == TABLE;
-                None
-            }
-            Change::Generation(_) => std::mem::take(&mut self.concerns).then_some(Cause::Known),
-            Change::Lost => {
-                let concerned = std::mem::take(&mut self.concerns);
-                Some(if concerned {
-                    Cause::Known
-                } else {
-                    Cause::Suspected
-                })
-            }
+        if let Change::Table { name, .. } = change {
+            self.concerns |= name == TABLE;
+            return None;
         }
+        let known = std::mem::take(&mut self.concerns).then_some(Cause::Known);
+        let suspected = matches!(change, Change::Lost).then_some(Cause::Suspected);
+        known.or(suspected)
     }
 }
 
