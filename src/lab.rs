@@ -69,7 +69,8 @@ pub(crate) async fn start(
 pub(crate) async fn stay(lab: Arc<Lab>, sandbox: &mut Sandbox) -> Result<()> {
     let ends = signals::asked_to_end().into_diagnostic()?;
     let _announcement =
-        attach::announce(sandbox, lab.hosts(), lab.api().kubeconfig()).into_diagnostic()?;
+        attach::announce(sandbox, lab.netns().hosts(), lab.netns().api().kubeconfig())
+            .into_diagnostic()?;
     println!("the lab is up; interrupt to end it, or run: onehop lab down\n");
     let world = lab.world();
     for node in &world.nodes {
@@ -92,7 +93,7 @@ pub(crate) async fn stay(lab: Arc<Lab>, sandbox: &mut Sandbox) -> Result<()> {
         world.nodes[0].address.v4
     );
     if let Some(door) = sandbox.door.take() {
-        let text = lab.api().open_door(door).into_diagnostic()?;
+        let text = lab.netns().api().open_door(door).into_diagnostic()?;
         let path = lab.dir().join("kubeconfig");
         fs::write(&path, text)
             .into_diagnostic()

@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use miette::{IntoDiagnostic, Report, Result, WrapErr, miette};
 use onehop_harness::case::Case;
 use onehop_harness::error::chain;
-use onehop_harness::lab::{ApiKind, Lab, NodeProxy, ProxyUnderTest, directory};
+use onehop_harness::lab::{ApiKind, Lab, ProxyUnderTest, directory};
 use onehop_harness::run::{
     BatchOptions, CaseResult, INTERRUPTED, Outcome, ProxyInfo, ProxyResults, Results, RunInfo,
     SCHEMA, Summary, not_judged, run_batch, skipped,
@@ -179,16 +179,15 @@ impl Run {
         results.cases = run_batch(&lab, &proxy.profile, &self.cases, &options, finished).await;
         progress.end();
         results.summary = Summary::of(&results.cases);
-        results.proxy.restarts = lab.proxies().iter().map(NodeProxy::restarts).sum();
-        let exits: Vec<_> = lab
-            .proxies()
-            .iter()
-            .filter_map(NodeProxy::unexpected_exit)
-            .collect();
-        results.proxy.exits = exits.iter().map(|exit| exit.exits).sum();
-        if !proxy.profile.netns.may_restart && !exits.is_empty() {
-            let texts: Vec<_> = exits.iter().map(ToString::to_string).collect();
-            results.error = Some(texts.join("\n"));
+        match lab.proxy_fates().await {
+            Ok(fates) => {
+                results.proxy.restarts = fates.restarts;
+                results.proxy.exits = fates.exits;
+                if !proxy.profile.netns.may_restart && !fates.texts.is_empty() {
+                    results.error = Some(fates.texts.join("\n"));
+                }
+            }
+            Err(error) => results.error = Some(chain(&error)),
         }
         let phases = lab
             .phases()

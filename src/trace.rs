@@ -48,7 +48,7 @@ pub(crate) fn trace(arguments: &TraceArguments) -> Result<ExitCode> {
         let dir = tempfile::tempdir().into_diagnostic()?;
         let traced = async {
             let lab = lab::start(api, proxy, dir.path(), arguments.lab.timing()).await?;
-            let _backends = lab.listen(&BACKENDS, PORT).into_diagnostic()?;
+            let _backends = lab.listen(&BACKENDS, PORT).await.into_diagnostic()?;
             let call = settled_call(&lab, service, &from, &to, arguments.family.into());
             let call = call.await.into_diagnostic()?;
             print(&lab, service, &from, &to, &call);
@@ -127,7 +127,7 @@ async fn settled_call(
                 },
                 // Only a load balancer's address may be missing for long.
                 None => LabError::NoVip {
-                    problems: lab.balancer().problems().join("; "),
+                    problems: lab.balancer_problems().await?.join("; "),
                 },
             });
         }

@@ -182,7 +182,11 @@ impl Lab {
 
     /// The journey of one call, which a tap must have seen.
     fn journey(&self, since: Duration, call: Call, sequence: u32) -> Result<Journey, Failed> {
-        let journey = self.taps.journeys_of(since, [(call, sequence)])?.remove(0);
+        let journey = self
+            .taps
+            .seen(&[sequence])?
+            .journeys(since, [call])?
+            .remove(0);
         let journey = journey.ok_or("no tap saw the call")?;
         self.show(&journey);
         Ok(journey)

@@ -1,5 +1,6 @@
 //! Worlds, providers, probes, journeys, the load balancer, and verdicts.
 
+pub mod agent;
 pub mod balancer;
 pub mod bench;
 pub mod case;

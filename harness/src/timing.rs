@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The timings and tolerances of a run. A report carries them, so that a verdict can be read
 /// together with the patience behind it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Timing {
     /// How long a proxy under test may take from its start to its first 200 on its ready URL.
     pub proxy_ready: Duration,

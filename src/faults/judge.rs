@@ -66,7 +66,12 @@ impl Judge {
             interrupted: self.interrupted.clone(),
         };
         let results = run_batch(&lab, &profile, cases, &options, |_| {}).await;
-        match lab.proxies().iter().find_map(NodeProxy::unexpected_exit) {
+        match lab
+            .netns()
+            .proxies()
+            .iter()
+            .find_map(NodeProxy::unexpected_exit)
+        {
             Some(exit) => Err(exit.into()),
             None => Ok(results),
         }

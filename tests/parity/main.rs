@@ -117,7 +117,7 @@ fn judge(sides: &[Side; 2], report: &Report, whole: bool) -> Result<(), Failed> 
         }
     }
     for side in sides {
-        for proxy in side.lab.proxies() {
+        for proxy in side.lab.netns().proxies() {
             if let Some(exit) = proxy.unexpected_exit() {
                 writeln!(text, "a proxy exited: {exit}")?;
             }

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use futures::future::{join_all, try_join_all};
+use onehop_harness::agent::Kept;
 use onehop_harness::case::{Backend, IpMode, Service, ServiceType, Target, node};
 use onehop_harness::lab::{Allocated, Call, Calls, Lab, LabError, LabOptions, target_port};
-use onehop_harness::probe::{self, Outcome};
+use onehop_harness::probe::Outcome;
 use onehop_harness::world::{Dual, Family, LOAD_BALANCER, Protocol};
 
 use crate::draw::Drawn;
@@ -34,7 +35,7 @@ const BLIND: usize = 5;
 pub(crate) struct Side {
     /// The lab.
     pub(crate) lab: Lab,
-    _sentinel: Vec<probe::Backend>,
+    _sentinel: Vec<Kept>,
 }
 
 /// A Service that is there, and its backends.
@@ -42,7 +43,7 @@ pub(crate) struct Placed {
     /// What the API has allocated.
     pub(crate) service: Allocated,
     ip_mode: IpMode,
-    backends: Vec<(Dual, u16, probe::Backend)>,
+    backends: Vec<(Dual, u16, Kept)>,
 }
 
 impl Placed {
@@ -57,7 +58,7 @@ impl Side {
     /// Builds a lab, and opens the sentinels' backend in it.
     pub(crate) async fn start(options: LabOptions) -> Result<Self, LabError> {
         let lab = Lab::start(options).await?;
-        let sentinel = lab.listen(&[SENTINEL_POD], SENTINEL_PORT)?;
+        let sentinel = lab.listen(&[SENTINEL_POD], SENTINEL_PORT).await?;
         Ok(Self {
             lab,
             _sentinel: sentinel,
@@ -91,7 +92,7 @@ impl Side {
             for position in 0..drawn.spec.ports.len() {
                 let port = target_port(first, position, backend.slice);
                 let pod = self.lab.world().pod(&backend.pod).expect("a pod");
-                let listening = self.lab.listen(&[&backend.pod], port)?;
+                let listening = self.lab.listen(&[&backend.pod], port).await?;
                 backends.extend(listening.into_iter().map(|b| (pod.address, port, b)));
             }
         }
@@ -111,7 +112,7 @@ impl Side {
         let deadline = Instant::now() + timing.converge;
         while placed.service.vip.is_none() {
             if Instant::now() > deadline {
-                let problems = self.lab.balancer().problems().join("; ");
+                let problems = self.lab.balancer_problems().await?.join("; ");
                 return Err(LabError::NoVip { problems });
             }
             tokio::time::sleep(timing.converge_pause).await;

@@ -44,7 +44,7 @@ const TIMES: usize = 5;
 pub(crate) fn backends(bench: &Bench) -> Result<(), Failed> {
     for (port, handle, _) in BAD {
         let bound = || TcpListener::bind(("::", port));
-        let listener = bench.lab.namespace("web-3").within(bound)??;
+        let listener = bench.lab.netns().namespace("web-3").within(bound)??;
         // These threads end with the process.
         thread::spawn(move || serve(&listener, handle));
     }
@@ -137,7 +137,7 @@ pub(crate) fn fences(bench: &Bench) -> Result<(), Failed> {
         answer: Duration::from_millis(300),
         ..Timing::default()
     };
-    let client = bench.lab.namespace("client-public");
+    let client = bench.lab.netns().namespace("client-public");
     for family in Family::ALL {
         let at = |port| bench.at("web-5", family, port);
         let good = bench.fences("client-public", family);

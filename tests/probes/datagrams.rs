@@ -29,7 +29,7 @@ const DELAY: Duration = Duration::from_millis(60);
 /// nonce.
 fn respond(bench: &Bench, port: u16, say: fn(u32) -> Vec<u8>) -> Result<(), Failed> {
     let bound = || UdpSocket::bind(("::", port));
-    let socket = bench.lab.namespace(POD).within(bound)??;
+    let socket = bench.lab.netns().namespace(POD).within(bound)??;
     thread::spawn(move || {
         let mut payload = [0; 64];
         while let Ok((length, peer)) = socket.recv_from(&mut payload) {

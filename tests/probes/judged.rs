@@ -290,7 +290,7 @@ fn call_from(bench: &Bench, host: &str, port: u16, to: SocketAddr) -> Result<(),
         socket.bind(&own.into())?;
         socket.connect(&to.into())
     };
-    Ok(bench.lab.namespace(host).within(call)??)
+    Ok(bench.lab.netns().namespace(host).within(call)??)
 }
 
 /// Every outcome against every expectation: only the same agree.

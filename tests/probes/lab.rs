@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
 
 use libtest_mimic::Failed;
+use onehop_harness::agent::Kept;
 use onehop_harness::lab::{ApiKind, BASELINE_PORT, Lab, LabOptions};
-use onehop_harness::probe::{self, Backend, Batch, Connection, ProbeError};
+use onehop_harness::probe::{self, Batch, Connection, ProbeError};
 use onehop_harness::timing::Timing;
 use onehop_harness::world::{Family, Protocol, World};
 use tempfile::TempDir;
@@ -103,20 +104,23 @@ impl Bench {
             mark: None,
             fences,
         };
-        probe::call(self.lab.namespace(from), &batch, timing)
+        probe::call(self.lab.netns().namespace(from), &batch, timing)
     }
 
     /// Opens a backend in each of these pods, which answers from the runtime of the lab.
-    pub(crate) fn listen(&self, pods: &[&str], port: u16) -> Result<Vec<Backend>, Failed> {
-        let _guard = self.runtime.enter();
-        Ok(self.lab.listen(pods, port)?)
+    pub(crate) fn listen(&self, pods: &[&str], port: u16) -> Result<Vec<Kept>, Failed> {
+        Ok(self.runtime.block_on(self.lab.listen(pods, port))?)
     }
 
     /// Adds these rules to a host.
     pub(crate) fn rules(&self, host: &str, rules: &str) -> Result<(), Failed> {
         let mut command = Command::new("nft");
         command.args(["-f", "-"]).stdin(Stdio::piped());
-        let mut nft = self.lab.namespace(host).within(|| command.spawn())??;
+        let mut nft = self
+            .lab
+            .netns()
+            .namespace(host)
+            .within(|| command.spawn())??;
         let mut input = nft.stdin.take().expect("a pipe");
         input.write_all(rules.as_bytes())?;
         drop(input);

@@ -9,7 +9,8 @@ use std::thread;
 use std::time::Instant;
 
 use libtest_mimic::Failed;
-use onehop_harness::probe::{Backend, Connection, Outcome, Refusal};
+use onehop_harness::agent::Kept;
+use onehop_harness::probe::{Connection, Outcome, Refusal};
 use onehop_harness::world::{Family, Protocol, World};
 
 use crate::lab::{Bench, Dice};
@@ -141,7 +142,7 @@ fn trials(bench: &Bench, seed: u64, load: bool) -> Result<(), Failed> {
     Ok(())
 }
 
-fn listeners(bench: &Bench) -> Result<Vec<Backend>, Failed> {
+fn listeners(bench: &Bench) -> Result<Vec<Kept>, Failed> {
     let open = TARGETS
         .iter()
         .filter(|(_, _, must)| matches!(must, Must::Reach(_)));

@@ -89,7 +89,7 @@ fn unblock(scene: &Scene) -> Result<(), Failed> {
 }
 
 fn commit(scene: &Scene, batch: &mut Batch) -> Result<(), Failed> {
-    let host = scene.lab.namespace(API);
+    let host = scene.lab.netns().namespace(API);
     let committed = host.within(|| Netfilter::open()?.commit(batch));
     Ok(committed??)
 }

@@ -30,7 +30,7 @@ const CONTESTED: &str = "198.51.100.7";
 pub(crate) async fn beside() -> Result<(), Failed> {
     let scene = Scene::build("hostile").await?;
     let mut impostors = JoinSet::new();
-    let impostor = scene.lab.namespace(IMPOSTOR);
+    let impostor = scene.lab.netns().namespace(IMPOSTOR);
     echo::open(impostor, IMPOSTOR_PORTS, &mut impostors)?;
     let good = scene.lab.objects().get_service(GOOD).await?;
     let node = scene.lab.world().node(NODE).expect("it exists").address;
@@ -157,7 +157,7 @@ async fn admits(
 
 /// Who asks from outside the node for its health is answered by the proxy.
 async fn health_is_its_own(scene: &Scene, addresses: &[IpAddr]) -> Result<(), Failed> {
-    let outside = scene.lab.namespace(CLIENT_PUBLIC);
+    let outside = scene.lab.netns().namespace(CLIENT_PUBLIC);
     for address in addresses {
         let server = SocketAddr::new(*address, 10256);
         match probe::get(outside, server, "/healthz", PATIENCE).await? {

@@ -90,7 +90,7 @@ impl Scene {
         let mut backends = JoinSet::new();
         let ports = [0, 1].map(|position| target_port(FIRST_PORT, position, 0));
         for pod in PODS {
-            echo::open(lab.namespace(pod), ports.into(), &mut backends)?;
+            echo::open(lab.netns().namespace(pod), ports.into(), &mut backends)?;
         }
         let mut scene = Self {
             lab,
@@ -159,7 +159,7 @@ impl Scene {
             found.ok_or_else(|| format!("the Service has no {target:?}"))
         };
         Ok(Route {
-            from: self.lab.namespace(from.host()).clone(),
+            from: self.lab.netns().namespace(from.host()).clone(),
             tcp: to("tcp")?,
             udp: to("udp")?,
         })
@@ -212,12 +212,12 @@ impl Scene {
 
     /// The namespace of the node by which traffic enters.
     pub(crate) fn node(&self) -> &Namespace {
-        self.lab.namespace(NODE)
+        self.lab.netns().namespace(NODE)
     }
 
     /// The proxy on that node.
     pub(crate) fn proxy(&self) -> &NodeProxy {
-        let mut proxies = self.lab.proxies().iter();
+        let mut proxies = self.lab.netns().proxies().iter();
         let found = proxies.find(|proxy| proxy.node() == NODE);
         found.expect("every node has a proxy")
     }

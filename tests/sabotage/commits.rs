@@ -211,6 +211,7 @@ pub(crate) fn health_port_stuck(lab: &Lab, service: &Allocated, port: u16) -> Re
     both(|family| nft(lab, "vm2", family, port, &chains))?;
     let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
     let bound = lab
+        .netns()
         .namespace("vm2")
         .within(|| std::net::TcpListener::bind(address));
     let listener = bound
@@ -308,7 +309,7 @@ pub(crate) fn leak(lab: &Lab, _: &Allocated, _: u16) -> Result<(), String> {
 fn keep_emptying(lab: &Lab, script: &'static str) {
     let script = script.replace("{}", "ip") + &script.replace("{}", "ip6");
     for node in lab.world().nodes.iter().map(|node| node.name.clone()) {
-        let (namespace, script) = (lab.namespace(&node).clone(), script.clone());
+        let (namespace, script) = (lab.netns().namespace(&node).clone(), script.clone());
         // At once as well: a case must not find the node as it was.
         let _ = run_nft(&namespace, &script);
         tokio::spawn(async move {

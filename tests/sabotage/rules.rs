@@ -80,7 +80,7 @@ pub(crate) fn nft(
 ) -> Result<(), String> {
     let table = table(family, number);
     let script = format!("{table} {{\n{chains}}}\n");
-    run_nft(lab.namespace(node), &script)
+    run_nft(lab.netns().namespace(node), &script)
 }
 
 fn table(family: Family, number: u16) -> String {
@@ -97,7 +97,7 @@ pub(crate) struct Committed {
 impl Committed {
     pub(crate) fn by(lab: &Lab, number: u16) -> Self {
         let nodes = lab.world().nodes.iter();
-        let nodes = nodes.map(|node| lab.namespace(&node.name).clone());
+        let nodes = nodes.map(|node| lab.netns().namespace(&node.name).clone());
         Self {
             nodes: nodes.collect(),
             number,

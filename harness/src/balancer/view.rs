@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::wanted::HealthCheck;
 use crate::case::BalancerMode;
 use crate::world::Dual;
 
 /// One Service as the load balancer serves it, as of the last rules that the kernel accepted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
     /// The addresses given to the Service. Only those of its families are served; nothing while
     /// the pool is exhausted.
@@ -24,7 +24,7 @@ pub struct View {
 }
 
 /// The health of one node for one Service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeHealth {
     /// Whether new connections may go to it.
     pub healthy: bool,

@@ -1,7 +1,7 @@
 //! What a Service asks of the load balancer. Pure.
 
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::case::BalancerMode;
 use crate::world::{Family, Protocol};
@@ -10,7 +10,7 @@ use crate::world::{Family, Protocol};
 const PROXY_HEALTH_PORT: u16 = 10256;
 
 /// What makes a node healthy for one Service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HealthCheck {
     /// HTTP GET is answered with status 200.

@@ -124,7 +124,7 @@ impl Stage {
         let api_host = host(API).namespace();
         let api_dir = setting.dir.join("api");
         let (api, client) = LabApi::start(&ApiKind::Embedded, api_host, &api_dir, &timing).await?;
-        let objects = Objects::new(client);
+        let objects = Objects::new(client, &Family::ALL);
         objects
             .create_world(&world)
             .await

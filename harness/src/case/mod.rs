@@ -7,6 +7,7 @@
 mod check;
 mod flow;
 mod held;
+mod need;
 mod service;
 
 pub use check::{
@@ -15,6 +16,7 @@ pub use check::{
 };
 pub use flow::{Place, Target, external, node, pod};
 pub use held::{HeldExpectation, HeldFlow, held};
+pub use need::Need;
 pub use service::{
     Backend, BalancerMode, IpMode, Policy, Port, SERVICE_PORT, Service, ServiceType,
 };

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Feature;
 use crate::world::Protocol;
@@ -27,7 +27,7 @@ impl fmt::Display for Policy {
 }
 
 /// How the load balancer of a `LoadBalancer` Service forwards to the nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BalancerMode {
     /// Routes the load-balancer address to a node; the packet keeps its destination.

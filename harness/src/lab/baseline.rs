@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::join_results;
-use crate::netns::{Namespace, Network};
-use crate::probe::{self, Backend, BackendError, Batch, Connection, Outcome, ProbeError};
-use crate::timing::Timing;
+use super::sites::Sites;
+use crate::agent::{AgentError, Kept};
+use crate::probe::{Batch, Connection, Outcome};
 use crate::verdict::Baseline;
 use crate::world::{Family, LOAD_BALANCER, Pod, Protocol, World};
 
@@ -21,12 +21,9 @@ pub const BASELINE_PORT: u16 = 8000;
 /// The network without a proxy does not behave as it must.
 #[derive(Debug, thiserror::Error)]
 pub enum BaselineError {
-    /// A pod does not listen.
+    /// A pod does not listen, or a connection could not be made.
     #[error(transparent)]
-    Backend(#[from] BackendError),
-    /// A connection could not be made.
-    #[error(transparent)]
-    Probe(#[from] ProbeError),
+    Agent(#[from] AgentError),
     /// A connection was not answered by the pod that it was sent to.
     #[error("sent from {from} straight to {pod} ({family}), without any proxy: {outcome}")]
     Unreachable {
@@ -68,119 +65,116 @@ pub enum BaselineError {
 }
 
 /// Opens a backend in every pod and connects to each from everywhere.
-pub(super) async fn measure(
-    network: &Network,
+pub(crate) async fn measure(
+    sites: &Sites,
     world: &World,
-    timing: &Timing,
-) -> Result<(Vec<Backend>, Baseline), BaselineError> {
-    let namespace = |name: &str| network.host(name).expect("a host of the world").namespace();
-    let listen = |pod: &Pod| Backend::listen(namespace(&pod.name), pod, BASELINE_PORT);
-    let backends = world
-        .pods
-        .iter()
-        .map(listen)
-        .collect::<Result<Vec<_>, _>>()?;
-
-    let callers = world
-        .pods
-        .iter()
-        .map(|p| &p.name)
-        .chain(world.nodes.iter().map(|n| &n.name));
-    let callers = callers
-        .chain(world.clients.iter().map(|c| &c.name))
-        .map(String::as_str);
-    let callers = callers.chain([LOAD_BALANCER]);
-    let measured = join_results(callers.map(async |name| {
-        let (host, pods, timing) = (namespace(name).clone(), world.pods.clone(), timing.clone());
-        let work = move || measure_from(&host, &pods, &timing);
-        tokio::task::spawn_blocking(work)
-            .await
-            .expect("a probe does not panic")
-    }));
+    families: &[Family],
+) -> Result<(Vec<Kept>, Baseline), BaselineError> {
+    let backends = join_results(world.pods.iter().map(|pod| {
+        let listening = sites.of(&pod.name).listen(pod, &[BASELINE_PORT]);
+        async { Ok::<_, BaselineError>(listening.await?) }
+    }))
+    .await?;
+    let pods = world.pods.iter().map(|pod| &pod.name);
+    let nodes = world.nodes.iter().map(|node| &node.name);
+    let clients = world.clients.iter().map(|client| &client.name);
+    let callers = pods.chain(nodes).chain(clients).map(String::as_str);
+    let balancer = sites.has(LOAD_BALANCER).then_some(LOAD_BALANCER);
+    let measured = callers.chain(balancer).map(async |host| {
+        let from = From {
+            sites,
+            host,
+            pods: &world.pods,
+        };
+        from.measure(families).await
+    });
     let mut baseline = Baseline::default();
-    for part in measured.await? {
+    for part in join_results(measured).await? {
         baseline.0.extend(part);
     }
     Ok((backends, baseline))
 }
 
-/// The TTLs of connections from one host to every other pod. Datagrams must take the same ways.
-fn measure_from(
-    host: &Namespace,
-    pods: &[Pod],
-    timing: &Timing,
-) -> Result<BTreeMap<(String, String, Family), u8>, BaselineError> {
-    let tcp = measure_by(Protocol::Tcp, host, pods, timing)?;
-    let udp = measure_by(Protocol::Udp, host, pods, timing)?;
-    for ((from, pod, family), ttl) in &tcp {
-        let way = (from.clone(), pod.clone(), *family);
-        let (tcp, udp) = (*ttl, udp[&way]);
-        if tcp != udp {
-            let (from, pod, family) = way;
-            return Err(BaselineError::Ways {
-                from,
-                pod,
-                family,
-                tcp,
-                udp,
-            });
-        }
-    }
-    Ok(tcp)
+/// A host that calls pods.
+struct From<'a> {
+    sites: &'a Sites,
+    host: &'a str,
+    pods: &'a [Pod],
 }
 
-fn measure_by(
-    protocol: Protocol,
-    host: &Namespace,
-    pods: &[Pod],
-    timing: &Timing,
-) -> Result<BTreeMap<(String, String, Family), u8>, BaselineError> {
-    let others = pods.iter().filter(|pod| pod.name != host.name());
-    let ways: Vec<_> = others
-        .flat_map(|pod| Family::ALL.map(|family| (pod, family)))
-        .collect();
-    let remotes: Vec<_> = ways
-        .iter()
-        .map(|(pod, family)| SocketAddr::new(pod.address.of(*family), BASELINE_PORT))
-        .collect();
-    // The pods are their own fences: a first packet may wait for a neighbour to be resolved.
-    let batch = Batch {
-        protocol,
-        fences: remotes.clone(),
-        remotes,
-        mark: None,
-    };
-    let calls = probe::call(host, &batch, timing)?;
-    let ttl = |((pod, family), call): (&(&Pod, Family), Connection)| {
-        let (from, pod) = (host.name().to_owned(), pod.name.clone());
-        match call.outcome {
-            Outcome::Reached { identity, .. } if identity.pod != pod => {
-                let outcome = format!("{} answered", identity.pod);
-                Err(BaselineError::Unreachable {
+type Ttls = BTreeMap<(String, String, Family), u8>;
+
+impl From<'_> {
+    /// The TTLs of connections to every other pod. Datagrams must take the same ways.
+    async fn measure(&self, families: &[Family]) -> Result<Ttls, BaselineError> {
+        let tcp = self.measure_by(Protocol::Tcp, families).await?;
+        let udp = self.measure_by(Protocol::Udp, families).await?;
+        for ((from, pod, family), ttl) in &tcp {
+            let way = (from.clone(), pod.clone(), *family);
+            let (tcp, udp) = (*ttl, udp[&way]);
+            if tcp != udp {
+                let (from, pod, family) = way;
+                return Err(BaselineError::Ways {
                     from,
                     pod,
-                    family: *family,
-                    outcome,
-                })
-            }
-            Outcome::Reached { identity, .. } if identity.peer.ip() != call.local.ip() => {
-                Err(BaselineError::Source {
-                    from,
-                    pod,
-                    peer: identity.peer,
-                })
-            }
-            Outcome::Reached { identity, .. } => Ok(((from, pod, *family), identity.ttl)),
-            other => {
-                let outcome = format!("{other:?}");
-                Err(BaselineError::Unreachable {
-                    from,
-                    pod,
-                    family: *family,
-                    outcome,
-                })
+                    family,
+                    tcp,
+                    udp,
+                });
             }
         }
-    };
-    ways.iter().zip(calls).map(ttl).collect()
+        Ok(tcp)
+    }
+
+    async fn measure_by(
+        &self,
+        protocol: Protocol,
+        families: &[Family],
+    ) -> Result<Ttls, BaselineError> {
+        let mut ttls = Ttls::new();
+        // The calls of a batch are of one family.
+        for &family in families {
+            let others = self.pods.iter().filter(|pod| pod.name != self.host);
+            let pods: Vec<_> = others.collect();
+            let remotes: Vec<_> = pods
+                .iter()
+                .map(|pod| SocketAddr::new(pod.address.of(family), BASELINE_PORT))
+                .collect();
+            // The pods are their own fences: a first packet may wait for a neighbour to be resolved.
+            let batch = Batch {
+                protocol,
+                fences: remotes.clone(),
+                remotes,
+                mark: None,
+            };
+            let calls = self.sites.of(self.host).call(self.host, batch).await?;
+            for (pod, call) in pods.iter().zip(calls) {
+                let ttl = self.ttl(pod, family, call)?;
+                ttls.insert((self.host.to_owned(), pod.name.clone(), family), ttl);
+            }
+        }
+        Ok(ttls)
+    }
+
+    /// The TTL with which a call arrived at this pod, with its own source.
+    fn ttl(&self, pod: &Pod, family: Family, call: Connection) -> Result<u8, BaselineError> {
+        let (from, pod) = (self.host.to_owned(), pod.name.clone());
+        let outcome = match call.outcome {
+            Outcome::Reached { identity, .. } if identity.pod != pod => {
+                format!("{} answered", identity.pod)
+            }
+            Outcome::Reached { identity, .. } if identity.peer.ip() != call.local.ip() => {
+                let peer = identity.peer;
+                return Err(BaselineError::Source { from, pod, peer });
+            }
+            Outcome::Reached { identity, .. } => return Ok(identity.ttl),
+            other => format!("{other:?}"),
+        };
+        Err(BaselineError::Unreachable {
+            from,
+            pod,
+            family,
+            outcome,
+        })
+    }
 }

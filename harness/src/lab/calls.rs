@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::baseline::BASELINE_PORT;
 use super::{Lab, LabError, trip};
+use crate::agent::{AgentError, Flows};
 use crate::balancer;
 use crate::case::Place;
-use crate::probe::{self, Batch, Connection, OpenFlows, ProbeError};
+use crate::probe::{Batch, Connection};
 use crate::tap::{self, Journey};
 use crate::verdict::{Observed, Trip};
 use crate::world::{Family, Node, Protocol};
@@ -64,7 +65,7 @@ impl Call {
 pub struct HeldFlows {
     from: Place,
     /// `None` while they are being asked, and after a probe that failed.
-    open: Option<OpenFlows>,
+    open: Option<Flows>,
     /// As they were opened, in the order of the flows.
     opened: Vec<Call>,
 }
@@ -112,14 +113,9 @@ impl Lab {
         if calls.remotes.is_empty() {
             return Ok(Vec::new());
         }
-        let (host, timing) = (
-            self.namespace(calls.from.host()).clone(),
-            self.timing.clone(),
-        );
-        let batch = self.batch(calls);
-        let work = move || probe::call(&host, &batch, &timing);
-        let (since, made) = self.blocking(work).await?;
-        self.with_ways(calls.from, since, made)
+        let (host, batch) = (calls.from.host(), self.batch(calls));
+        let (since, made) = self.probing(self.sites.of(host).call(host, batch)).await?;
+        self.with_ways(calls.from, since, made).await
     }
 
     /// Makes these calls, and keeps them open.
@@ -130,17 +126,13 @@ impl Lab {
     /// # Panics
     /// As [`Self::call_each`].
     pub async fn open(&self, calls: Calls<'_>) -> Result<HeldFlows, LabError> {
-        let (host, timing) = (
-            self.namespace(calls.from.host()).clone(),
-            self.timing.clone(),
-        );
-        let batch = self.batch(calls);
-        let work = move || probe::open(&host, &batch, &timing);
-        let (since, (opened, open)) = self.blocking(work).await?;
+        let (host, batch) = (calls.from.host(), self.batch(calls));
+        let opening = self.sites.of(host).open(host, batch);
+        let (since, (opened, open)) = self.probing(opening).await?;
         Ok(HeldFlows {
             from: calls.from.clone(),
             open: Some(open),
-            opened: self.with_ways(calls.from, since, opened)?,
+            opened: self.with_ways(calls.from, since, opened).await?,
         })
     }
 
@@ -153,20 +145,14 @@ impl Lab {
     /// # Panics
     /// When they are asked all the same.
     pub async fn ask_again(&self, held: &mut HeldFlows) -> Result<Vec<Call>, LabError> {
-        let (host, timing) = (
-            self.namespace(held.from.host()).clone(),
-            self.timing.clone(),
-        );
-        let mut open = held.open.take().expect("no probe has failed before");
-        let ask = move || {
-            let answers = open.ask(&host, &timing)?;
-            Ok((answers, open))
-        };
-        let (since, (answers, open)) = self.blocking(ask).await?;
+        let host = held.from.host();
+        let open = held.open.take().expect("no probe has failed before");
+        let asking = self.sites.of(host).ask(host, open);
+        let (since, (answers, open)) = self.probing(asking).await?;
         held.open = Some(open);
         let by_datagrams = answers.first().is_some_and(|c| c.protocol == Protocol::Udp);
         if by_datagrams {
-            return self.with_ways(&held.from, since, answers);
+            return self.with_ways(&held.from, since, answers).await;
         }
         let answers = answers.into_iter().zip(&held.opened);
         let with_its_way = |(connection, opened): (Connection, &Call)| {
@@ -197,30 +183,30 @@ impl Lab {
         }
     }
 
-    /// Does the blocking work of a probe, a few of them at a time. Returns when it began, too, by
-    /// the clock of the taps.
-    async fn blocking<T: Send + 'static>(
+    /// Has a probe carried out, a few of them at a time. Returns when it began, too, by the clock of
+    /// the taps.
+    async fn probing<T>(
         &self,
-        work: impl FnOnce() -> Result<T, ProbeError> + Send + 'static,
+        probe: impl Future<Output = Result<T, AgentError>>,
     ) -> Result<(Duration, T), LabError> {
         let _permit = self.probers.acquire().await.expect("never closed");
-        let since = self.taps.now();
-        let done = tokio::task::spawn_blocking(work).await;
-        Ok((since, done.expect("a probe does not panic")?))
+        let since = tap::now().saturating_sub(self.epoch);
+        Ok((since, probe.await?))
     }
 
     /// Adds the ways that the taps saw, to calls that were made since this time.
-    fn with_ways(
+    async fn with_ways(
         &self,
         from: &Place,
         since: Duration,
         connections: Vec<Connection>,
     ) -> Result<Vec<Call>, LabError> {
-        let asked = connections.iter().map(|connection| {
-            let call = tap::Call::new(from.host(), connection.local, connection.remote);
-            (call, connection.sequence)
-        });
-        let journeys = self.taps.journeys_of(since, asked)?;
+        let sequences: Vec<_> = connections.iter().map(|c| c.sequence).collect();
+        let asked = connections
+            .iter()
+            .map(|connection| tap::Call::new(from.host(), connection.local, connection.remote));
+        let seen = self.sites.seen(&sequences).await?;
+        let journeys = seen.journeys(since, asked).map_err(AgentError::from)?;
         let calls = connections
             .into_iter()
             .zip(journeys)

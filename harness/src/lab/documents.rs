@@ -97,8 +97,8 @@ pub(super) fn node_object(node: &world::Node) -> (Value, Value) {
     let object = json!({
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": node.name, "labels": {
-            "kubernetes.io/hostname": node.name,
+        "metadata": {"name": node.object, "labels": {
+            "kubernetes.io/hostname": node.object,
         }},
         "spec": {"podCIDR": node.pod_cidrs[0], "podCIDRs": node.pod_cidrs},
     });
@@ -107,7 +107,7 @@ pub(super) fn node_object(node: &world::Node) -> (Value, Value) {
         .both()
         .iter()
         .map(|address| json!({"type": "InternalIP", "address": address}))
-        .chain([json!({"type": "Hostname", "address": node.name})])
+        .chain([json!({"type": "Hostname", "address": node.object})])
         .collect();
     let ready = json!({
         "type": "Ready",
@@ -147,7 +147,7 @@ pub(super) fn pod_object(pod: &world::Pod) -> (Value, Value) {
     (object, status)
 }
 
-pub(super) fn service_object(name: &str, spec: Spec) -> Value {
+pub(super) fn service_object(name: &str, spec: Spec, families: &[Family]) -> Value {
     let ports = spec.ports.iter().enumerate().map(|(position, port)| {
         json!({
             "name": port.name,
@@ -159,8 +159,8 @@ pub(super) fn service_object(name: &str, spec: Spec) -> Value {
     let mut service = json!({
         "metadata": {"name": name, "namespace": NAMESPACE},
         "spec": {
-            "ipFamilyPolicy": "RequireDualStack",
-            "ipFamilies": Family::ALL,
+            "ipFamilyPolicy": if families.len() > 1 { "RequireDualStack" } else { "SingleStack" },
+            "ipFamilies": families,
             "ports": ports.collect::<Vec<_>>(),
         },
     });
@@ -174,10 +174,10 @@ pub(super) fn service_object(name: &str, spec: Spec) -> Value {
 }
 
 /// The EndpointSlices that these backends are in. The first of each family is always there.
-pub(super) fn slices_of(backends: &[Backend]) -> BTreeSet<(Family, u16)> {
+pub(super) fn slices_of(backends: &[Backend], families: &[Family]) -> BTreeSet<(Family, u16)> {
     let slices = backends.iter().map(|backend| backend.slice).chain([0]);
     slices
-        .flat_map(|slice| Family::ALL.map(|family| (family, slice)))
+        .flat_map(|slice| families.iter().map(move |family| (*family, slice)))
         .collect()
 }
 
@@ -226,7 +226,7 @@ pub(super) fn endpoints(
             .expect("a case's backends are pods of its world");
         let mut endpoint = json!({
             "addresses": [pod.address.of(family)],
-            "nodeName": pod.node,
+            "nodeName": world.node(&pod.node).map(|node| &node.object),
             "targetRef": {"kind": "Pod", "namespace": NAMESPACE, "name": pod.name},
         });
         if backend.stated {
@@ -236,7 +236,14 @@ pub(super) fn endpoints(
                 "terminating": backend.terminating,
             });
         }
-        let hints = [("forZones", &backend.zones), ("forNodes", &backend.nodes)];
+        let nodes = backend.nodes.iter().map(|name| {
+            let node = world.node(name);
+            node.map_or_else(|| name.clone(), |node| node.object.clone())
+        });
+        let hints = [
+            ("forZones", backend.zones.clone()),
+            ("forNodes", nodes.collect()),
+        ];
         for (field, names) in hints.into_iter().filter(|(_, names)| !names.is_empty()) {
             let names: Vec<_> = names.iter().map(|name| json!({ "name": name })).collect();
             endpoint["hints"][field] = json!(names);

@@ -6,17 +6,22 @@ mod baseline;
 mod calls;
 pub mod directory;
 mod documents;
+mod error;
+mod evidence;
+mod netns;
 mod objects;
+mod phases;
+mod provider;
 mod proxy;
+mod sites;
 mod trip;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures::future::{join_all, try_join_all};
+use futures::future::join_all;
 use tokio::sync::Semaphore;
 
 pub use api::{ApiError, ApiKind, LabApi};
@@ -24,21 +29,25 @@ pub use baseline::{BASELINE_PORT, BaselineError};
 pub use calls::{Call, Calls, HeldFlows};
 pub use directory::DirectoryError;
 pub use documents::{affinity, policy, service_spec, source_ranges, target_port};
+pub use error::LabError;
+pub use netns::Netns;
+pub(crate) use netns::placeholders;
 pub use objects::{Allocated, AllocatedPort, NAMESPACE, Objects};
+pub(crate) use provider::Provider;
+pub use provider::ProxyFates;
 pub use proxy::{NodeProxy, ProxyError, UnexpectedExit};
 
 pub use crate::case::SERVICE_PORT;
 
-use crate::balancer::{Balancer, BalancerError};
-use crate::case::{Place, Target};
-use crate::netns::{API, Host, Namespace, Network, NetworkError};
-use crate::probe::{Backend, BackendError, Connection, ProbeError};
-use crate::profile::{Feature, Placeholders, Profile, Program, Variation};
-use crate::stray::{EchoError, StrayError};
-use crate::tap::{TapError, Taps};
+use crate::agent::{Kept, Site};
+use crate::balancer::View;
+use crate::case::{Need, Target};
+use crate::probe::HttpOutcome;
+use crate::profile::{Feature, Profile, Program, Variation};
 use crate::timing::Timing;
 use crate::verdict::{Baseline, Ground};
-use crate::world::{AddressPlan, Family, LOAD_BALANCER, World};
+use crate::world::{Family, World};
+use sites::Sites;
 
 /// What a lab is made of.
 #[derive(Clone, Debug)]
@@ -65,134 +74,16 @@ pub struct ProxyUnderTest {
     pub program: Program,
 }
 
-/// A lab that could not be built, or broke.
-#[derive(Debug, thiserror::Error)]
-pub enum LabError {
-    /// Its network.
-    #[error(transparent)]
-    Network(#[from] NetworkError),
-    /// Its taps.
-    #[error(transparent)]
-    Tap(#[from] TapError),
-    /// A backend.
-    #[error(transparent)]
-    Backend(#[from] BackendError),
-    /// The network without a proxy does not behave as it must.
-    #[error(transparent)]
-    Baseline(#[from] BaselineError),
-    /// Its API.
-    #[error(transparent)]
-    Api(#[from] ApiError),
-    /// An object.
-    #[error("failed to {what} through the API")]
-    Object {
-        /// What was tried.
-        what: String,
-        /// What the API answered.
-        #[source]
-        source: Box<kube::Error>,
-    },
-    /// Its load balancer.
-    #[error(transparent)]
-    Balancer(#[from] BalancerError),
-    /// The proxy under test.
-    #[error(transparent)]
-    Proxy(#[from] ProxyError),
-    /// A probe.
-    #[error(transparent)]
-    Probe(#[from] ProbeError),
-    /// A backend of a connection that strays are sent of.
-    #[error(transparent)]
-    Echo(#[from] EchoError),
-    /// A stray segment.
-    #[error(transparent)]
-    Stray(#[from] StrayError),
-    /// A question over HTTP.
-    #[error("failed to ask the health check port of {node}")]
-    Http {
-        /// The node.
-        node: String,
-        /// What the kernel answered.
-        #[source]
-        source: io::Error,
-    },
-    /// The load balancer gave a Service no address.
-    #[error("the load balancer gave the Service no address; its problems: {problems}")]
-    NoVip {
-        /// What it says of itself.
-        problems: String,
-    },
-    /// What became of connections to a Service kept changing.
-    #[error(
-        "what became of the connections did not settle within {seconds} s, the last was \
-         {last}; look at the proxy in a lab of its own: onehop lab up"
-    )]
-    Unsettled {
-        /// How long they were observed.
-        seconds: u64,
-        /// What became of the last one.
-        last: String,
-    },
-    /// A node still serves a Service that is gone.
-    #[error("{node} still serves the Service after its deletion")]
-    Undeleted {
-        /// The node.
-        node: String,
-    },
-    /// A test of the suite could not make the proxy wrong.
-    #[error("failed to make the proxy wrong: {0}")]
-    Sabotage(String),
-    /// The taps did not see a connection that must have crossed an interface.
-    #[error("no tap saw {from} make this connection: {connection:?}")]
-    Unseen {
-        /// Who called.
-        from: Place,
-        /// The connection.
-        connection: Box<Connection>,
-    },
-    /// Its directory.
-    #[error(transparent)]
-    Directory(#[from] DirectoryError),
-}
-
-impl LabError {
-    /// Whether it only says that the taps cannot tell the way of a connection, because packets
-    /// were lost or are forgotten by now.
-    pub fn is_blindness(&self) -> bool {
-        let blind = |error: &TapError| matches!(error, TapError::Lost(_) | TapError::Forgotten);
-        matches!(self, Self::Unseen { .. }) || matches!(self, Self::Tap(error) if blind(error))
-    }
-
-    /// For `map_err` on questions over HTTP.
-    pub(crate) fn http(node: &str) -> impl FnOnce(io::Error) -> Self {
-        let node = node.to_owned();
-        move |source| Self::Http { node, source }
-    }
-
-    /// For `map_err` on requests to the API.
-    pub fn object(what: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
-        let what = what.into();
-        move |source| Self::Object {
-            what,
-            source: Box::new(source),
-        }
-    }
-}
-
 /// A port that no Service of any case has.
 const WRONG_PORT: u16 = 4;
 
 /// A running lab. Everything in it ends when it is dropped.
 #[derive(Debug)]
 pub struct Lab {
-    // Fields are dropped in this order: what uses the network goes before the network.
-    proxies: Vec<NodeProxy>,
-    balancer: Balancer,
-    api: LabApi,
-    taps: Taps,
-    _baseline_backends: Vec<Backend>,
+    provider: Provider,
+    sites: Sites,
+    _backends: Vec<Kept>,
     objects: Objects,
-    network: Network,
     world: World,
     baseline: Baseline,
     timing: Timing,
@@ -201,97 +92,51 @@ pub struct Lab {
     phases: BTreeMap<&'static str, Duration>,
     probers: Semaphore,
     families: Vec<Family>,
+    lacks: BTreeMap<Need, String>,
+    epoch: Duration,
+}
+
+/// What a provider has built.
+pub(crate) struct Parts {
+    pub(crate) provider: Provider,
+    pub(crate) sites: Sites,
+    pub(crate) backends: Vec<Kept>,
+    pub(crate) baseline: Baseline,
+    pub(crate) objects: Objects,
+    pub(crate) world: World,
+    pub(crate) timing: Timing,
+    pub(crate) profile: Option<Profile>,
+    pub(crate) dir: PathBuf,
+    pub(crate) phases: BTreeMap<&'static str, Duration>,
+    /// The families that the world has.
+    pub(crate) families: Vec<Family>,
+    /// What it does not have, and why.
+    pub(crate) lacks: BTreeMap<Need, String>,
+    /// Since when sightings count their time.
+    pub(crate) epoch: Duration,
 }
 
 impl Lab {
-    /// Builds a lab and waits until its proxies are ready. Must be called inside the sandbox, on a
-    /// Tokio runtime.
-    ///
-    /// # Errors
-    /// When any part fails; parts that were built are taken down again.
-    pub async fn start(options: LabOptions) -> Result<Self, LabError> {
-        let LabOptions {
-            world,
-            api,
-            proxy,
-            dir,
-            timing,
-        } = options;
-        // What an earlier lab left here is not this one's: a database, or a log with other errors.
-        directory::make_empty(&dir)?;
-        let mut phases = BTreeMap::new();
-        let mut clock = Instant::now();
-        let mut phase = |name| {
-            phases.insert(name, clock.elapsed());
-            clock = Instant::now();
-        };
-
-        let network = Network::build(&world).await?;
-        phase("network");
-        let taps = Taps::start(&network)?;
-        phase("taps");
-        let (backends, baseline) = baseline::measure(&network, &world, &timing).await?;
-        phase("baseline");
-        let host = |name: &str| network.host(name).expect("every world has this host");
-        let api_dir = dir.join("api");
-        let (api, client) = LabApi::start(&api, host(API).namespace(), &api_dir, &timing).await?;
-        phase("api");
-        let objects = Objects::new(client.clone());
-        objects
-            .create_world(&world)
-            .await
-            .map_err(LabError::object("create the world"))?;
-        let nodes = world.nodes.clone();
-        let balancer = Balancer::start(host(LOAD_BALANCER), nodes, client, &timing).await?;
-        phase("objects");
-        let mut lab = Self {
-            proxies: Vec::new(),
-            balancer,
-            api,
-            taps,
-            _baseline_backends: backends,
-            objects,
-            network,
-            world,
-            baseline,
-            timing,
-            variations: proxy
-                .as_ref()
-                .map(|proxy| proxy.profile.variations.clone())
-                .unwrap_or_default(),
-            dir,
-            phases,
+    pub(crate) fn new(parts: Parts) -> Self {
+        let profile = parts.profile.as_ref();
+        let without_v6 = profile.is_some_and(|p| p.features.unsupported.contains(&Feature::Ipv6));
+        let judged = |family: &Family| !without_v6 || *family == Family::V4;
+        Self {
+            families: parts.families.into_iter().filter(judged).collect(),
+            variations: parts.profile.map(|p| p.variations).unwrap_or_default(),
+            provider: parts.provider,
+            sites: parts.sites,
+            _backends: parts.backends,
+            objects: parts.objects,
+            world: parts.world,
+            baseline: parts.baseline,
+            timing: parts.timing,
+            dir: parts.dir,
+            phases: parts.phases,
             probers: Semaphore::new(calls::PROBERS),
-            families: families(proxy.as_ref()),
-        };
-        if let Some(proxy) = proxy {
-            let clock = Instant::now();
-            lab.start_proxies(&proxy).await?;
-            lab.phases.insert("proxy", clock.elapsed());
+            lacks: parts.lacks,
+            epoch: parts.epoch,
         }
-        let labelled = lab.objects.label_zones(&lab.world).await;
-        labelled.map_err(LabError::object("label the nodes"))?;
-        Ok(lab)
-    }
-
-    async fn start_proxies(&mut self, proxy: &ProxyUnderTest) -> Result<(), LabError> {
-        let start = |node: &crate::world::Node| {
-            let values = placeholders(node, &proxy.program.path, &self.api, &self.dir);
-            NodeProxy::start(
-                &proxy.profile,
-                &values,
-                self.namespace(&node.name),
-                &self.timing,
-            )
-        };
-        self.proxies = self
-            .world
-            .nodes
-            .iter()
-            .map(start)
-            .collect::<Result<_, _>>()?;
-        try_join_all(self.proxies.iter().map(|proxy| proxy.ready(&self.timing))).await?;
-        Ok(())
     }
 
     /// The world of this lab.
@@ -314,29 +159,62 @@ impl Lab {
         &self.phases
     }
 
-    /// Its API.
-    pub fn api(&self) -> &LabApi {
-        &self.api
-    }
-
     /// The objects in its API.
     pub fn objects(&self) -> &Objects {
         &self.objects
     }
 
-    /// Its load balancer.
-    pub fn balancer(&self) -> &Balancer {
-        &self.balancer
+    /// What provides it, by the name that results have.
+    pub fn provider_name(&self) -> &'static str {
+        self.provider.name()
     }
 
-    /// Its proxies, one a node; none without a proxy under test.
-    pub fn proxies(&self) -> &[NodeProxy] {
-        &self.proxies
+    /// What its Kubernetes API is, for results.
+    pub fn api_name(&self) -> String {
+        self.provider.api_name()
     }
 
-    /// Its taps.
-    pub fn taps(&self) -> &Taps {
-        &self.taps
+    pub(crate) fn provider(&self) -> &Provider {
+        &self.provider
+    }
+
+    /// The parts that a lab in network namespaces has beside.
+    ///
+    /// # Panics
+    /// When it is another provider's.
+    pub fn netns(&self) -> &Netns {
+        match &self.provider {
+            Provider::Netns(netns) => netns,
+        }
+    }
+
+    /// How its load balancer serves a Service (`namespace/name`); nothing if it does not.
+    ///
+    /// # Errors
+    /// When the load balancer cannot be asked.
+    pub async fn view(&self, service: &str) -> Result<Option<View>, LabError> {
+        self.provider.view(service).await
+    }
+
+    /// What does not work of its load balancer.
+    ///
+    /// # Errors
+    /// When the load balancer cannot be asked.
+    pub async fn balancer_problems(&self) -> Result<Vec<String>, LabError> {
+        self.provider.problems().await
+    }
+
+    /// What has become of its proxies.
+    ///
+    /// # Errors
+    /// When that cannot be found out.
+    pub async fn proxy_fates(&self) -> Result<ProxyFates, LabError> {
+        self.provider.fates().await
+    }
+
+    /// What its world does not have, with the reason.
+    pub fn lacks(&self) -> &BTreeMap<Need, String> {
+        &self.lacks
     }
 
     /// What its verdicts stand on.
@@ -349,46 +227,52 @@ impl Lab {
         }
     }
 
-    /// The families that are judged: both, unless the profile declares IPv6 unsupported. The API
-    /// objects are of both in any case.
+    /// The families that are judged: those of the world, without IPv6 where the profile declares it
+    /// unsupported. The API objects are of all families of the world in any case.
     pub fn families(&self) -> &[Family] {
         &self.families
-    }
-
-    /// A host by name.
-    pub fn host(&self, name: &str) -> Option<&Host> {
-        self.network.host(name)
-    }
-
-    /// All hosts.
-    pub fn hosts(&self) -> impl Iterator<Item = &Host> {
-        self.network.hosts()
-    }
-
-    /// The namespace of a host that the world is known to have.
-    ///
-    /// # Panics
-    /// When there is no such host: cases are checked against their world before they run.
-    pub fn namespace(&self, host: &str) -> &Namespace {
-        self.network
-            .host(host)
-            .unwrap_or_else(|| panic!("no host {host}"))
-            .namespace()
     }
 
     /// Opens a backend in each of these pods.
     ///
     /// # Errors
     /// When the port is taken in one of them.
-    pub fn listen(&self, pods: &[&str], port: u16) -> Result<Vec<Backend>, LabError> {
-        let listen = |pod: &&str| {
-            let pod = self
-                .world
-                .pod(pod)
-                .expect("a case's backends are pods of its world");
-            Backend::listen(self.namespace(&pod.name), pod, port)
-        };
-        Ok(pods.iter().map(listen).collect::<Result<_, _>>()?)
+    ///
+    /// # Panics
+    /// When a pod is not in the world.
+    pub async fn listen(&self, pods: &[&str], port: u16) -> Result<Vec<Kept>, LabError> {
+        let listen = pods
+            .iter()
+            .map(|pod| self.listen_on(pod, std::slice::from_ref(&port)));
+        let each: Vec<_> = listen.collect();
+        join_results(each).await
+    }
+
+    /// Opens a backend in a pod, on each of these ports.
+    pub(crate) async fn listen_on(&self, pod: &str, ports: &[u16]) -> Result<Kept, LabError> {
+        let pod = self.world.pod(pod);
+        let pod = pod.expect("a case's backends are pods of its world");
+        Ok(self.sites.of(&pod.name).listen(pod, ports).await?)
+    }
+
+    /// Opens a backend that says back what it is told in a pod, on each of these ports.
+    pub(crate) async fn echo_on(&self, pod: &str, ports: &[u16]) -> Result<Kept, LabError> {
+        Ok(self.sites.of(pod).echo(pod, ports).await?)
+    }
+
+    /// Gets `path` from a server, from a host of the world.
+    pub(crate) async fn get(
+        &self,
+        from: &str,
+        server: SocketAddr,
+        path: &str,
+    ) -> Result<HttpOutcome, LabError> {
+        Ok(self.sites.of(from).get(from, server, path).await?)
+    }
+
+    /// Who acts on a host.
+    pub(crate) fn site(&self, host: &str) -> &Site {
+        self.sites.of(host)
     }
 
     /// The address and port that a target of this Service stands for; `None` while the Service
@@ -414,7 +298,7 @@ impl Lab {
         let (address, port) = match target {
             Target::ClusterIp => (service.cluster_ip?, called.number),
             Target::ClusterIpWrongPort => (service.cluster_ip?, WRONG_PORT),
-            Target::Unallocated => (AddressPlan::unallocated(), called.number),
+            Target::Unallocated => (self.world.unallocated(), called.number),
             Target::NodePort(node) => (self.world.node(node)?.address, called.node_port?),
             Target::OtherNodePort(node) => {
                 (self.world.node(node)?.other_address, called.node_port?)
@@ -431,37 +315,6 @@ impl Lab {
         };
         Some(SocketAddr::new(address.of(family), port))
     }
-}
-
-/// What the placeholders of a profile stand for on a node. The proxy's folder is below `dir`.
-pub(crate) fn placeholders(
-    node: &crate::world::Node,
-    program: &Path,
-    api: &LabApi,
-    dir: &Path,
-) -> Placeholders {
-    let joined = |parts: &[ipnet::IpNet; 2]| format!("{},{}", parts[0], parts[1]);
-    Placeholders {
-        program: program.to_owned(),
-        node: node.name.clone(),
-        node_ip: node.address.v4.to_string(),
-        node_ips: node.address.to_string(),
-        kubeconfig: api.kubeconfig().display().to_string(),
-        api_url: api.url().to_owned(),
-        cluster_cidr: joined(&AddressPlan::cluster_cidrs()),
-        service_cidr: joined(&AddressPlan::service_cidrs()),
-        pod_cidr: joined(&node.pod_cidrs),
-        dir: dir.join(&node.name).display().to_string(),
-    }
-}
-
-fn families(proxy: Option<&ProxyUnderTest>) -> Vec<Family> {
-    let unsupported = proxy.map(|proxy| &proxy.profile.features.unsupported);
-    let without = unsupported.is_some_and(|features| features.contains(&Feature::Ipv6));
-    Family::ALL
-        .into_iter()
-        .filter(|family| !without || *family == Family::V4)
-        .collect()
 }
 
 /// Waits for all of these, and returns the first error if any failed, but only once all are done.

@@ -1,6 +1,6 @@
 //! The Kubernetes objects of a world, and those of a case's Service.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -13,7 +13,7 @@ use super::documents::{
     slice_name, slice_object, slices_of,
 };
 use crate::case::{Backend, IpMode, SERVICE_PORT, Service as Spec};
-use crate::world::{Dual, World};
+use crate::world::{Dual, Family, World};
 
 /// The namespace of every object that belongs to one.
 pub const NAMESPACE: &str = "onehop";
@@ -61,6 +61,7 @@ impl Allocated {
 #[derive(Clone)]
 pub struct Objects {
     client: Client,
+    families: Vec<Family>,
 }
 
 impl std::fmt::Debug for Objects {
@@ -70,9 +71,11 @@ impl std::fmt::Debug for Objects {
 }
 
 impl Objects {
-    /// Objects are read and written through this client.
-    pub fn new(client: Client) -> Self {
-        Self { client }
+    /// Objects are read and written through this client. Services are of these families, the
+    /// cluster's own.
+    pub fn new(client: Client, families: &[Family]) -> Self {
+        let families = families.to_vec();
+        Self { client, families }
     }
 
     /// The client.
@@ -113,13 +116,13 @@ impl Objects {
             let labels = json!({ "topology.kubernetes.io/zone": node.zone });
             let patch = Patch::Merge(json!({ "metadata": { "labels": labels } }));
             nodes
-                .patch(&node.name, &PatchParams::default(), &patch)
+                .patch(&node.object, &PatchParams::default(), &patch)
                 .await?;
         }
         Ok(())
     }
 
-    /// Gives a node this taint alone, or none.
+    /// Gives a Node object this taint alone, or none.
     pub(crate) async fn taint_node(&self, node: &str, key: Option<&str>) -> kube::Result<()> {
         let nodes: Api<Node> = Api::all(self.client.clone());
         let taints = key.map(|key| json!([{ "key": key, "effect": "NoSchedule" }]));
@@ -138,17 +141,19 @@ impl Objects {
         backends: &[Backend],
         first_port: u16,
     ) -> kube::Result<Allocated> {
-        for (family, slice) in slices_of(backends) {
+        for (family, slice) in slices_of(backends, &self.families) {
             let slice = slice_object(name, spec, (family, slice), world, backends, first_port);
             let slices = self.slices();
             slices
                 .create(&PostParams::default(), &object(slice))
                 .await?;
         }
-        let mut service = service_object(name, spec);
+        let mut service = service_object(name, spec, &self.families);
         if spec.external_ips {
             let addresses = external_ips(world, first_port);
-            let addresses: Vec<_> = addresses.iter().flat_map(|dual| dual.both()).collect();
+            let both = addresses.iter().flat_map(|dual| dual.both());
+            let own = both.filter(|ip| self.families.contains(&Family::of(*ip)));
+            let addresses: Vec<_> = own.collect();
             service["spec"]["externalIPs"] = json!(addresses);
         }
         let service = object(service);
@@ -156,7 +161,7 @@ impl Objects {
             .services()
             .create(&PostParams::default(), &service)
             .await?;
-        allocated(&created)
+        self.allocated(&created)
     }
 
     /// Changes a Service by a merge patch of its spec.
@@ -166,7 +171,7 @@ impl Objects {
             .services()
             .patch(name, &PatchParams::default(), &patch)
             .await?;
-        allocated(&patched)
+        self.allocated(&patched)
     }
 
     /// Sets or removes a label of a Service.
@@ -178,7 +183,7 @@ impl Objects {
     ) -> kube::Result<Allocated> {
         let patch = Patch::Merge(json!({ "metadata": { "labels": { label: value } } }));
         let services = self.services();
-        allocated(
+        self.allocated(
             &services
                 .patch(name, &PatchParams::default(), &patch)
                 .await?,
@@ -192,15 +197,17 @@ impl Objects {
         addresses: Dual,
         mode: IpMode,
     ) -> kube::Result<Allocated> {
-        let ingress = addresses
-            .both()
-            .map(|ip| json!({ "ip": ip, "ipMode": mode.api_name() }));
+        let own = addresses.both().into_iter();
+        let own = own.filter(|ip| self.families.contains(&Family::of(*ip)));
+        let ingress: Vec<_> = own
+            .map(|ip| json!({ "ip": ip, "ipMode": mode.api_name() }))
+            .collect();
         let status = json!({ "status": { "loadBalancer": { "ingress": ingress } } });
         let (services, patch) = (self.services(), Patch::Merge(status));
         let patched = services
             .patch_status(name, &PatchParams::default(), &patch)
             .await?;
-        allocated(&patched)
+        self.allocated(&patched)
     }
 
     /// Replaces the endpoints of a Service: changes, adds and removes EndpointSlices, of which
@@ -214,7 +221,8 @@ impl Objects {
         first_port: u16,
     ) -> kube::Result<()> {
         let slices = self.slices();
-        let (old, new) = (slices_of(before), slices_of(backends));
+        let families = &self.families;
+        let (old, new) = (slices_of(before, families), slices_of(backends, families));
         for (family, slice) in &new {
             let id = (*family, *slice);
             let object_name = slice_name(name, *family, *slice);
@@ -242,7 +250,7 @@ impl Objects {
 
     /// The Service as it is now.
     pub async fn get_service(&self, name: &str) -> kube::Result<Allocated> {
-        allocated(&self.services().get(name).await?)
+        self.allocated(&self.services().get(name).await?)
     }
 
     /// Deletes a Service and its EndpointSlices. What is already gone is fine.
@@ -271,6 +279,74 @@ impl Objects {
     fn services(&self) -> Api<Service> {
         Api::namespaced(self.client.clone(), NAMESPACE)
     }
+
+    /// What the API has allocated to a Service.
+    ///
+    /// # Errors
+    /// When it answered with something else than a Service of the families that were asked for.
+    fn allocated(&self, service: &Service) -> kube::Result<Allocated> {
+        let spec = service.spec.clone().unwrap_or_default();
+        let port = |number: Option<i32>| number.and_then(|n| u16::try_from(n).ok());
+        let ingress: Vec<String> = service
+            .status
+            .as_ref()
+            .and_then(|status| status.load_balancer.as_ref())
+            .and_then(|balancer| balancer.ingress.as_ref())
+            .map(|ingress| ingress.iter().filter_map(|i| i.ip.clone()).collect())
+            .unwrap_or_default();
+        let ports: Vec<_> = spec
+            .ports
+            .iter()
+            .flatten()
+            .map(|allocated| AllocatedPort {
+                name: allocated.name.clone().unwrap_or_default(),
+                number: port(Some(allocated.port)).unwrap_or(SERVICE_PORT),
+                node_port: port(allocated.node_port).filter(|port| *port != 0),
+            })
+            .collect();
+        let external_ips = spec.external_ips.iter().flatten();
+        let cluster_ips = spec.cluster_ips.clone().unwrap_or_default();
+        let cluster_ip = self.dual(&cluster_ips);
+        if cluster_ip.is_none() && cluster_ips != [HEADLESS] {
+            let given = if cluster_ips.is_empty() {
+                "none".to_owned()
+            } else {
+                cluster_ips.join(", ")
+            };
+            let wanted: Vec<_> = self.families.iter().map(ToString::to_string).collect();
+            let problem = format!(
+                "the API gave a Service no ClusterIP of {}, but {given}; the lab needs an API with \
+                 service addresses of all families of its nodes",
+                wanted.join(" and ")
+            );
+            return Err(kube::Error::Service(problem.into()));
+        }
+        Ok(Allocated {
+            cluster_ip,
+            health_check_node_port: port(spec.health_check_node_port).filter(|port| *port != 0),
+            vip: self.dual(&ingress),
+            external_ips: external_ips.filter_map(|ip| ip.parse().ok()).collect(),
+            ports,
+        })
+    }
+
+    /// The addresses of all families, if there is one of each. That of a family which the cluster
+    /// does not have is the unspecified one.
+    fn dual(&self, addresses: &[String]) -> Option<Dual> {
+        let mut found = Dual {
+            v4: Ipv4Addr::UNSPECIFIED,
+            v6: Ipv6Addr::UNSPECIFIED,
+        };
+        for address in addresses {
+            match address.parse() {
+                Ok(IpAddr::V4(v4)) => found.v4 = v4,
+                Ok(IpAddr::V6(v6)) => found.v6 = v6,
+                Err(_) => {}
+            }
+        }
+        let has = |family: &Family| !found.of(*family).is_unspecified();
+        self.families.iter().all(has).then_some(found)
+    }
 }
 
 async fn create_with_status<K>(
@@ -296,88 +372,44 @@ fn object<K: serde::de::DeserializeOwned>(json: Value) -> K {
     serde_json::from_value(json).expect("the lab's own objects are valid")
 }
 
-/// What the API has allocated to a Service.
-///
-/// # Errors
-/// When it answered with something else than a dual-stack Service, which is what was asked for.
-fn allocated(service: &Service) -> kube::Result<Allocated> {
-    let spec = service.spec.clone().unwrap_or_default();
-    let port = |number: Option<i32>| number.and_then(|n| u16::try_from(n).ok());
-    let ingress: Vec<String> = service
-        .status
-        .as_ref()
-        .and_then(|status| status.load_balancer.as_ref())
-        .and_then(|balancer| balancer.ingress.as_ref())
-        .map(|ingress| ingress.iter().filter_map(|i| i.ip.clone()).collect())
-        .unwrap_or_default();
-    let ports: Vec<_> = spec
-        .ports
-        .iter()
-        .flatten()
-        .map(|allocated| AllocatedPort {
-            name: allocated.name.clone().unwrap_or_default(),
-            number: port(Some(allocated.port)).unwrap_or(SERVICE_PORT),
-            node_port: port(allocated.node_port).filter(|port| *port != 0),
-        })
-        .collect();
-    let external_ips = spec.external_ips.iter().flatten();
-    let cluster_ips = spec.cluster_ips.clone().unwrap_or_default();
-    let cluster_ip = dual(&cluster_ips);
-    if cluster_ip.is_none() && cluster_ips != [HEADLESS] {
-        let given = if cluster_ips.is_empty() {
-            "none".to_owned()
-        } else {
-            cluster_ips.join(", ")
-        };
-        let problem = format!(
-            "the API gave a dual-stack Service no ClusterIP of each family, but {given}; the \
-             lab needs an API with service addresses of both families"
-        );
-        return Err(kube::Error::Service(problem.into()));
-    }
-    Ok(Allocated {
-        cluster_ip,
-        health_check_node_port: port(spec.health_check_node_port).filter(|port| *port != 0),
-        vip: dual(&ingress),
-        external_ips: external_ips.filter_map(|ip| ip.parse().ok()).collect(),
-        ports,
-    })
-}
-
-/// The addresses of both families, if there is one of each.
-fn dual(addresses: &[String]) -> Option<Dual> {
-    let mut found = (None, None);
-    for address in addresses {
-        match address.parse() {
-            Ok(std::net::IpAddr::V4(v4)) => found.0 = Some(v4),
-            Ok(std::net::IpAddr::V6(v6)) => found.1 = Some(v6),
-            Err(_) => {}
-        }
-    }
-    Some(Dual {
-        v4: found.0?,
-        v6: found.1?,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_service_without_addresses_of_both_families_is_an_error() {
-        let service = |addresses: Value| -> Service {
-            object(json!({"spec": {"clusterIPs": addresses, "ports": [{"port": 80}]}}))
-        };
-        let given = allocated(&service(json!(["10.96.0.9", "fd00:10:96::9"])));
+    fn objects(families: &[Family]) -> Objects {
+        let config = kube::Config::new("http://127.0.0.1:1".parse().expect("a URL"));
+        let client = Client::try_from(config).expect("a client that asks nobody");
+        Objects::new(client, families)
+    }
+
+    fn service(addresses: Value) -> Service {
+        object(json!({"spec": {"clusterIPs": addresses, "ports": [{"port": 80}]}}))
+    }
+
+    #[tokio::test]
+    async fn a_service_without_an_address_of_each_family_is_an_error() {
+        let both = objects(&Family::ALL);
+        let given = both.allocated(&service(json!(["10.96.0.9", "fd00:10:96::9"])));
         let given = given.expect("one of each family");
         let cluster_ip = given.cluster_ip.expect("it is not headless");
         assert_eq!(cluster_ip.v4.to_string(), "10.96.0.9");
         assert_eq!((given.node_port(), given.vip), (None, None));
         for (addresses, text) in [(json!(["10.96.0.9"]), "10.96.0.9;"), (json!([]), "none;")] {
-            let error = allocated(&service(addresses)).expect_err("one is missing");
-            let error = crate::error::chain(&error);
+            let error = both.allocated(&service(addresses));
+            let error = crate::error::chain(&error.expect_err("one is missing"));
             assert!(error.contains(text), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_service_of_a_cluster_of_one_family_needs_one_address() {
+        let one = objects(&[Family::V4]);
+        let given = one.allocated(&service(json!(["10.96.0.9"])));
+        let cluster_ip = given
+            .expect("one is enough")
+            .cluster_ip
+            .expect("it has one");
+        assert!(cluster_ip.v6.is_unspecified());
+        assert!(one.allocated(&service(json!(["fd00:10:96::9"]))).is_err());
     }
 }

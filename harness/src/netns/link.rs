@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use futures::TryStreamExt;
 use ipnet::IpNet;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth};
 use rtnetlink::packet_route::route::{RouteScope, RouteType};
 use rtnetlink::packet_route::rule::RuleAction;
@@ -63,6 +65,18 @@ impl Host {
         };
         let namespace = Namespace::create(name).map_err(error)?;
         namespace.sysctl(settings).map_err(error)?;
+        Self::of(namespace)
+    }
+
+    /// The host whose namespace this is. Must be called on a Tokio runtime.
+    ///
+    /// # Errors
+    /// When the kernel refuses a netlink socket.
+    pub fn of(namespace: Namespace) -> Result<Self, NetworkError> {
+        let error = |source| NetworkError::Namespace {
+            host: namespace.name().to_owned(),
+            source,
+        };
         let (connection, netlink, _) = namespace
             .within(rtnetlink::new_connection)
             .and_then(|made| made)
@@ -143,20 +157,31 @@ impl Host {
         address: Dual,
         prefixes: [u8; 2],
     ) -> Result<(), NetworkError> {
-        let index = self.index(interface)?;
         for (address, prefix) in address.both().into_iter().zip(prefixes) {
-            let added = self
-                .netlink
-                .address()
-                .add(index, address, prefix)
-                .execute()
-                .await;
-            self.done(added, || format!("add {address}/{prefix} to {interface}"))?;
+            let address = IpNet::new(address, prefix).expect("a prefix of the family");
+            self.add_address(interface, address).await?;
         }
         Ok(())
     }
 
-    /// Routes a network through a gateway on this link. The gateway need not lie in a network of
+    /// Gives an interface an address, with the prefix of its network.
+    pub(crate) async fn add_address(
+        &self,
+        interface: &str,
+        address: IpNet,
+    ) -> Result<(), NetworkError> {
+        let index = self.index(interface)?;
+        let (own, prefix) = (address.addr(), address.prefix_len());
+        let added = self
+            .netlink
+            .address()
+            .add(index, own, prefix)
+            .execute()
+            .await;
+        self.done(added, || format!("add {address} to {interface}"))
+    }
+
+    /// Routes a network through a gateway on this link, in place of what led there before. The gateway need not lie in a network of
     /// the interface (`onlink`), as with point-to-point pod links.
     pub(crate) async fn route(
         &self,
@@ -165,10 +190,7 @@ impl Host {
         interface: &str,
     ) -> Result<(), NetworkError> {
         let index = self.index(interface)?;
-        let refused = |_| NetworkError::Namespace {
-            host: self.name().to_owned(),
-            source: io::Error::new(io::ErrorKind::InvalidInput, format!("bad route to {to}")),
-        };
+        let refused = |_| self.bad_route(to);
         let mut route = RouteMessageBuilder::<IpAddr>::new()
             .destination_prefix(to.addr(), to.prefix_len())
             .map_err(refused)?
@@ -177,7 +199,12 @@ impl Host {
             route = route.gateway(gateway).map_err(refused)?.onlink();
         }
         self.done(
-            self.netlink.route().add(route.build()).execute().await,
+            self.netlink
+                .route()
+                .add(route.build())
+                .replace()
+                .execute()
+                .await,
             || format!("add a route to {to} by {interface}"),
         )
     }
@@ -190,9 +217,74 @@ impl Host {
         interface: &str,
     ) -> Result<(), NetworkError> {
         for (to, gateway) in to.into_iter().zip(gateway.both()) {
-            self.route(to, Some(gateway), interface).await?;
+            if !gateway.is_unspecified() {
+                self.route(to, Some(gateway), interface).await?;
+            }
         }
         Ok(())
+    }
+
+    /// Removes a route to a network, if there is one on this link.
+    pub(crate) async fn unroute(&self, to: IpNet, interface: &str) -> Result<(), NetworkError> {
+        let index = self.index(interface)?;
+        let route = RouteMessageBuilder::<IpAddr>::new()
+            .destination_prefix(to.addr(), to.prefix_len())
+            .map_err(|_| self.bad_route(to))?
+            .output_interface(index);
+        let removed = self.netlink.route().del(route.build()).execute().await;
+        self.done(gone_is_fine(removed), || {
+            format!("remove the route to {to} by {interface}")
+        })
+    }
+
+    /// Takes an address from an interface, if it has it.
+    pub(crate) async fn remove_address(
+        &self,
+        interface: &str,
+        address: IpNet,
+    ) -> Result<(), NetworkError> {
+        let index = self.index(interface)?;
+        let of_interface = self.netlink.address().get().set_link_index_filter(index);
+        let found = of_interface
+            .set_address_filter(address.addr())
+            .execute()
+            .try_next()
+            .await;
+        let what = || format!("remove {address} from {interface}");
+        let removed = match found {
+            Ok(Some(found)) => self.netlink.address().del(found).execute().await,
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        self.done(gone_is_fine(removed), what)
+    }
+
+    /// Every address of its interfaces.
+    pub(crate) async fn addresses(&self) -> Result<Vec<IpAddr>, NetworkError> {
+        let all = self.netlink.address().get().execute();
+        let all: Result<Vec<_>, _> = all.try_collect().await;
+        let all = all.map_err(|source| NetworkError::Netlink {
+            host: self.name().to_owned(),
+            what: "list the addresses".to_owned(),
+            source,
+        })?;
+        let of = |message: AddressMessage| {
+            message.attributes.into_iter().find_map(|attribute| {
+                if let AddressAttribute::Address(address) = attribute {
+                    Some(address)
+                } else {
+                    None
+                }
+            })
+        };
+        Ok(all.into_iter().filter_map(of).collect())
+    }
+
+    fn bad_route(&self, to: IpNet) -> NetworkError {
+        NetworkError::Namespace {
+            host: self.name().to_owned(),
+            source: io::Error::new(io::ErrorKind::InvalidInput, format!("bad route to {to}")),
+        }
     }
 
     /// Sends every packet with this firewall mark to one gateway, of its own family, on this link.
@@ -213,10 +305,14 @@ impl Host {
         }
         let v4 = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway.v4);
         let v6 = RouteMessageBuilder::<Ipv6Addr>::new().gateway(gateway.v6);
-        for route in [
+        let routes = [
             v4.output_interface(index).table_id(mark).onlink().build(),
             v6.output_interface(index).table_id(mark).onlink().build(),
-        ] {
+        ];
+        for (route, gateway) in routes.into_iter().zip(gateway.both()) {
+            if gateway.is_unspecified() {
+                continue;
+            }
             let added = self.netlink.route().add(route).replace().execute().await;
             self.done(added, || format!("route mark {mark} to {gateway}"))?;
         }
@@ -292,6 +388,18 @@ impl Host {
     }
 }
 
+/// What is already gone need not be removed.
+fn gone_is_fine(removed: Result<(), rtnetlink::Error>) -> Result<(), rtnetlink::Error> {
+    match removed {
+        Err(rtnetlink::Error::NetlinkError(message))
+            if matches!(-message.raw_code(), libc::ESRCH | libc::EADDRNOTAVAIL) =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
 /// Whether the kernel refused because there is one already.
 fn exists(error: &rtnetlink::Error) -> bool {
     let rtnetlink::Error::NetlinkError(message) = error else {
@@ -300,12 +408,13 @@ fn exists(error: &rtnetlink::Error) -> bool {
     message.to_io().kind() == io::ErrorKind::AlreadyExists
 }
 
-/// An interface index that no other interface of this process has.
+/// An interface index that no other interface of this process has, nor one that a machine made
+/// before.
 ///
 /// Left to the kernel, both ends of a pair often get the same number, each in its own namespace.
 /// The kernel then takes such an end for one without a peer, and reports its carrier up to a second
 /// later; until it has, a bridge passes nothing on.
 fn next_index() -> u32 {
-    static NEXT: AtomicU32 = AtomicU32::new(100);
+    static NEXT: AtomicU32 = AtomicU32::new(1 << 24);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }

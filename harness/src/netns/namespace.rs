@@ -8,6 +8,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
@@ -46,6 +47,27 @@ impl Namespace {
             name: name.into(),
             file: Arc::new(file),
         })
+    }
+
+    /// The namespace that a process has now, `/proc/PID/ns/net` or the like, as that of a host of
+    /// this name.
+    ///
+    /// # Errors
+    /// When it cannot be opened: the process is gone, or somebody else's.
+    pub fn open(name: &str, path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        Ok(Self {
+            name: name.into(),
+            file: Arc::new(file),
+        })
+    }
+
+    /// The namespace of this process, as that of a host of this name.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn own(name: &str) -> io::Result<Self> {
+        Self::open(name, Path::new(OWN))
     }
 
     /// The name of the host whose namespace this is.

@@ -18,6 +18,7 @@ use futures::future::try_join_all;
 use ipnet::IpNet;
 
 use super::link::{Host, NetworkError};
+use super::namespace::Namespace;
 use crate::world::{AddressPlan, Client, LOAD_BALANCER, Node, Pod, World};
 
 /// The host that routes between the outside clients and the load balancer.
@@ -73,7 +74,7 @@ impl Network {
     pub async fn build(world: &World) -> Result<Self, NetworkError> {
         let hosts = create_hosts(world)?;
         let network = Self { hosts };
-        network.build_core().await?;
+        network.build_core(world).await?;
         try_join_all(
             world
                 .nodes
@@ -82,13 +83,6 @@ impl Network {
         )
         .await?;
         try_join_all(world.pods.iter().map(|pod| network.build_pod(world, pod))).await?;
-        try_join_all(
-            world
-                .clients
-                .iter()
-                .map(|client| network.build_client(client)),
-        )
-        .await?;
         Ok(network)
     }
 
@@ -106,11 +100,54 @@ impl Network {
         &self.hosts[name]
     }
 
-    /// The hosts that every world has, and what connects them.
-    async fn build_core(&self) -> Result<(), NetworkError> {
-        let (router, lb, api) = (self.get(ROUTER), self.get(LOAD_BALANCER), self.get(API));
-        self.get(FABRIC).bridge(BRIDGE).await?;
+    /// Everything outside of a cluster whose nodes are elsewhere: the clients, the router, and the
+    /// load balancer, which is the machine that this namespace belongs to, with its own link to the
+    /// node network. Must be called on a Tokio runtime.
+    ///
+    /// # Errors
+    /// When the kernel refuses a namespace, a link, an address, a route or a parameter.
+    pub async fn outside(world: &World, balancer: Namespace) -> Result<Self, NetworkError> {
+        let settings = || {
+            EVERY_HOST
+                .iter()
+                .chain(FORWARDING)
+                .copied()
+                .collect::<Vec<_>>()
+        };
+        let refused = |source| NetworkError::Namespace {
+            host: LOAD_BALANCER.to_owned(),
+            source,
+        };
+        balancer.sysctl(&settings()).map_err(refused)?;
+        let mut hosts = BTreeMap::new();
+        hosts.insert(LOAD_BALANCER.to_owned(), Host::of(balancer)?);
+        hosts.insert(ROUTER.to_owned(), Host::create(ROUTER, &settings())?);
+        for client in &world.clients {
+            let host = Host::create(&client.name, EVERY_HOST)?;
+            hosts.insert(client.name.clone(), host);
+        }
+        let network = Self { hosts };
+        network.build_outside(world).await?;
+        for node in &world.nodes {
+            network.route_to_node(node).await?;
+        }
+        Ok(network)
+    }
 
+    /// The hosts that every world has, and what connects them.
+    async fn build_core(&self, world: &World) -> Result<(), NetworkError> {
+        let (lb, api) = (self.get(LOAD_BALANCER), self.get(API));
+        self.get(FABRIC).bridge(BRIDGE).await?;
+        self.attach(lb, AddressPlan::load_balancer()).await?;
+        self.attach(api, AddressPlan::api()).await?;
+        api.route_both(everywhere(), AddressPlan::load_balancer(), UPLINK)
+            .await?;
+        self.build_outside(world).await
+    }
+
+    /// The clients and the router, and the load balancer's link to it.
+    async fn build_outside(&self, world: &World) -> Result<(), NetworkError> {
+        let (router, lb) = (self.get(ROUTER), self.get(LOAD_BALANCER));
         let [router_end, lb_end] = AddressPlan::transit();
         router.connect("lb", lb, "router").await?;
         router.address("lb", router_end, [30, 126]).await?;
@@ -118,20 +155,28 @@ impl Network {
         // The router knows the cluster and nothing else: what strays is unreachable, and does not
         // circle between the two default routes.
         for networks in [
-            AddressPlan::node_networks(),
+            world.node_networks,
             AddressPlan::other_networks(),
-            AddressPlan::cluster_cidrs(),
+            world.cluster_cidrs,
             AddressPlan::vip_cidrs(),
             AddressPlan::external_cidrs(),
         ] {
             router.route_both(networks, lb_end, "lb").await?;
         }
         lb.route_both(everywhere(), router_end, "router").await?;
+        try_join_all(world.clients.iter().map(|client| self.build_client(client))).await?;
+        Ok(())
+    }
 
-        self.attach(lb, AddressPlan::load_balancer()).await?;
-        self.attach(api, AddressPlan::api()).await?;
-        api.route_both(everywhere(), AddressPlan::load_balancer(), UPLINK)
-            .await
+    /// What the load balancer, as a router, knows of a node.
+    async fn route_to_node(&self, node: &Node) -> Result<(), NetworkError> {
+        let others = node.other_address.both().map(IpNet::from);
+        for networks in [node.pod_cidrs, node.external_cidrs, others] {
+            self.get(LOAD_BALANCER)
+                .route_both(networks, node.address, UPLINK)
+                .await?;
+        }
+        Ok(())
     }
 
     /// Puts a host on the node network.
@@ -155,12 +200,7 @@ impl Network {
         // Not on the uplink: there it might become the source of what the node sends.
         host.address(LOOPBACK, node.other_address, [32, 128])
             .await?;
-        let others = node.other_address.both().map(IpNet::from);
-        for networks in [node.pod_cidrs, node.external_cidrs, others] {
-            self.get(LOAD_BALANCER)
-                .route_both(networks, node.address, UPLINK)
-                .await?;
-        }
+        self.route_to_node(node).await?;
         self.get(API)
             .route_both(node.pod_cidrs, node.address, UPLINK)
             .await

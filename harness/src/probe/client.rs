@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use nix::poll::PollTimeout;
+use serde::{Deserialize, Serialize};
 
 use super::fence;
 use super::outcome::Connection;
@@ -77,7 +78,7 @@ impl ProbeError {
 }
 
 /// Calls that one host makes together.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Batch {
     /// The protocol: TCP or UDP.
     pub protocol: Protocol,

@@ -20,3 +20,4 @@ pub use backend::{Backend, BackendError};
 pub use client::{Batch, OpenFlows, ProbeError, call, open};
 pub use http::{HttpAnswer, HttpOutcome, get};
 pub use outcome::{Connection, Identity, Outcome, Refusal};
+pub(crate) use wave::share_numbers;

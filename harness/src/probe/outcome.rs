@@ -26,7 +26,7 @@ pub struct Identity {
 }
 
 /// How a call was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Refusal {
     /// By a TCP RST.
@@ -72,7 +72,7 @@ impl fmt::Display for Refusal {
 }
 
 /// The outcome of one call.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// A backend answered.
@@ -98,7 +98,7 @@ impl Outcome {
 }
 
 /// One connection or datagram: its two ends as the caller saw them, and its outcome.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
     /// Its transport protocol.
     pub protocol: Protocol,

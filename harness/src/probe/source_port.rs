@@ -7,8 +7,7 @@
 //! proxy would be blamed.
 
 use std::collections::HashMap;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{LazyLock, Mutex};
@@ -21,6 +20,10 @@ use crate::netns::Namespace;
 const FIRST: u16 = 33_000;
 const COUNT: u16 = 32_000;
 
+/// Where the ports of an address begin: in each process elsewhere, because the nodes of a cluster
+/// remember the connections of the run before.
+static STARTS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
 /// How often a port was taken for each host and address.
 static TAKEN: LazyLock<Mutex<HashMap<(String, SocketAddr), u16>>> = LazyLock::new(Mutex::default);
 
@@ -29,9 +32,8 @@ static TAKEN: LazyLock<Mutex<HashMap<(String, SocketAddr), u16>>> = LazyLock::ne
 fn next(host: &str, remote: SocketAddr) -> u16 {
     // Different addresses begin at different ports: connections that end at one backend by two
     // ways should not meet there with the same port.
-    let mut hasher = DefaultHasher::new();
-    remote.hash(&mut hasher);
-    let start = u16::try_from(hasher.finish() % u64::from(COUNT)).expect("below the count");
+    let start = STARTS.hash_one(remote) % u64::from(COUNT);
+    let start = u16::try_from(start).expect("below the count");
     let mut taken = TAKEN.lock().expect("no holder panics");
     let taken = taken.entry((host.to_owned(), remote)).or_insert(start);
     *taken = (*taken + 1) % COUNT;

@@ -13,7 +13,7 @@ use crate::case::{
     BalancerCheck, Check, Expectation, FlowCheck, NodeAddress, Question, Service, Target, Together,
 };
 use crate::lab::{Allocated, Call, Calls, Lab, LabError, NAMESPACE, join_results, target_port};
-use crate::probe::{HttpAnswer, HttpOutcome, get};
+use crate::probe::{HttpAnswer, HttpOutcome};
 use crate::verdict::{Asked, FlowResult, judge};
 use crate::world::{CLIENT_PRIVATE, Dual, Family, Protocol};
 
@@ -67,7 +67,9 @@ pub(super) async fn ask(
                 let answer = proxy_health::ask(subject.lab, node, *path, *good);
                 Ok(vec![answer.await?.into()])
             }
-            Question::HealthyNodes { by, nodes } => Ok(vec![subject.healthy_nodes(*by, nodes)]),
+            Question::HealthyNodes { by, nodes } => {
+                Ok(vec![subject.healthy_nodes(*by, nodes).await?])
+            }
             Question::Held { name, expect } => subject.held(name, expect).await,
             Question::HealthCheckAllocated(expected) => {
                 let got = subject.service.health_check_node_port.is_some();
@@ -238,16 +240,8 @@ impl Subject<'_> {
                 .expect("a port", "none was ever allocated", false)
                 .into());
         };
-        let client = self.lab.namespace(CLIENT_PRIVATE);
-        let time = self.lab.timing().answer;
-        let outcome = get(
-            client,
-            SocketAddr::new(address.of(family), port),
-            "/healthz",
-            time,
-        )
-        .await
-        .map_err(LabError::http(node))?;
+        let server = SocketAddr::new(address.of(family), port);
+        let outcome = self.lab.get(CLIENT_PRIVATE, server, "/healthz").await?;
         let result = match (local_endpoints, &outcome) {
             (None, outcome) => {
                 let refused = *outcome == HttpOutcome::Refused;
@@ -303,11 +297,8 @@ impl Subject<'_> {
         wrong
     }
 
-    fn healthy_nodes(&self, by: BalancerCheck, nodes: &[String]) -> Answer {
-        let view = self
-            .lab
-            .balancer()
-            .view(&format!("{NAMESPACE}/{}", self.name));
+    async fn healthy_nodes(&self, by: BalancerCheck, nodes: &[String]) -> Result<Answer, LabError> {
+        let view = self.lab.view(&format!("{NAMESPACE}/{}", self.name)).await?;
         let used = view.as_ref().and_then(|view| match view.check {
             Some(HealthCheck::Http { .. }) => Some(BalancerCheck::HealthCheckNodePort),
             Some(HealthCheck::NodePort { .. }) => Some(BalancerCheck::NodePort),
@@ -319,9 +310,8 @@ impl Subject<'_> {
         let got = format!("{} by {used:?}", healthy.join("+"));
         let expected = format!("{} by {:?}", nodes.join("+"), Some(by));
         let right = settled && healthy == nodes && used == Some(by);
-        row("load-balancer", "healthy-nodes", None)
-            .expect(&expected, &got, right)
-            .into()
+        let row = row("load-balancer", "healthy-nodes", None);
+        Ok(row.expect(&expected, &got, right).into())
     }
 
     /// The ports that the backends listen on for what a flow calls, one of each EndpointSlice.

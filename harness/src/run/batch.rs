@@ -53,7 +53,8 @@ pub async fn run_batch(
     let jobs = u32::try_from(options.jobs).expect("few jobs");
     for index in order {
         let case = &cases[index];
-        if let Some(reason) = unsupported(case, profile) {
+        let lacking = || lacking(case, lab);
+        if let Some(reason) = unsupported(case, profile).or_else(lacking) {
             let result = skipped(case, &reason);
             finished(&result);
             results[index] = Some(result);
@@ -96,6 +97,15 @@ pub fn unsupported(case: &Case, profile: &Profile) -> Option<String> {
         .iter()
         .find(|feature| profile.features.unsupported.contains(feature));
     missing.map(|feature| format!("{} declares {feature} unsupported", profile.name))
+}
+
+/// The first thing that a case needs of the world and the lab's does not have, as a reason.
+pub fn lacking(case: &Case, lab: &Lab) -> Option<String> {
+    let needs = case.world_needs();
+    let lacks = lab.lacks().iter();
+    let mut missing = lacks.filter(|(need, _)| needs.contains(need));
+    let (need, why) = missing.next()?;
+    Some(format!("needs {need}: {why}"))
 }
 
 /// The next task to end, with its result or the text of its panic.

@@ -39,7 +39,7 @@ impl CaseRun {
                 return done.map(drop).map_err(patched);
             }
             Change::Taint { node, key } => {
-                let done = objects.taint_node(node, *key).await;
+                let done = objects.taint_node(self.object(node), *key).await;
                 return done.map_err(LabError::object("taint the node"));
             }
             Change::Affinity(seconds) => {

@@ -4,25 +4,13 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use tokio::process::Command;
-
 use crate::lab::{Lab, NAMESPACE};
-use crate::netns::{Namespace, start_in};
-use crate::world::LOAD_BALANCER;
 
-/// What is asked on each node: file name, and command.
-const COMMANDS: [(&str, &[&str]); 4] = [
-    ("rules.nft", &["nft", "list", "ruleset"]),
-    ("rules.iptables", &["iptables-save", "-c"]),
-    ("rules.ip6tables", &["ip6tables-save", "-c"]),
-    ("conntrack", &["conntrack", "-L"]),
-];
-
-/// Writes the rules and connections of each node and of the load balancer, the proxies' logs, the
-/// load balancer's view of the Service, and these journeys, to a directory.
+/// Writes what the provider can tell of each node, the load balancer's view of the Service, and
+/// these journeys, to a directory.
 ///
 /// # Errors
-/// When a file cannot be written. A command that is missing is noted in its file instead.
+/// When a file cannot be written. What cannot be had is noted in its file instead.
 pub(super) async fn capture(
     lab: &Lab,
     dir: &Path,
@@ -31,33 +19,10 @@ pub(super) async fn capture(
 ) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     fs::write(dir.join("journeys.txt"), journeys.join("\n"))?;
-    let view = lab.balancer().view(&format!("{NAMESPACE}/{service}"));
-    fs::write(
-        dir.join("load-balancer.json"),
-        serde_json::to_string_pretty(&view)?,
-    )?;
-    let nodes = lab.world().nodes.iter().map(|node| node.name.as_str());
-    for host in nodes.chain([LOAD_BALANCER]) {
-        for (file, command) in COMMANDS {
-            let output = output_of(command, lab.namespace(host)).await;
-            fs::write(dir.join(format!("{host}.{file}")), output)?;
-        }
-    }
-    for proxy in lab.proxies() {
-        fs::copy(proxy.log(), dir.join(format!("{}.proxy.log", proxy.node())))?;
-    }
-    Ok(())
-}
-
-async fn output_of(command: &[&str], host: &Namespace) -> Vec<u8> {
-    let mut run = Command::new(command[0]);
-    run.args(&command[1..])
-        .stdin(std::process::Stdio::null())
-        .kill_on_drop(true);
-    start_in(&mut run, host);
-    match run.output().await {
-        Ok(output) if output.status.success() => output.stdout,
-        Ok(output) => [output.stdout, output.stderr].concat(),
-        Err(error) => format!("{} could not be run: {error}\n", command[0]).into_bytes(),
-    }
+    let view = match lab.view(&format!("{NAMESPACE}/{service}")).await {
+        Ok(view) => serde_json::to_string_pretty(&view)?,
+        Err(error) => crate::error::chain(&error),
+    };
+    fs::write(dir.join("load-balancer.json"), view)?;
+    lab.provider().evidence(lab.world(), dir).await
 }

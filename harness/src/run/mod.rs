@@ -12,7 +12,7 @@ mod row;
 mod runner;
 mod stray_segment;
 
-pub use batch::{BatchOptions, INTERRUPTED, not_judged, run_batch, unsupported};
+pub use batch::{BatchOptions, INTERRUPTED, lacking, not_judged, run_batch, unsupported};
 pub use results::{
     CaseResult, Outcome, ProxyInfo, ProxyResults, Results, RunInfo, SCHEMA, Summary, Verdict,
 };

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::row::{row, text};
 use crate::case::HealthPath;
 use crate::lab::{Lab, LabError};
-use crate::probe::{HttpOutcome, get};
+use crate::probe::HttpOutcome;
 use crate::verdict::FlowResult;
 use crate::world::{CLIENT_PRIVATE, Family};
 
@@ -23,10 +23,7 @@ pub(super) async fn ask(
 ) -> Result<FlowResult, LabError> {
     let address = lab.world().node(node).expect("a node of the world").address;
     let server = SocketAddr::new(address.of(Family::V4), PORT);
-    let client = lab.namespace(CLIENT_PRIVATE);
-    let outcome = get(client, server, path.path(), lab.timing().answer)
-        .await
-        .map_err(LabError::http(node))?;
+    let outcome = lab.get(CLIENT_PRIVATE, server, path.path()).await?;
     let to = format!("{}@{node}", path.path());
     let row = row(
         &format!("external({CLIENT_PRIVATE})"),

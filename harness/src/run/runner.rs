@@ -1,7 +1,7 @@
 //! One case from its first object to its verdict.
 
 use std::any::Any;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,11 +11,10 @@ use super::evidence;
 use super::held::HeldByName;
 use super::progress::Progress;
 use super::results::{CaseResult, Verdict};
+use crate::agent::Kept;
 use crate::case::{Case, Check, Expectation, HeldFlow, Place, Question, ServiceType, Step, Target};
 use crate::error::chain;
-use crate::lab::{Allocated, Call, Calls, Lab, LabError, target_port};
-use crate::probe;
-use crate::stray;
+use crate::lab::{Allocated, Call, Calls, Lab, LabError, join_results, target_port};
 use crate::verdict::Asked;
 use crate::world::Dual;
 
@@ -51,7 +50,7 @@ impl CaseRun {
         let started = Instant::now();
         let name = service_name(&self.case.id);
         // They listen until the Service is gone: one that is still served would be reached.
-        let (outcome, _backends) = match self.listen() {
+        let (outcome, _backends) = match self.listen().await {
             Ok(backends) => (self.run_steps(&name).await, backends),
             Err(error) => (Err(error), Default::default()),
         };
@@ -104,10 +103,16 @@ impl CaseRun {
     /// Takes the case's taints from the nodes, however it ended: others go on in the same lab.
     async fn untaint(&self) -> Result<(), LabError> {
         for node in self.case.tainted() {
-            let done = self.lab.objects().taint_node(node, None).await;
+            let done = self.lab.objects().taint_node(self.object(node), None).await;
             done.map_err(LabError::object("take the taint away"))?;
         }
         Ok(())
+    }
+
+    /// The name of a node's object.
+    pub(super) fn object<'a>(&'a self, node: &'a str) -> &'a str {
+        let node = self.lab.world().node(node);
+        &node.expect("a node of the world").object
     }
 
     async fn capture(&self, name: &str, journeys: &[String]) -> Option<PathBuf> {
@@ -143,17 +148,20 @@ impl CaseRun {
     }
 
     /// Opens the backends of every pod that is ever one, on each port that it may be called by.
-    fn listen(&self) -> Result<(Vec<probe::Backend>, Vec<stray::EchoBackend>), LabError> {
-        let (mut answering, mut echoing) = (Vec::new(), Vec::new());
-        let strays = self.case.has_strays();
+    async fn listen(&self) -> Result<Vec<Kept>, LabError> {
+        let mut by_pod = BTreeMap::<&str, Vec<u16>>::new();
         for (pod, port) in self.listening() {
-            if strays {
-                echoing.push(stray::EchoBackend::listen(self.lab.namespace(pod), port)?);
-            } else {
-                answering.extend(self.lab.listen(&[pod], port)?);
-            }
+            by_pod.entry(pod).or_default().push(port);
         }
-        Ok((answering, echoing))
+        let strays = self.case.has_strays();
+        let opening = by_pod.iter().map(async |(pod, ports)| {
+            if strays {
+                self.lab.echo_on(pod, ports).await
+            } else {
+                self.lab.listen_on(pod, ports).await
+            }
+        });
+        join_results(opening).await
     }
 
     /// The pods that its backends listen in, and their ports.
@@ -206,7 +214,7 @@ impl CaseRun {
         let deadline = Instant::now() + timing.converge;
         while matches!(kind, ServiceType::LoadBalancer(_)) && service.vip.is_none() {
             if Instant::now() > deadline {
-                let problems = self.lab.balancer().problems();
+                let problems = self.lab.balancer_problems().await?;
                 return Err(LabError::NoVip {
                     problems: problems.join("; "),
                 });

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::row::row;
 use crate::case::Target;
 use crate::lab::{Allocated, Lab, LabError};
-use crate::stray::{Outcome, Way, send};
+use crate::stray::Outcome;
 use crate::verdict::FlowResult;
 use crate::world::Family;
 
@@ -31,15 +31,17 @@ pub(super) async fn ask(
         .pod(backend)
         .expect("a pod of the world")
         .address;
-    let way = Way {
-        caller: lab.namespace(pod).clone(),
-        remote,
-        backend: lab.namespace(backend).clone(),
-        backend_address: SocketAddr::new(address.of(family), port),
+    let address = SocketAddr::new(address.of(family), port);
+    let caller = lab.site(pod);
+    let opened = caller.open_for_stray(pod, remote, address.ip()).await?;
+    let outcome = match opened {
+        Err(why) => Outcome::Unopened(why),
+        Ok((open, opened)) => {
+            let sender = lab.site(backend);
+            let (sent, _port) = sender.send_stray(backend, address, &opened).await?;
+            caller.outcome_of_stray(open, sent).await?
+        }
     };
-    let timing = lab.timing().clone();
-    let sent = tokio::task::spawn_blocking(move || send(&way, &timing)).await;
-    let outcome = sent.expect("it does not panic")?;
     Ok(row.expect(&text(&RIGHT), &text(&outcome), outcome == RIGHT))
 }
 

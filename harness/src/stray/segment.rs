@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use etherparse::{TcpHeader, TcpHeaderSlice};
+use serde::{Deserialize, Serialize};
 
 /// What matters of a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Segment {
     /// Of the source and of the destination.
     pub(super) ports: (u16, u16),
@@ -20,7 +21,7 @@ pub(super) struct Segment {
 }
 
 /// What a segment is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Flags {
     /// It opens a connection.
     Syn,

@@ -47,6 +47,7 @@ impl Sender {
 }
 
 /// Hears all segments that come to a host from one address, also those of no connection.
+#[derive(Debug)]
 pub(super) struct Listener {
     socket: Socket,
     /// IPv4 gives the IP header as well.

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::journey::{Call, Journey};
 use super::packet::{Direction, Sighting, parse};
 use super::ring::Ring;
+use super::seen::{Loss, Seen};
 use super::store::{Limits, Place, Record, Store};
 use crate::netns::{FABRIC, Host, Namespace, Network};
 
@@ -99,16 +99,19 @@ impl Taps {
     /// When the kernel refuses a tap.
     pub fn start(network: &Network) -> Result<Self, TapError> {
         let hosts = network.hosts().filter(|host| host.name() != FABRIC);
-        Self::on(hosts.map(Host::namespace))
+        Self::on(hosts.map(Host::namespace), now())
     }
 
     /// Taps every interface that these hosts have now, loopback included: a host that calls
-    /// itself, or refuses its own call, is seen nowhere else.
+    /// itself, or refuses its own call, is seen nowhere else. Times are counted since `epoch`, a
+    /// time by [`now`]: taps whose sightings are put together have a common one.
     ///
     /// # Errors
     /// When the kernel refuses a tap.
-    pub fn on<'a>(hosts: impl IntoIterator<Item = &'a Namespace>) -> Result<Self, TapError> {
-        let epoch = clock();
+    pub fn on<'a>(
+        hosts: impl IntoIterator<Item = &'a Namespace>,
+        epoch: Duration,
+    ) -> Result<Self, TapError> {
         let taps = open_all(hosts.into_iter().collect())?;
         let shared = Arc::new(Mutex::new(Shared::new(taps, epoch, LIMITS)));
         let (stop, stopped) = mpsc::channel();
@@ -123,35 +126,23 @@ impl Taps {
         })
     }
 
-    /// The present time as the taps count it, since they started: see [`Sighting::at`].
+    /// The present time as the taps count it: see [`Sighting::at`].
     pub fn now(&self) -> Duration {
         self.lock().now()
     }
 
-    /// The journeys of connections whose initial sequence numbers the caller has chosen, with
-    /// [`super::choose_sequence`]. They are found whatever became of their addresses. One that no
-    /// tap saw has none: a host can refuse or drop a call of its own before it reaches any
-    /// interface.
+    /// What these taps have seen of calls whose initial sequence numbers the caller has chosen, with
+    /// [`super::choose_sequence`]. They are found whatever became of their addresses.
     ///
-    /// `since` is [`Self::now`] of before the first of them was made. What the taps lost before
-    /// that is no concern of these.
-    ///
-    /// Everything that the taps had seen when this was called is in them. A caller that has its
+    /// Everything that the taps had seen when this was called is in it. A caller that has its
     /// answer can ask at once; one that waits for an answer that may not come waits first.
     ///
     /// # Errors
-    /// When packets were lost at the time, or sightings of it are forgotten.
-    pub fn journeys_of(
-        &self,
-        since: Duration,
-        calls: impl IntoIterator<Item = (Call, u32)>,
-    ) -> Result<Vec<Option<Journey>>, TapError> {
+    /// When a tap cannot be read.
+    pub fn seen(&self, sequences: &[u32]) -> Result<Seen, TapError> {
         let mut shared = self.lock();
         shared.settle()?;
-        let calls = calls.into_iter();
-        calls
-            .map(|(call, sequence)| shared.journey(since, call, sequence))
-            .collect()
+        Ok(shared.seen(sequences))
     }
 
     /// What the taps have cost and seen so far.
@@ -196,14 +187,6 @@ fn empty_until(stopped: &mpsc::Receiver<()>, shared: &Mutex<Shared>) {
 fn thread_time() -> Duration {
     let clock = nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID;
     nix::time::clock_gettime(clock).map_or(Duration::ZERO, Duration::from)
-}
-
-/// A time in which packets were lost, since the taps started.
-#[derive(Clone, Copy, Debug)]
-struct Loss {
-    from: Duration,
-    to: Duration,
-    packets: u64,
 }
 
 #[derive(Debug)]
@@ -275,7 +258,7 @@ fn close_all(taps: Vec<Tap>) {
 struct Shared {
     taps: Vec<Tap>,
     store: Store,
-    /// When the taps started, by the machine's clock, which is the one of the kernel's stamps.
+    /// The time that others are counted since, by the machine's clock.
     epoch: Duration,
     accounted: Duration,
     losses: Vec<Loss>,
@@ -295,7 +278,7 @@ impl Shared {
     }
 
     fn now(&self) -> Duration {
-        clock().saturating_sub(self.epoch)
+        now().saturating_sub(self.epoch)
     }
 
     /// Moves what is ready from the rings to the store.
@@ -356,29 +339,16 @@ impl Shared {
         Ok(())
     }
 
-    fn journey(
-        &self,
-        since: Duration,
-        call: Call,
-        sequence: u32,
-    ) -> Result<Option<Journey>, TapError> {
-        let records = self.store.of_sequence(sequence);
-        let sightings = records.map(|record| self.sighting(record)).collect();
-        let journey = Journey::assemble(call, sightings);
-        // A call that no tap saw may be among what was lost or forgotten since it can have been
-        // made.
-        let began = journey.as_ref().map_or(since, |j| j.request[0].at);
-        let lost = match &journey {
-            Some(journey) => self.lost_during(journey),
-            None => self.lost_since(since),
+    fn seen(&self, sequences: &[u32]) -> Seen {
+        let of = |sequence: &u32| {
+            let records = self.store.of_sequence(*sequence);
+            records.map(|record| self.sighting(record)).collect()
         };
-        if lost > 0 {
-            return Err(TapError::Lost(lost));
+        Seen {
+            sightings: sequences.iter().map(of).collect(),
+            losses: self.losses.clone(),
+            forgotten_until: self.store.forgotten_until(),
         }
-        if self.store.forgotten_until().is_some_and(|at| began <= at) {
-            return Err(TapError::Forgotten);
-        }
-        Ok(journey)
     }
 
     fn sighting(&self, record: &Record) -> Sighting {
@@ -396,26 +366,6 @@ impl Shared {
         }
     }
 
-    /// Packets lost while the journey was under way. One that came back was under way until then;
-    /// one that did not may have lost its end at any time since.
-    fn lost_during(&self, journey: &Journey) -> u64 {
-        let all = || journey.request.iter().chain(&journey.reply);
-        let (began, ended) = (
-            all().map(|s| s.at).min().unwrap_or_default(),
-            all().map(|s| s.at).max().unwrap_or_default(),
-        );
-        let open = !journey.came_back();
-        let overlaps = |loss: &&Loss| loss.to >= began && (open || loss.from <= ended);
-        let losses = self.losses.iter().filter(overlaps);
-        losses.map(|loss| loss.packets).sum()
-    }
-
-    /// Packets that may have been lost at this time or later.
-    fn lost_since(&self, since: Duration) -> u64 {
-        let losses = self.losses.iter().filter(|loss| loss.to >= since);
-        losses.map(|loss| loss.packets).sum()
-    }
-
     fn lost(&self) -> u64 {
         self.losses.iter().map(|loss| loss.packets).sum()
     }
@@ -431,11 +381,8 @@ impl Shared {
     }
 }
 
-/// The machine's clock, since the epoch.
-fn clock() -> Duration {
+/// The machine's clock, which is the one of the kernel's stamps, since 1970.
+pub fn now() -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.unwrap_or_default()
 }
-
-#[cfg(test)]
-mod tests;

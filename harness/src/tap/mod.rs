@@ -20,12 +20,14 @@ mod filter;
 mod journey;
 mod packet;
 mod ring;
+mod seen;
 mod sequence;
 mod store;
 
-pub use capture::{TapError, TapStatistics, Taps};
+pub use capture::{TapError, TapStatistics, Taps, now};
 pub use datagram::{DatagramHeader, Purpose};
 pub use display::JourneyDisplay;
 pub use journey::{Call, Half, Journey, Rewrite, What};
 pub use packet::{Direction, Kind, Sighting};
+pub use seen::Seen;
 pub use sequence::{SequenceError, choose_sequence};

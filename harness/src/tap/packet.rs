@@ -4,12 +4,12 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::datagram::{DatagramHeader, Purpose};
 
 /// Which way a packet crossed an interface, seen from the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// Sent by the host. Sorts first: a packet leaves one host before it reaches the next.
@@ -28,7 +28,7 @@ impl fmt::Display for Direction {
 }
 
 /// What kind of packet a tap saw.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The call, by TCP.
@@ -82,7 +82,7 @@ impl fmt::Display for Kind {
 }
 
 /// One packet at one interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sighting {
     /// The host that was tapped.
     pub host: String,
@@ -102,7 +102,7 @@ pub struct Sighting {
     /// The number of the call that it is, or answers: the initial sequence number of a connection,
     /// the nonce of a datagram.
     pub sequence: u32,
-    /// When, since the taps started.
+    /// When, since the epoch of the taps.
     pub at: Duration,
 }
 

@@ -72,7 +72,7 @@ impl fmt::Display for Protocol {
 }
 
 /// One address of each family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Dual {
     /// The IPv4 address.
     pub v4: Ipv4Addr,

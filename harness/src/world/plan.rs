@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Dual, Family};
 
@@ -17,10 +17,12 @@ pub const CLIENT_PUBLIC: &str = "client-public";
 pub const LOAD_BALANCER: &str = "lb";
 
 /// A node: a machine with a pod subnet, on which one proxy under test runs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
-    /// Its name, also the name of its Node object.
+    /// Its name.
     pub name: String,
+    /// The name of its Node object.
+    pub object: String,
     /// Its addresses on the node network.
     pub address: Dual,
     /// Further addresses of its own, in another network: the Node object does not have them, and they are
@@ -29,6 +31,8 @@ pub struct Node {
     /// Its address towards its pods. A masquerading node shows this one to a pod of its own,
     /// because masquerade takes the address of the interface that the packet leaves by.
     pub pod_gateway: Dual,
+    /// All other addresses of its interfaces.
+    pub further: Vec<IpAddr>,
     /// The subnet of its pods, IPv4 then IPv6.
     pub pod_cidrs: [IpNet; 2],
     /// The external addresses that the network sends to it, IPv4 then IPv6: `spec.externalIPs`
@@ -42,12 +46,12 @@ impl Node {
     /// Whether `address` is one of this node's own.
     pub fn owns(&self, address: IpAddr) -> bool {
         let own = [self.address, self.other_address, self.pod_gateway];
-        own.iter().any(|dual| dual.contains(address))
+        own.iter().any(|dual| dual.contains(address)) || self.further.contains(&address)
     }
 }
 
 /// A pod with a network of its own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pod {
     /// Its name, also the name of its Pod object.
     pub name: String,
@@ -58,7 +62,7 @@ pub struct Pod {
 }
 
 /// A client outside the cluster, behind the router.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Client {
     /// Its name.
     pub name: String,
@@ -189,14 +193,6 @@ impl AddressPlan {
         }
     }
 
-    /// A service address that no Service is ever given: the last one.
-    pub fn unallocated() -> Dual {
-        Dual {
-            v4: Ipv4Addr::new(10, 96, 255, 254),
-            v6: Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, 0xfffe),
-        }
-    }
-
     /// The two ends of the link between router and load balancer, router first.
     pub fn transit() -> [Dual; 2] {
         [1, 2].map(|host| Dual {
@@ -207,8 +203,14 @@ impl AddressPlan {
 }
 
 /// Everything that a provider builds: nodes, pods and outside clients.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct World {
+    /// The networks of the nodes' addresses, IPv4 then IPv6.
+    pub node_networks: [IpNet; 2],
+    /// All pod subnets, IPv4 then IPv6.
+    pub cluster_cidrs: [IpNet; 2],
+    /// The ranges that ClusterIPs come from, IPv4 then IPv6.
+    pub service_cidrs: [IpNet; 2],
     /// The nodes, each with a proxy under test.
     pub nodes: Vec<Node>,
     /// The pods, backends and clients alike.
@@ -242,9 +244,11 @@ impl World {
         assert!(count <= 99, "a world has at most 99 nodes");
         let nodes = (1..=count).map(|number| Node {
             name: format!("vm{number}"),
+            object: format!("vm{number}"),
             address: AddressPlan::node_host(10 + number),
             other_address: AddressPlan::other_address(10 + number),
             pod_gateway: AddressPlan::pod(number, 1),
+            further: Vec::new(),
             pod_cidrs: AddressPlan::pod_cidrs(number),
             external_cidrs: AddressPlan::external_cidrs_of(number),
             zone: format!("zone-{}", number.div_ceil(2)),
@@ -259,12 +263,28 @@ impl World {
             gateway: host(v4, v6, 1),
         };
         Self {
+            node_networks: AddressPlan::node_networks(),
+            cluster_cidrs: AddressPlan::cluster_cidrs(),
+            service_cidrs: AddressPlan::service_cidrs(),
             nodes: nodes.collect(),
             pods: Vec::new(),
             clients: vec![
                 client(CLIENT_PRIVATE, [10, 99, 0], [0xfd00, 0x99, 0]),
                 client(CLIENT_PUBLIC, [203, 0, 113], [0x2001, 0xdb8, 0x113]),
             ],
+        }
+    }
+
+    /// A service address that no Service is ever given: next to the last one of the range, which is
+    /// the broadcast address of small ranges.
+    pub fn unallocated(&self) -> Dual {
+        let [v4, v6] = self.service_cidrs;
+        let (IpNet::V4(v4), IpNet::V6(v6)) = (v4, v6) else {
+            unreachable!("service ranges are IPv4, then IPv6");
+        };
+        Dual {
+            v4: Ipv4Addr::from_bits(v4.broadcast().to_bits() - 1),
+            v6: Ipv6Addr::from_bits(v6.broadcast().to_bits() - 1),
         }
     }
 
@@ -325,12 +345,7 @@ impl World {
             {
                 "vip".to_owned()
             }
-            _ if AddressPlan::service_cidrs()
-                .iter()
-                .any(|n| n.contains(&address)) =>
-            {
-                "cluster-ip".to_owned()
-            }
+            _ if self.service_cidrs.iter().any(|n| n.contains(&address)) => "cluster-ip".to_owned(),
             _ if AddressPlan::external_cidrs()
                 .iter()
                 .any(|n| n.contains(&address)) =>

@@ -9,7 +9,7 @@ mod udp;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -259,8 +259,17 @@ fn unmapped(mut identity: Identity) -> Identity {
 ///
 /// Left to chance, one of the many connections of a run would now and then share a number with
 /// another, and its journey would show hosts that it never crossed. The step is odd, so that every
-/// number comes up before any comes again.
+/// number of this process's share comes up before any comes again.
 pub(super) fn next_sequence() -> u32 {
-    static NEXT: AtomicU32 = AtomicU32::new(0x6f6e_6568);
-    NEXT.fetch_add(4099, Ordering::Relaxed)
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    (next.wrapping_mul(4099) << u8::BITS) | u32::from(SHARE.load(Ordering::Relaxed))
 }
+
+/// From here on, sequence numbers are those of this share, which no other process of the lab has.
+pub(crate) fn share_numbers(share: u8) {
+    SHARE.store(share, Ordering::Relaxed);
+}
+
+static NEXT: AtomicU32 = AtomicU32::new(0x006f_6e65);
+/// The lowest octet of every number.
+static SHARE: AtomicU8 = AtomicU8::new(0);

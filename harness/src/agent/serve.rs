@@ -1,0 +1,141 @@
+//! An agent's process: it waits for whoever has its token, and does what they ask.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::error::Failure;
+use super::frame::{self, Reader, decode, encode};
+use super::session::Session;
+use super::wire::{Answer, Hello, Request, VERSION};
+use crate::error::chain;
+
+/// Answers that wait to be sent.
+const WAITING: usize = 64;
+/// How long a stream may take to say who it is.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How an agent is started.
+#[derive(Clone, Debug)]
+pub struct AgentOptions {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// What a session must begin with.
+    pub token: String,
+}
+
+/// Serves sessions until the process ends.
+///
+/// # Errors
+/// When it cannot listen.
+pub async fn serve(options: AgentOptions) -> io::Result<()> {
+    let listener = TcpListener::bind(options.listen).await?;
+    tracing::info!(listen = %options.listen, "the agent is ready");
+    let token = Arc::new(options.token);
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                tokio::spawn(serve_stream(stream, peer, Arc::clone(&token)));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "failed to accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn serve_stream(stream: TcpStream, peer: SocketAddr, token: Arc<String>) {
+    // Requests are short, and somebody waits for each.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::warn!(%error, "answers may be late");
+    }
+    tracing::info!(%peer, "a session begins");
+    match session(stream, &token).await {
+        Ok(()) => tracing::info!(%peer, "the session has ended"),
+        Err(error) => tracing::warn!(%peer, error = chain(&error), "the session has ended"),
+    }
+}
+
+/// Serves one session. What it has opened ends with it.
+pub(super) async fn session<S>(stream: S, token: &str) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let (mut reader, mut writer) = frame::split(stream);
+    let begun = timeout(PATIENCE, begin(&mut reader, token)).await;
+    let (number, hello) = begun.map_err(|_| io::ErrorKind::TimedOut)??;
+    let said: Answer = match &hello {
+        Ok(_) => Ok(Vec::new()),
+        Err(said) => Err(Failure {
+            blind: false,
+            said: said.clone(),
+        }),
+    };
+    frame::send(&mut writer, number, &encode(&said)).await?;
+    let hello = hello.map_err(io::Error::other)?;
+
+    let session = Arc::new(Session::new(&hello));
+    let (answers, mut to_send) = mpsc::channel::<(u64, Vec<u8>)>(WAITING);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        while let Some((number, answer)) = to_send.recv().await {
+            if frame::send(&mut writer, number, &answer).await.is_err() {
+                return;
+            }
+        }
+    });
+    let served = loop {
+        let request = match frame::next(&mut reader).await {
+            Ok(Some(request)) => request,
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        };
+        let (number, octets) = request;
+        let request: Request = match decode(&octets) {
+            Ok(request) => request,
+            Err(error) => break Err(error),
+        };
+        let (session, answers) = (Arc::clone(&session), answers.clone());
+        tasks.spawn(async move {
+            let answer: Answer = session.answer(request).await.map_err(Failure::from);
+            // Whoever asked may have gone; then so does the session.
+            let _ = answers.send((number, encode(&answer))).await;
+        });
+        while tasks.try_join_next().is_some() {}
+    };
+    // Requests under way are abandoned, and what they hold with them.
+    tasks.shutdown().await;
+    session.end().await;
+    served
+}
+
+/// Reads how a session begins: what it says, or why it is refused.
+async fn begin<S>(reader: &mut Reader<S>, token: &str) -> io::Result<(u64, Result<Hello, String>)>
+where
+    S: AsyncRead + AsyncWrite,
+{
+    let first = frame::next(reader).await?;
+    let (number, octets) = first.ok_or(io::ErrorKind::UnexpectedEof)?;
+    let Request::Hello(hello) = decode(&octets)? else {
+        return Err(io::Error::other("a session begins with another request"));
+    };
+    let checked = if hello.version != VERSION {
+        Err(format!(
+            "the agent is onehop {VERSION}, and not {}",
+            hello.version
+        ))
+    } else if hello.token != token {
+        Err("the agent expects another token: it belongs to another run".to_owned())
+    } else {
+        Ok(hello)
+    };
+    Ok((number, checked))
+}

@@ -1,0 +1,95 @@
+//! What a case needs of the world around a Service, and a cluster may not have.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::{Case, Change, NodeAddress, Place, Question, ServiceType, Step, Target};
+
+/// Something that every lab of onehop's own has, and somebody's cluster may not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Need {
+    /// Clients outside of the cluster, that can reach its nodes.
+    OutsideClients,
+    /// A load balancer outside of the cluster.
+    LoadBalancer,
+    /// Second addresses of the nodes.
+    OtherAddresses,
+    /// External addresses that the network sends to the nodes.
+    ExternalAddresses,
+    /// Nodes that may be tainted.
+    Taints,
+    /// Nodes in the zones of the story: two in the first, one in the second.
+    Zones,
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OutsideClients => "clients outside of the cluster",
+            Self::LoadBalancer => "a load balancer",
+            Self::OtherAddresses => "second addresses of nodes",
+            Self::ExternalAddresses => "external addresses",
+            Self::Taints => "nodes to taint",
+            Self::Zones => "zones",
+        })
+    }
+}
+
+impl Case {
+    /// What it needs of the world.
+    pub fn world_needs(&self) -> BTreeSet<Need> {
+        let mut needs = BTreeSet::new();
+        if matches!(self.service.kind, ServiceType::LoadBalancer(_)) {
+            needs.insert(Need::LoadBalancer);
+        }
+        if self.service.external_ips {
+            needs.insert(Need::ExternalAddresses);
+        }
+        for flow in self.flows() {
+            match flow.from {
+                Place::External(_) => needs.insert(Need::OutsideClients),
+                Place::LoadBalancer => needs.insert(Need::LoadBalancer),
+                Place::Pod(_) | Place::Node(_) => false,
+            };
+            match flow.to {
+                Target::Vip | Target::VipAt(_) => needs.insert(Need::LoadBalancer),
+                Target::OtherNodePort(_) => needs.insert(Need::OtherAddresses),
+                Target::ExternalIp(_) => needs.insert(Need::ExternalAddresses),
+                _ => false,
+            };
+        }
+        let questions = self.checks().flat_map(|check| &check.questions);
+        for question in questions {
+            match question {
+                // These are asked by a client outside.
+                Question::HealthCheck { at, .. } => {
+                    needs.insert(Need::OutsideClients);
+                    if *at == NodeAddress::Other {
+                        needs.insert(Need::OtherAddresses);
+                    }
+                }
+                Question::ProxyHealth { .. } => {
+                    needs.insert(Need::OutsideClients);
+                }
+                Question::HealthyNodes { .. } => {
+                    needs.insert(Need::LoadBalancer);
+                }
+                _ => {}
+            }
+        }
+        for step in &self.steps {
+            match step {
+                Step::Change(Change::Taint { .. }) => needs.insert(Need::Taints),
+                Step::Change(Change::IpMode(_) | Change::Type(ServiceType::LoadBalancer(_))) => {
+                    needs.insert(Need::LoadBalancer)
+                }
+                _ => false,
+            };
+        }
+        let mut backends = self.every_backends().flatten();
+        if backends.any(|backend| !backend.zones.is_empty()) {
+            needs.insert(Need::Zones);
+        }
+        needs
+    }
+}

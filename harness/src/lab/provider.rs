@@ -1,0 +1,80 @@
+//! What a lab is made of beside its hosts: this differs from provider to provider.
+
+use std::io;
+use std::path::Path;
+
+use super::netns::Netns;
+use super::{LabError, evidence};
+use crate::balancer::View;
+use crate::world::World;
+
+/// Who provides a lab.
+#[derive(Debug)]
+pub(crate) enum Provider {
+    /// Network namespaces of this machine.
+    Netns(Box<Netns>),
+}
+
+/// What has become of the proxies under test.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProxyFates {
+    /// How often one was started again.
+    pub restarts: u32,
+    /// How often one exited after it was ready.
+    pub exits: u32,
+    /// What is known of those exits, one text a node.
+    pub texts: Vec<String>,
+}
+
+impl Provider {
+    /// What it is: for results.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Netns(_) => "netns",
+        }
+    }
+
+    /// What its Kubernetes API is: for results.
+    pub(crate) fn api_name(&self) -> String {
+        match self {
+            Self::Netns(netns) => netns.api().name().to_owned(),
+        }
+    }
+
+    /// How a Service (`namespace/name`) is served by the load balancer; nothing if it is not.
+    pub(crate) async fn view(&self, service: &str) -> Result<Option<View>, LabError> {
+        match self {
+            Self::Netns(netns) => Ok(netns.balancer().view(service)),
+        }
+    }
+
+    /// What does not work of the load balancer.
+    pub(crate) async fn problems(&self) -> Result<Vec<String>, LabError> {
+        match self {
+            Self::Netns(netns) => Ok(netns.balancer().problems()),
+        }
+    }
+
+    /// What has become of the proxies.
+    pub(crate) async fn fates(&self) -> Result<ProxyFates, LabError> {
+        match self {
+            Self::Netns(netns) => {
+                let proxies = netns.proxies();
+                let exits: Vec<_> = proxies.iter().filter_map(|p| p.unexpected_exit()).collect();
+                Ok(ProxyFates {
+                    restarts: proxies.iter().map(|proxy| proxy.restarts()).sum(),
+                    exits: exits.iter().map(|exit| exit.exits).sum(),
+                    texts: exits.iter().map(ToString::to_string).collect(),
+                })
+            }
+        }
+    }
+
+    /// Writes the rules and connections of each node and of the load balancer, and the proxies'
+    /// logs, to a directory.
+    pub(crate) async fn evidence(&self, world: &World, dir: &Path) -> io::Result<()> {
+        match self {
+            Self::Netns(netns) => evidence::capture(netns, world, dir).await,
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What taps have seen of some calls, and what they may have missed meanwhile. Pure.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::capture::TapError;
+use super::journey::{Call, Journey};
+use super::packet::Sighting;
+
+/// A time in which packets were lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Loss {
+    pub(super) from: Duration,
+    pub(super) to: Duration,
+    pub(super) packets: u64,
+}
+
+/// What taps have seen of calls by their sequence numbers. A journey may cross the hosts of several
+/// [`Taps`](super::Taps): what each has seen is [put together](Self::and) before it is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Of each number that was asked for, in that order.
+    pub(super) sightings: Vec<Vec<Sighting>>,
+    pub(super) losses: Vec<Loss>,
+    /// The time of the youngest sighting that has been forgotten: of later ones, all are here.
+    pub(super) forgotten_until: Option<Duration>,
+}
+
+impl Seen {
+    /// Adds what other taps have seen of the same calls.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        if self.sightings.is_empty() {
+            self.sightings = other.sightings;
+        } else {
+            let pairs = self.sightings.iter_mut().zip(other.sightings);
+            pairs.for_each(|(own, others)| own.extend(others));
+        }
+        self.losses.extend(other.losses);
+        self.forgotten_until = self.forgotten_until.max(other.forgotten_until);
+        self
+    }
+
+    /// The journeys of these calls, in the order in which their numbers were asked for. One that no
+    /// tap saw has none: a host can refuse or drop a call of its own before it reaches any
+    /// interface.
+    ///
+    /// `since` is [`Taps::now`](super::Taps::now) of before the first of them was made. What the
+    /// taps lost before that is no concern of these.
+    ///
+    /// # Errors
+    /// When packets were lost at the time, or sightings of it are forgotten.
+    pub fn journeys(
+        self,
+        since: Duration,
+        calls: impl IntoIterator<Item = Call>,
+    ) -> Result<Vec<Option<Journey>>, TapError> {
+        let Self {
+            sightings,
+            losses,
+            forgotten_until,
+        } = self;
+        let calls = calls.into_iter().zip(sightings);
+        calls
+            .map(|(call, sightings)| {
+                let journey = Journey::assemble(call, sightings);
+                // A call that no tap saw may be among what was lost or forgotten since it can have
+                // been made.
+                let began = journey.as_ref().map_or(since, |j| j.request[0].at);
+                let lost = match &journey {
+                    Some(journey) => lost_during(&losses, journey),
+                    None => lost_since(&losses, since),
+                };
+                if lost > 0 {
+                    return Err(TapError::Lost(lost));
+                }
+                if forgotten_until.is_some_and(|at| began <= at) {
+                    return Err(TapError::Forgotten);
+                }
+                Ok(journey)
+            })
+            .collect()
+    }
+}
+
+/// Packets lost while the journey was under way. One that came back was under way until then;
+/// one that did not may have lost its end at any time since.
+fn lost_during(losses: &[Loss], journey: &Journey) -> u64 {
+    let all = || journey.request.iter().chain(&journey.reply);
+    let (began, ended) = (
+        all().map(|s| s.at).min().unwrap_or_default(),
+        all().map(|s| s.at).max().unwrap_or_default(),
+    );
+    let open = !journey.came_back();
+    let overlaps = |loss: &&Loss| loss.to >= began && (open || loss.from <= ended);
+    losses
+        .iter()
+        .filter(overlaps)
+        .map(|loss| loss.packets)
+        .sum()
+}
+
+/// Packets that may have been lost at this time or later.
+fn lost_since(losses: &[Loss], since: Duration) -> u64 {
+    let losses = losses.iter().filter(|loss| loss.to >= since);
+    losses.map(|loss| loss.packets).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tap::{Direction, Kind};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn sighting(host: &str, direction: Direction, kind: Kind, at: Duration) -> Sighting {
+        Sighting {
+            host: host.to_owned(),
+            interface: "eth0".to_owned(),
+            direction,
+            source: ([10, 0, 0, 1], 40).into(),
+            destination: ([10, 0, 0, 2], 80).into(),
+            ttl: 64,
+            kind,
+            sequence: 7,
+            at,
+        }
+    }
+
+    fn call() -> Call {
+        Call::new("a", ([10, 0, 0, 1], 40).into(), ([10, 0, 0, 2], 80).into())
+    }
+
+    /// What taps have seen of one call, with one loss of three packets.
+    fn seen(sightings: Vec<Sighting>, from: Duration, to: Duration) -> Seen {
+        let packets = 3;
+        Seen {
+            sightings: vec![sightings],
+            losses: vec![Loss { from, to, packets }],
+            forgotten_until: None,
+        }
+    }
+
+    /// Whether a journey from 10 ms on, answered at 12 ms or not at all, is spoilt by one loss.
+    fn is_lost(answered: bool, from: Duration, to: Duration) -> bool {
+        let mut sightings = vec![sighting("a", Direction::Out, Kind::Syn, 10 * MS)];
+        if answered {
+            sightings.push(sighting("a", Direction::In, Kind::SynAck, 12 * MS));
+        }
+        let journeys = seen(sightings, from, to).journeys(Duration::ZERO, [call()]);
+        matches!(journeys, Err(TapError::Lost(3)))
+    }
+
+    #[test]
+    fn a_loss_spoils_the_journeys_of_its_time_and_no_others() {
+        assert!(!is_lost(true, 2 * MS, 9 * MS));
+        assert!(is_lost(true, 2 * MS, 11 * MS));
+        assert!(is_lost(true, 11 * MS, 90 * MS));
+        assert!(!is_lost(true, 13 * MS, 90 * MS));
+        assert!(is_lost(false, 13 * MS, 90 * MS));
+    }
+
+    #[test]
+    fn a_call_that_no_tap_saw_may_be_lost_with_a_loss_since_it_was_made_and_no_other() {
+        let seen = seen(Vec::new(), 20 * MS, 30 * MS);
+        let unseen = |since: Duration| {
+            let journeys = seen.clone().journeys(since, [call()]);
+            journeys.map(|journeys| journeys[0].is_some())
+        };
+        assert!(matches!(unseen(10 * MS), Err(TapError::Lost(3))));
+        assert!(matches!(unseen(30 * MS), Err(TapError::Lost(3))));
+        assert!(matches!(unseen(31 * MS), Ok(false)));
+    }
+
+    #[test]
+    fn a_call_that_no_tap_saw_may_be_forgotten_with_what_was_seen_since_it_was_made() {
+        let seen = Seen {
+            sightings: vec![Vec::new()],
+            losses: Vec::new(),
+            forgotten_until: Some(10 * MS),
+        };
+        let unseen = |since: Duration| seen.clone().journeys(since, [call()]);
+        assert!(matches!(unseen(10 * MS), Err(TapError::Forgotten)));
+        assert!(unseen(11 * MS).is_ok());
+    }
+
+    #[test]
+    fn a_journey_is_put_together_of_what_several_taps_have_seen() {
+        let part = |sighting| Seen {
+            sightings: vec![vec![sighting]],
+            ..Seen::default()
+        };
+        let answer = part(sighting("b", Direction::Out, Kind::SynAck, 12 * MS));
+        let called = part(sighting("a", Direction::Out, Kind::Syn, 10 * MS));
+        let arrived = part(sighting("b", Direction::In, Kind::Syn, 11 * MS));
+        let all = Seen::default().and(answer).and(called).and(arrived);
+        let journeys = all.journeys(Duration::ZERO, [call()]).expect("none lost");
+        let journey = journeys[0].as_ref().expect("the call was seen");
+        assert_eq!(journey.hosts(), ["a", "b"]);
+        assert_eq!(journey.reply.len(), 1);
+    }
+}
