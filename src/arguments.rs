@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +8,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use onehop_harness::bench::Measure;
 use onehop_harness::case::{self, BalancerMode};
+use onehop_harness::kind::{self, KindOptions, NetworkPlugin};
+use onehop_harness::profile::Profile;
 use onehop_harness::timing::Timing;
 use onehop_harness::world::{Family, Protocol};
 
@@ -47,6 +50,42 @@ pub(crate) enum Command {
     Apiserver(ApiserverArguments),
     /// Run the bundled Service proxy, in place of kube-proxy
     Proxy(Box<ProxyArguments>),
+    /// Act on the hosts of a machine, for a run elsewhere; its token is in ONEHOP_TOKEN
+    #[command(hide = true)]
+    Agent(AgentArguments),
+    /// Be a pod: wait until asked to end
+    #[command(hide = true)]
+    Pod(PodArguments),
+    /// Keep a plain pod network on a node, as a pod of its cluster
+    #[command(hide = true)]
+    Network(NetworkArguments),
+}
+
+#[derive(Args)]
+pub(crate) struct AgentArguments {
+    /// Where to listen
+    #[arg(long)]
+    pub(crate) listen: SocketAddr,
+}
+
+/// An agent finds a pod by them, in the command line of its process.
+#[derive(Args)]
+pub(crate) struct PodArguments {
+    /// The run that it belongs to
+    #[arg(long)]
+    run: String,
+    /// Its name
+    name: String,
+}
+
+#[derive(Args)]
+pub(crate) struct NetworkArguments {
+    /// The name of the Node
+    #[arg(long)]
+    pub(crate) node: String,
+    /// The file that the plugins' configuration goes to
+    #[arg(long)]
+    pub(crate) configuration: PathBuf,
 }
 
 /// Which Kubernetes API the lab has.
@@ -84,6 +123,95 @@ impl LabArguments {
     }
 }
 
+/// Who provides the world that cases run in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Provider {
+    /// Network namespaces of this machine: the embedded lab
+    #[default]
+    Netns,
+    /// A kind cluster, made for the run
+    Kind,
+}
+
+impl fmt::Display for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Netns => "netns",
+            Self::Kind => "kind",
+        })
+    }
+}
+
+/// What a lab on kind takes.
+#[derive(Args)]
+#[command(next_help_heading = "With --provider kind")]
+pub(crate) struct KindArguments {
+    /// A kind cluster that is there, instead of one that is made for the run and removed again
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Option<String>,
+    /// The image of the nodes, instead of kindest/node of kube-proxy's version
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) node_image: Option<String>,
+    /// The pod network
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) network: Network,
+    /// The families of nodes, pods and Services
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) ip_family: IpFamily,
+}
+
+impl KindArguments {
+    /// How a proxy is judged on kind. The directory is another one for each proxy.
+    pub(crate) fn options(&self, profile: Profile, run: &RunArguments) -> KindOptions {
+        KindOptions {
+            profile,
+            cluster: self.cluster.clone(),
+            node_image: self.node_image.clone(),
+            plugin: match self.network {
+                Network::Ptp => NetworkPlugin::Ptp,
+                Network::Kindnet => NetworkPlugin::Kindnet,
+            },
+            family: match self.ip_family {
+                IpFamily::Dual => kind::IpFamily::Dual,
+                IpFamily::Ipv4 => kind::IpFamily::Ipv4,
+            },
+            keep: run.keep,
+            dir: PathBuf::new(),
+            timing: run.lab.timing(),
+        }
+    }
+}
+
+/// The pod network of a kind cluster.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum Network {
+    /// Point-to-point links and routes, deployed by onehop
+    #[default]
+    Ptp,
+    /// kind's own
+    Kindnet,
+}
+
+/// The families of a kind cluster.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum IpFamily {
+    /// Both
+    #[default]
+    Dual,
+    /// IPv4 alone
+    Ipv4,
+}
+
+impl RunArguments {
+    /// What the Kubernetes API is, for results.
+    pub(crate) fn api_name(&self) -> &'static str {
+        match (self.provider, self.lab.api) {
+            (Provider::Netns, Api::Embedded) => "embedded",
+            _ => "kube-apiserver",
+        }
+    }
+}
+
 #[derive(Args)]
 pub(crate) struct RunArguments {
     /// Cases to run: parts of their ids, or whole ids with `*`; all when there is none
@@ -92,8 +220,13 @@ pub(crate) struct RunArguments {
     /// of a profile; may be given more than once
     #[arg(long = "proxy", value_name = "NAME|FILE", default_values = ["bundled"])]
     pub(crate) proxies: Vec<String>,
+    /// Where the cases run
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) provider: Provider,
     #[command(flatten)]
     pub(crate) lab: LabArguments,
+    #[command(flatten)]
+    pub(crate) kind: KindArguments,
     /// Only cases that need this feature
     #[arg(long, value_name = "FEATURE")]
     pub(crate) feature: Option<String>,

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 when everything passed, 1 when a case failed, 2 when nothing could be judged.
 
+mod agent;
 mod apiserver;
 mod arguments;
 mod bench;
@@ -39,8 +40,11 @@ fn main() -> ExitCode {
     prepare::complete_path();
     let arguments = Arguments::parse();
     // The proxy's level is in its configuration.
-    if !matches!(arguments.command, Command::Proxy(_)) {
-        logging::start("error");
+    match arguments.command {
+        Command::Proxy(_) => {}
+        // What runs in a container has nobody else to tell.
+        Command::Agent(_) | Command::Network(_) => logging::start("info"),
+        _ => logging::start("error"),
     }
     // A terminal wraps lines by itself; a command or a path that was broken in two cannot be copied.
     let plain = |_: &_| Box::new(MietteHandlerOpts::new().wrap_lines(false).build()) as _;
@@ -56,6 +60,9 @@ fn main() -> ExitCode {
         Command::Tools(arguments) => tools::tools(arguments),
         Command::Apiserver(arguments) => apiserver::serve(&arguments),
         Command::Proxy(arguments) => proxy::proxy(*arguments),
+        Command::Agent(arguments) => agent::agent(&arguments),
+        Command::Pod(_) => agent::pod(),
+        Command::Network(arguments) => agent::network(arguments),
     };
     match done {
         Ok(code) => code,

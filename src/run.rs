@@ -10,7 +10,10 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use miette::{IntoDiagnostic, Report, Result, WrapErr, miette};
 use onehop_harness::case::Case;
 use onehop_harness::error::chain;
+use onehop_harness::kind::{self, KindOptions};
 use onehop_harness::lab::{ApiKind, Lab, ProxyUnderTest, directory};
+use onehop_harness::netns::Sandbox;
+use onehop_harness::profile::Profile;
 use onehop_harness::run::{
     BatchOptions, CaseResult, INTERRUPTED, Outcome, ProxyInfo, ProxyResults, Results, RunInfo,
     SCHEMA, Summary, not_judged, run_batch, skipped,
@@ -19,8 +22,7 @@ use onehop_harness::timing::Timing;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::arguments::{Api, RunArguments};
-use crate::preparation::Prepared;
+use crate::arguments::{Provider, RunArguments};
 use crate::progress::CaseProgress;
 use crate::{NOT_JUDGED, catalogue, lab, preparation, signals, table};
 
@@ -33,7 +35,7 @@ pub(crate) fn run(arguments: RunArguments) -> Result<ExitCode> {
     create(&arguments.out)?;
     let mut run = Run::new(arguments);
     match run.prepare() {
-        Ok((prepared, runtime)) => runtime.block_on(run.execute(prepared)),
+        Ok((ready, runtime)) => runtime.block_on(run.execute(ready)),
         Err(report) => {
             // The results of an earlier run must not be taken for those of this one.
             if let Err(unwritten) = run.write_unprepared(&report) {
@@ -53,6 +55,70 @@ fn create(out: &Path) -> Result<()> {
     fs::create_dir_all(out)
         .into_diagnostic()
         .wrap_err_with(|| format!("failed to create {}", out.display()))
+}
+
+/// A proxy to be judged, and where.
+struct Subject {
+    profile: Profile,
+    version: Option<String>,
+    provided: Provided,
+}
+
+/// Who provides the lab that a proxy is judged in.
+enum Provided {
+    Netns {
+        proxy: Box<ProxyUnderTest>,
+        api: ApiKind,
+    },
+    Kind {
+        checked: kind::Checked,
+        options: Box<KindOptions>,
+    },
+}
+
+impl Subject {
+    fn netns(proxy: ProxyUnderTest, api: ApiKind) -> Self {
+        Self {
+            profile: proxy.profile.clone(),
+            version: proxy.program.version.clone(),
+            provided: Provided::Netns {
+                proxy: Box::new(proxy),
+                api,
+            },
+        }
+    }
+
+    fn kind(checked: kind::Checked, options: KindOptions) -> Self {
+        let profile = options.profile.clone();
+        Self {
+            version: profile.tool.map(|tool| tool.version.to_string()),
+            profile,
+            provided: Provided::Kind {
+                checked,
+                options: Box::new(options),
+            },
+        }
+    }
+
+    fn info(&self) -> ProxyInfo {
+        let variations = self.profile.variations.iter();
+        ProxyInfo {
+            name: self.profile.name.clone(),
+            version: self.version.clone(),
+            mode: self.profile.mode.clone(),
+            variations: variations
+                .map(|(variation, value)| (variation.to_string(), value.clone()))
+                .collect(),
+            ..ProxyInfo::default()
+        }
+    }
+}
+
+/// What a run has before it is executed.
+struct Ready {
+    subjects: Vec<Subject>,
+    /// Of the embedded lab.
+    sandbox: Option<Sandbox>,
 }
 
 /// A run about to be executed.
@@ -77,14 +143,38 @@ impl Run {
         }
     }
 
-    /// Selects the cases, and enters the sandbox with all that the run needs.
-    fn prepare(&mut self) -> Result<(Prepared, Runtime)> {
+    /// Selects the cases, and finds all that the run needs; for the embedded lab, also enters the
+    /// sandbox.
+    fn prepare(&mut self) -> Result<(Ready, Runtime)> {
         let arguments = &self.arguments;
         self.cases = catalogue::select(&arguments.patterns, arguments.feature.as_deref())?;
-        let prepared =
-            preparation::prepare(&arguments.proxies, &arguments.lab, self.arguments.keep)?;
-        // Only now: a runtime has threads.
-        Ok((prepared, Runtime::new().into_diagnostic()?))
+        match arguments.provider {
+            Provider::Netns => {
+                let prepared =
+                    preparation::prepare(&arguments.proxies, &arguments.lab, arguments.keep)?;
+                let api = prepared.api;
+                let subjects = prepared.proxies.into_iter();
+                let subjects = subjects.map(|proxy| Subject::netns(proxy, api.clone()));
+                let ready = Ready {
+                    subjects: subjects.collect(),
+                    sandbox: Some(prepared.sandbox),
+                };
+                // Only now: a runtime has threads.
+                Ok((ready, Runtime::new().into_diagnostic()?))
+            }
+            Provider::Kind => {
+                let loaded = arguments.proxies.iter().map(|spec| Profile::load(spec));
+                let profiles: Vec<_> = loaded.collect::<Result<_, _>>().into_diagnostic()?;
+                let runtime = Runtime::new().into_diagnostic()?;
+                let checked = runtime.block_on(kind::check(&profiles)).into_diagnostic()?;
+                let subjects = profiles.into_iter().map(|profile| {
+                    let options = arguments.kind.options(profile, arguments);
+                    Subject::kind(checked.clone(), options)
+                });
+                let subjects = subjects.collect();
+                Ok((Ready { subjects, sandbox: None }, runtime))
+            }
+        }
     }
 
     /// Writes the results of a run that ended before any lab: for each proxy, why.
@@ -115,27 +205,29 @@ impl Run {
         }
     }
 
-    async fn execute(self, prepared: Prepared) -> Result<ExitCode> {
-        let Prepared {
-            proxies,
-            api,
+    async fn execute(self, ready: Ready) -> Result<ExitCode> {
+        let Ready {
+            subjects,
             mut sandbox,
-        } = prepared;
+        } = ready;
         let interrupted = interruption()?;
         println!(
             "seed {}: --seed has the cases begin in this order again",
             self.seed
         );
         let mut results = Vec::new();
-        let dirs = directories(&proxies);
-        for (proxy, dir) in proxies.into_iter().zip(dirs) {
+        let dirs = directories(&subjects);
+        for (subject, dir) in subjects.into_iter().zip(dirs) {
             let dir = self.arguments.out.join(dir);
-            let (result, lab) = self.judge(proxy, &api, &dir, &interrupted).await;
+            let (result, lab) = self.judge(subject, &dir, &interrupted).await;
             let failed = result.outcome() != Outcome::Passed;
             results.push(result);
-            if let (true, true, Some(lab)) = (self.arguments.keep, failed, lab) {
+            let Some(lab) = lab else { continue };
+            if let (true, true, Some(sandbox)) = (self.arguments.keep, failed, &mut sandbox) {
                 self.write(&results)?;
-                lab::stay(lab, &mut sandbox).await?;
+                lab::stay(lab, sandbox).await?;
+            } else if let Err(error) = lab.end().await {
+                eprintln!("onehop: {}", chain(&error));
             }
         }
         let results = self.write(&results)?;
@@ -147,12 +239,12 @@ impl Run {
     /// Judges one proxy in a lab of its own. A lab that cannot be built is part of the results.
     async fn judge(
         &self,
-        proxy: ProxyUnderTest,
-        api: &ApiKind,
+        subject: Subject,
         dir: &Path,
         interrupted: &watch::Receiver<bool>,
     ) -> (ProxyResults, Option<Arc<Lab>>) {
-        let mut results = no_results(proxy_info(&proxy));
+        let mut results = no_results(subject.info());
+        let profile = subject.profile.clone();
         let lab = tokio::select! {
             biased;
             () = becomes_true(interrupted.clone()) => {
@@ -161,14 +253,14 @@ impl Run {
                 results.summary = Summary::of(&results.cases);
                 return (results, None);
             }
-            lab = self.start_lab(proxy.clone(), api, dir) => lab,
+            lab = self.start_lab(subject, dir) => lab,
         };
         let lab = match lab {
             Ok(lab) => Arc::new(lab),
             Err(report) => return (self.unjudged(results, chain(report.as_ref())), None),
         };
         let clock = Instant::now();
-        let progress = CaseProgress::start(&proxy.profile.name, self.cases.len());
+        let progress = CaseProgress::start(&profile.name, self.cases.len());
         let options = BatchOptions {
             jobs: self.arguments.jobs.into(),
             seed: self.seed,
@@ -176,14 +268,14 @@ impl Run {
             interrupted: interrupted.clone(),
         };
         let finished = |result: &CaseResult| progress.finished(result);
-        results.cases = run_batch(&lab, &proxy.profile, &self.cases, &options, finished).await;
+        results.cases = run_batch(&lab, &profile, &self.cases, &options, finished).await;
         progress.end();
         results.summary = Summary::of(&results.cases);
         match lab.proxy_fates().await {
             Ok(fates) => {
                 results.proxy.restarts = fates.restarts;
                 results.proxy.exits = fates.exits;
-                if !proxy.profile.netns.may_restart && !fates.texts.is_empty() {
+                if !profile.netns.may_restart && !fates.texts.is_empty() {
                     results.error = Some(fates.texts.join("\n"));
                 }
             }
@@ -200,27 +292,30 @@ impl Run {
         (results, Some(lab))
     }
 
-    async fn start_lab(&self, proxy: ProxyUnderTest, api: &ApiKind, dir: &Path) -> Result<Lab> {
+    async fn start_lab(&self, subject: Subject, dir: &Path) -> Result<Lab> {
         let timing = self.timing.clone();
         let out = std::path::absolute(dir).into_diagnostic()?;
         // Evidence of an earlier run says nothing about this one.
         directory::make_empty(&out.join(EVIDENCE)).into_diagnostic()?;
-        lab::start(api.clone(), Some(proxy), &out.join("lab"), timing).await
+        let dir = out.join("lab");
+        match subject.provided {
+            Provided::Netns { proxy, api } => lab::start(api, Some(*proxy), &dir, timing).await,
+            Provided::Kind { checked, options } => {
+                let options = KindOptions { dir, timing, ..*options };
+                kind::start(&checked, options).await.into_diagnostic()
+            }
+        }
     }
 
     fn write(&self, results: &[ProxyResults]) -> Result<Results> {
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        let api = match self.arguments.lab.api {
-            Api::Embedded => "embedded",
-            Api::Real => "kube-apiserver",
-        };
         let all = results.iter().map(|proxy| proxy.summary);
         let results = Results {
             schema: SCHEMA.to_owned(),
             run: RunInfo {
                 tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-                provider: "netns".to_owned(),
-                api: api.to_owned(),
+                provider: self.arguments.provider.to_string(),
+                api: self.arguments.api_name().to_owned(),
                 kernel: kernel.trim().to_owned(),
                 seed: self.seed,
                 started: rfc3339(self.started),
@@ -241,10 +336,10 @@ impl Run {
 
 /// A directory name for each proxy, and none twice: of its name, and its version if that was asked
 /// for. Another of the same name and version gets a number.
-fn directories(proxies: &[ProxyUnderTest]) -> Vec<String> {
-    let names = proxies.iter().map(|proxy| match &proxy.profile.tool {
-        Some(tool) => format!("{}@{}", proxy.profile.name, tool.version),
-        None => proxy.profile.name.clone(),
+fn directories(subjects: &[Subject]) -> Vec<String> {
+    let names = subjects.iter().map(|subject| match &subject.profile.tool {
+        Some(tool) => format!("{}@{}", subject.profile.name, tool.version),
+        None => subject.profile.name.clone(),
     });
     distinct(names)
 }
@@ -264,18 +359,6 @@ fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
         .collect()
 }
 
-fn proxy_info(proxy: &ProxyUnderTest) -> ProxyInfo {
-    let variations = proxy.profile.variations.iter();
-    ProxyInfo {
-        name: proxy.profile.name.clone(),
-        version: proxy.program.version.clone(),
-        mode: proxy.profile.mode.clone(),
-        variations: variations
-            .map(|(variation, value)| (variation.to_string(), value.clone()))
-            .collect(),
-        ..ProxyInfo::default()
-    }
-}
 
 /// Results without any.
 fn no_results(proxy: ProxyInfo) -> ProxyResults {

@@ -15,6 +15,8 @@ pub struct Timing {
     pub start_attempts: u32,
     /// How long a real Kubernetes API may take to start.
     pub api_ready: Duration,
+    /// How long a cluster may take to run what a lab needs of it, and to be rid of it again.
+    pub cluster_ready: Duration,
     /// How long after a change the dataplane and the load balancer may take to behave as expected.
     pub converge: Duration,
     /// Pause between two attempts while converging.
@@ -56,6 +58,7 @@ impl Default for Timing {
             proxy_ready: Duration::from_secs(30),
             start_attempts: 4,
             api_ready: Duration::from_secs(60),
+            cluster_ready: Duration::from_secs(120),
             converge: Duration::from_secs(15),
             converge_pause: Duration::from_millis(20),
             answer: Duration::from_secs(3),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,9 +14,12 @@ use tokio::task::JoinSet;
 
 use super::error::AgentError;
 use super::frame::{self, Reader, Writer, decode, encode};
+use super::node::NodeSettings;
 use super::wire::{Answer, Hello, Request, VERSION};
+use crate::balancer::View;
 use crate::error::chain;
 use crate::timing::Timing;
+use crate::world::World;
 
 /// Requests that wait to be sent; more make whoever asks wait.
 const WAITING: usize = 64;
@@ -117,6 +121,62 @@ impl Remote {
             said: failure.said,
         })?;
         decode(&octets).map_err(|error| self.gone(format!("it answered {error}")))
+    }
+
+    /// Changes the machine's own network, until the session ends.
+    ///
+    /// # Errors
+    /// When the kernel refuses a change; those before it are undone.
+    pub async fn settle(&self, settings: NodeSettings) -> Result<(), AgentError> {
+        self.ask(Request::Settle(settings)).await
+    }
+
+    /// Has the agent act on a node, its own machine, and on these pods of a run there. The addresses of
+    /// the node's interfaces.
+    ///
+    /// # Errors
+    /// When a pod does not run there, or the kernel refuses a tap.
+    pub async fn become_node(
+        &self,
+        node: &str,
+        run: &str,
+        pods: &[String],
+    ) -> Result<Vec<IpAddr>, AgentError> {
+        let (node, run, pods) = (node.to_owned(), run.to_owned(), pods.to_vec());
+        self.ask(Request::Node { node, run, pods }).await
+    }
+
+    /// Has the agent be everything outside of a cluster.
+    ///
+    /// # Errors
+    /// When the kernel refuses a part.
+    pub async fn become_outside(&self, world: &World) -> Result<(), AgentError> {
+        self.ask(Request::Outside(Box::new(world.clone()))).await
+    }
+
+    /// Has the agent that is everything outside start the load balancer, which reaches the API by this
+    /// kubeconfig.
+    ///
+    /// # Errors
+    /// When the kernel refuses a rule, or the kubeconfig cannot be used.
+    pub async fn balance(&self, kubeconfig: &str) -> Result<(), AgentError> {
+        self.ask(Request::Balance(kubeconfig.to_owned())).await
+    }
+
+    /// How a Service (`namespace/name`) is served by the agent's load balancer.
+    ///
+    /// # Errors
+    /// When the agent is gone.
+    pub async fn view(&self, service: &str) -> Result<Option<View>, AgentError> {
+        self.ask(Request::View(service.to_owned())).await
+    }
+
+    /// What does not work of the agent's load balancer.
+    ///
+    /// # Errors
+    /// When the agent is gone.
+    pub async fn problems(&self) -> Result<Vec<String>, AgentError> {
+        self.ask(Request::Problems).await
     }
 
     /// Has something closed by and by, without waiting for it.

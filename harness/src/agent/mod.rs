@@ -14,6 +14,7 @@
 mod client;
 mod error;
 mod frame;
+mod kubeconfig;
 mod local;
 mod node;
 mod outside;
@@ -25,6 +26,7 @@ mod wire;
 
 pub use client::Remote;
 pub use error::AgentError;
+pub(crate) use kubeconfig::client_of;
 pub use local::Agent;
 pub use node::{NodeSettings, Route};
 pub use outside::Outside;

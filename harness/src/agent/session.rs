@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, RwLock};
 
 use super::error::AgentError;
 use super::frame::encode;
+use super::kubeconfig::client_of;
 use super::local::Agent;
 use super::node::Changed;
 use super::outside::Outside;
@@ -232,18 +233,4 @@ fn done() -> Result<Vec<u8>, AgentError> {
 
 fn said<T: Serialize>(answer: &T) -> Result<Vec<u8>, AgentError> {
     Ok(encode(answer))
-}
-
-/// A client of the API that a kubeconfig leads to.
-async fn client_of(kubeconfig: &str) -> Result<kube::Client, AgentError> {
-    let bad = |error: String| AgentError::Host {
-        host: "lb".to_owned(),
-        what: "use the kubeconfig".to_owned(),
-        source: std::io::Error::other(error),
-    };
-    let parsed = kube::config::Kubeconfig::from_yaml(kubeconfig).map_err(|e| bad(e.to_string()))?;
-    let options = kube::config::KubeConfigOptions::default();
-    let config = kube::Config::from_custom_kubeconfig(parsed, &options).await;
-    let config = config.map_err(|error| bad(error.to_string()))?;
-    kube::Client::try_from(config).map_err(|error| bad(error.to_string()))
 }

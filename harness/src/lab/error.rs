@@ -4,6 +4,7 @@ use super::{ApiError, BaselineError, DirectoryError, ProxyError};
 use crate::agent::AgentError;
 use crate::balancer::BalancerError;
 use crate::case::Place;
+use crate::cluster::ClusterError;
 use crate::netns::NetworkError;
 use crate::probe::Connection;
 
@@ -71,6 +72,9 @@ pub enum LabError {
         /// The connection.
         connection: Box<Connection>,
     },
+    /// The cluster that it is on.
+    #[error(transparent)]
+    Cluster(Box<ClusterError>),
     /// Its directory.
     #[error(transparent)]
     Directory(#[from] DirectoryError),

@@ -2,7 +2,7 @@
 //! node.
 
 mod api;
-mod baseline;
+pub(crate) mod baseline;
 mod calls;
 pub mod directory;
 mod documents;
@@ -33,7 +33,9 @@ pub use error::LabError;
 pub use netns::Netns;
 pub(crate) use netns::placeholders;
 pub use objects::{Allocated, AllocatedPort, NAMESPACE, Objects};
+pub(crate) use phases::Phases;
 pub(crate) use provider::Provider;
+pub(crate) use sites::Sites;
 pub use provider::ProxyFates;
 pub use proxy::{NodeProxy, ProxyError, UnexpectedExit};
 
@@ -47,7 +49,6 @@ use crate::profile::{Feature, Profile, Program, Variation};
 use crate::timing::Timing;
 use crate::verdict::{Baseline, Ground};
 use crate::world::{Family, World};
-use sites::Sites;
 
 /// What a lab is made of.
 #[derive(Clone, Debug)]
@@ -185,6 +186,7 @@ impl Lab {
     pub fn netns(&self) -> &Netns {
         match &self.provider {
             Provider::Netns(netns) => netns,
+            Provider::Cluster(cluster) => panic!("the lab is on a cluster of {}", cluster.provider),
         }
     }
 
@@ -210,6 +212,15 @@ impl Lab {
     /// When that cannot be found out.
     pub async fn proxy_fates(&self) -> Result<ProxyFates, LabError> {
         self.provider.fates().await
+    }
+
+    /// Leaves everything as it was that does not end by itself. To be called when the lab is no
+    /// longer used.
+    ///
+    /// # Errors
+    /// When something is left behind.
+    pub async fn end(&self) -> Result<(), LabError> {
+        self.provider.end(&self.timing).await
     }
 
     /// What its world does not have, with the reason.

@@ -5,11 +5,9 @@ use std::path::Path;
 
 use futures::future::try_join_all;
 
-use super::phases::Phases;
-use super::provider::Provider;
-use super::sites::Sites;
 use super::{
-    Lab, LabApi, LabError, LabOptions, NodeProxy, Objects, Parts, ProxyUnderTest, baseline,
+    Lab, LabApi, LabError, LabOptions, NodeProxy, Objects, Parts, Phases, Provider,
+    ProxyUnderTest, Sites, baseline,
     directory,
 };
 use crate::agent::{Agent, Site};

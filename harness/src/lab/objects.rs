@@ -110,7 +110,7 @@ impl Objects {
     /// That is done once its proxy runs. kube-proxy as it starts takes in its Node before the part
     /// is registered that wants the zone (`NewNodeTopologyConfig` and `RegisterEventHandler` in its
     /// `server.go`), loses that now and then, and knows no zone until the label changes.
-    pub(super) async fn label_zones(&self, world: &World) -> kube::Result<()> {
+    pub(crate) async fn label_zones(&self, world: &World) -> kube::Result<()> {
         let nodes: Api<Node> = Api::all(self.client.clone());
         for node in &world.nodes {
             let labels = json!({ "topology.kubernetes.io/zone": node.zone });

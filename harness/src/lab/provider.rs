@@ -6,6 +6,8 @@ use std::path::Path;
 use super::netns::Netns;
 use super::{LabError, evidence};
 use crate::balancer::View;
+use crate::cluster::Cluster;
+use crate::timing::Timing;
 use crate::world::World;
 
 /// Who provides a lab.
@@ -13,6 +15,8 @@ use crate::world::World;
 pub(crate) enum Provider {
     /// Network namespaces of this machine.
     Netns(Box<Netns>),
+    /// A cluster.
+    Cluster(Box<Cluster>),
 }
 
 /// What has become of the proxies under test.
@@ -31,6 +35,7 @@ impl Provider {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Netns(_) => "netns",
+            Self::Cluster(cluster) => cluster.provider,
         }
     }
 
@@ -38,6 +43,7 @@ impl Provider {
     pub(crate) fn api_name(&self) -> String {
         match self {
             Self::Netns(netns) => netns.api().name().to_owned(),
+            Self::Cluster(cluster) => format!("kube-apiserver {}", cluster.version),
         }
     }
 
@@ -45,6 +51,7 @@ impl Provider {
     pub(crate) async fn view(&self, service: &str) -> Result<Option<View>, LabError> {
         match self {
             Self::Netns(netns) => Ok(netns.balancer().view(service)),
+            Self::Cluster(cluster) => cluster.view(service).await,
         }
     }
 
@@ -52,6 +59,7 @@ impl Provider {
     pub(crate) async fn problems(&self) -> Result<Vec<String>, LabError> {
         match self {
             Self::Netns(netns) => Ok(netns.balancer().problems()),
+            Self::Cluster(cluster) => cluster.problems().await,
         }
     }
 
@@ -67,6 +75,15 @@ impl Provider {
                     texts: exits.iter().map(ToString::to_string).collect(),
                 })
             }
+            Self::Cluster(cluster) => cluster.fates().await,
+        }
+    }
+
+    /// Leaves everything as it was that does not end by itself.
+    pub(crate) async fn end(&self, timing: &Timing) -> Result<(), LabError> {
+        match self {
+            Self::Netns(_) => Ok(()),
+            Self::Cluster(cluster) => cluster.end(timing).await,
         }
     }
 
@@ -75,6 +92,7 @@ impl Provider {
     pub(crate) async fn evidence(&self, world: &World, dir: &Path) -> io::Result<()> {
         match self {
             Self::Netns(netns) => evidence::capture(netns, world, dir).await,
+            Self::Cluster(cluster) => cluster.evidence(world, &evidence::COMMANDS, dir).await,
         }
     }
 }

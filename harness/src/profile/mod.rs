@@ -202,6 +202,15 @@ impl Profile {
     }
 }
 
+impl Profile {
+    /// The URL by which a proxy says that it is ready; none where it needs what a cluster's node
+    /// does not have.
+    #[must_use]
+    pub fn ready_url(&self, values: &Placeholders) -> Option<String> {
+        template::render(&self.netns.ready.http, values).ok()
+    }
+}
+
 /// Whether a value of `--proxy` means a file.
 fn is_path(spec: &str) -> bool {
     spec.contains('/') || spec.ends_with(".yaml") || spec.ends_with(".yml")

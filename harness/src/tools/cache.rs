@@ -61,6 +61,12 @@ impl Cache {
         }
     }
 
+    /// The folder of everything that onehop keeps.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The folder that a tool has once it is installed.
     #[must_use]
     pub fn dir(&self, tool: ToolRef) -> PathBuf {

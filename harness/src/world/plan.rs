@@ -72,6 +72,18 @@ pub struct Client {
     pub gateway: Dual,
 }
 
+impl Client {
+    /// The network of its link to the router, IPv4 then IPv6.
+    pub fn networks(&self) -> [IpNet; 2] {
+        let [v4, v6] = self.address.both();
+        let network = |address, prefix| {
+            let network = IpNet::new(address, prefix);
+            network.expect("a prefix of the family").trunc()
+        };
+        [network(v4, 24), network(v6, 64)]
+    }
+}
+
 /// The fixed ranges of the lab.
 ///
 /// All of it exists only inside the run's own network namespaces. The public client and the
@@ -191,6 +203,11 @@ impl AddressPlan {
             v4: Ipv4Addr::from_bits(v4 | (u32::from(node) << 10) | u32::from(number)),
             v6: Ipv6Addr::new(0x2001, 0xdb8, 0x200, node.into(), 0, 0, 0, number),
         }
+    }
+
+    /// The network of the link between router and load balancer.
+    pub fn transit_networks() -> [IpNet; 2] {
+        [net4([172, 31, 255, 0], 30), net6(0xfd00_0031, 0, 126)]
     }
 
     /// The two ends of the link between router and load balancer, router first.

@@ -1,0 +1,25 @@
+//! Labs on real clusters: what is the same on every one, whoever made it.
+//!
+//! ```text
+//! discover (Nodes → World) ─► objects (namespace, pods, agents) ─► agents (sessions) ─► Lab
+//! ```
+//! Pods run nothing but a process that waits; an agent on their node, a DaemonSet's pod, acts in
+//! their networks and in the node's. The way to the agents is the API's port forwarding, so that an
+//! agent listens on its node's loopback alone.
+
+mod agents;
+mod discover;
+mod error;
+mod lab;
+mod network;
+mod objects;
+mod provider;
+mod wait;
+
+pub use agents::AGENT_PORT;
+pub(crate) use discover::{dual, networks};
+pub use error::ClusterError;
+pub(crate) use lab::{ClusterParts, Prepared, nodes_ready, prepare};
+pub use network::{PodNetworkError, keep as keep_pod_network};
+pub(crate) use objects::delete_all;
+pub(crate) use provider::{Cluster, NodeCommands, ProxyPods, Secretive};

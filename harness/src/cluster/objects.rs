@@ -1,0 +1,200 @@
+//! The objects that a lab makes in a cluster. Each is labelled with its run.
+
+use std::fmt;
+
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
+use kube::api::{DeleteParams, PostParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use super::agents::AGENT_PORT;
+use super::{ClusterError, wait};
+use crate::image::PROGRAM;
+use crate::lab::NAMESPACE;
+use crate::timing::Timing;
+
+/// The label of everything that a run makes; its value is the run.
+pub(super) const RUN_LABEL: &str = "onehop.dev/run";
+/// The DaemonSet of the agents, and the label of its pods.
+pub(super) const AGENTS: &str = "onehop-agents";
+const APP_LABEL: &str = "app";
+/// The Secret that has the agents' token.
+const TOKEN: &str = "onehop-token";
+
+/// The name of a run: short, and like no other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RunId(String);
+
+impl RunId {
+    /// A new one.
+    pub(crate) fn new() -> Self {
+        Self(random())
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Sixteen characters that nobody guesses: the hasher's keys come from the kernel.
+pub(super) fn random() -> String {
+    use std::hash::BuildHasher as _;
+    let keys = std::hash::RandomState::new();
+    format!("{:016x}", keys.hash_one(std::process::id()))
+}
+
+/// Creates the namespace, in which pods may do what agents must.
+pub(super) async fn create_namespace(client: &Client, run: &RunId) -> Result<(), ClusterError> {
+    let privileged = ["enforce", "audit", "warn"]
+        .map(|what| (format!("pod-security.kubernetes.io/{what}"), json!("privileged")));
+    let mut labels = serde_json::Map::from_iter(privileged);
+    labels.insert(RUN_LABEL.to_owned(), json!(run.to_string()));
+    let namespace = object(json!({ "metadata": { "name": NAMESPACE, "labels": labels } }));
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let created = namespaces.create(&PostParams::default(), &namespace).await;
+    created.map(drop).map_err(ClusterError::object("create the namespace"))
+}
+
+/// Deletes the namespace with everything in it, and waits until it is gone.
+pub(crate) async fn delete_all(client: &Client, timing: &Timing) -> Result<(), ClusterError> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    match namespaces.delete(NAMESPACE, &DeleteParams::background()).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+        deleted => drop(deleted.map_err(ClusterError::object("delete the namespace"))?),
+    }
+    let what = format!("the namespace {NAMESPACE} was not gone");
+    wait::until(&what, timing.cluster_ready, async || {
+        let found = namespaces.get_opt(NAMESPACE).await;
+        let found = found.map_err(ClusterError::object("read the namespace"))?;
+        Ok(match found {
+            None => Ok(()),
+            Some(_) => Err("it is being deleted".to_owned()),
+        })
+    })
+    .await
+}
+
+/// Starts an agent on each of these nodes.
+pub(super) async fn create_agents(
+    client: &Client,
+    run: &RunId,
+    image: &str,
+    token: &str,
+    nodes: &[String],
+) -> Result<(), ClusterError> {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), NAMESPACE);
+    let secret = object(json!({
+        "metadata": metadata(TOKEN, run),
+        "stringData": { "token": token },
+    }));
+    let created = secrets.create(&PostParams::default(), &secret).await;
+    created.map_err(ClusterError::object("create the agents' token"))?;
+    let sets: Api<DaemonSet> = Api::namespaced(client.clone(), NAMESPACE);
+    let set = object(agents(run, image, nodes));
+    let created = sets.create(&PostParams::default(), &set).await;
+    created.map(drop).map_err(ClusterError::object("create the agents"))
+}
+
+/// The DaemonSet of the agents.
+///
+/// They are privileged and share the machine's network and process ids: an agent enters the networks of pods beside it,
+/// listens to raw packets, and sets kernel parameters of the node's network for as long as the run lasts.
+fn agents(run: &RunId, image: &str, nodes: &[String]) -> Value {
+    let labels = json!({ APP_LABEL: AGENTS, RUN_LABEL: run.to_string() });
+    let listen = format!("127.0.0.1:{AGENT_PORT}");
+    let token = json!({ "secretKeyRef": { "name": TOKEN, "key": "token" } });
+    let on = json!([{ "matchFields": [
+        { "key": "metadata.name", "operator": "In", "values": nodes },
+    ] }]);
+    json!({
+        "metadata": metadata(AGENTS, run),
+        "spec": {
+            "selector": { "matchLabels": labels },
+            "template": {
+                "metadata": { "labels": labels },
+                "spec": {
+                    "hostNetwork": true,
+                    "hostPID": true,
+                    "automountServiceAccountToken": false,
+                    "enableServiceLinks": false,
+                    "terminationGracePeriodSeconds": 5,
+                    "priorityClassName": "system-node-critical",
+                    "tolerations": [{ "operator": "Exists" }],
+                    "affinity": { "nodeAffinity": {
+                        "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": on },
+                    } },
+                    "containers": [{
+                        "name": "agent",
+                        "image": image,
+                        "imagePullPolicy": "IfNotPresent",
+                        "command": [PROGRAM, "agent", "--listen", listen],
+                        "env": [{ "name": "ONEHOP_TOKEN", "valueFrom": token }],
+                        "securityContext": { "privileged": true },
+                    }],
+                },
+            },
+        },
+    })
+}
+
+/// Starts a pod on a node, that waits.
+pub(super) async fn create_pod(
+    client: &Client,
+    run: &RunId,
+    image: &str,
+    pod: &str,
+    node: &str,
+) -> Result<(), ClusterError> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    let object = object(json!({
+        "metadata": metadata(pod, run),
+        "spec": {
+            "nodeName": node,
+            "automountServiceAccountToken": false,
+            "enableServiceLinks": false,
+            "terminationGracePeriodSeconds": 1,
+            "tolerations": [{ "operator": "Exists" }],
+            "containers": [{
+                "name": "pod",
+                "image": image,
+                "imagePullPolicy": "IfNotPresent",
+                "command": [PROGRAM, "pod", "--run", run.to_string(), pod],
+            }],
+        },
+    }));
+    let created = pods.create(&PostParams::default(), &object).await;
+    created.map(drop).map_err(ClusterError::object(format!("create the pod {pod}")))
+}
+
+fn metadata(name: &str, run: &RunId) -> Value {
+    json!({ "name": name, "namespace": NAMESPACE, "labels": { RUN_LABEL: run.to_string() } })
+}
+
+/// A typed object from JSON that this file wrote itself.
+fn object<K: serde::de::DeserializeOwned>(json: Value) -> K {
+    serde_json::from_value(json).expect("the lab's own objects are valid")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_and_tokens_differ() {
+        let all: std::collections::BTreeSet<_> = (0..100).map(|_| random()).collect();
+        assert_eq!(all.len(), 100);
+        assert!(all.iter().all(|text| text.len() == 16));
+    }
+
+    #[test]
+    fn agents_run_on_the_nodes_that_are_named_and_their_token_is_in_no_pod_spec() {
+        let run = RunId::new();
+        let set: DaemonSet = object(agents(&run, "onehop:1", &["node-a".to_owned()]));
+        let text = serde_json::to_string(&set).expect("JSON");
+        assert!(text.contains(r#""values":["node-a"]"#), "{text}");
+        assert!(text.contains("secretKeyRef"), "{text}");
+    }
+}

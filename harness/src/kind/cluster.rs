@@ -1,0 +1,206 @@
+//! A kind cluster: made, or found, and removed again.
+
+use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use super::KindError;
+use super::command::Run;
+use super::docker::Docker;
+use crate::tools::{Cache, find_in_path};
+
+/// What a cluster's file says while a run has made it, and once it is kept.
+const MADE: &str = "made";
+const KEPT: &str = "kept";
+
+/// The command line of kind.
+#[derive(Clone, Debug)]
+pub struct Kind {
+    program: PathBuf,
+}
+
+impl Kind {
+    /// Finds it in `PATH`.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn find() -> Result<Self, KindError> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let program = find_in_path("kind", &path).ok_or_else(|| KindError::missing("kind"))?;
+        Ok(Self { program })
+    }
+
+    fn run(&self, what: &str) -> Run {
+        Run::new("kind", &self.program, what)
+    }
+
+    /// The names of all clusters.
+    ///
+    /// # Errors
+    /// When kind cannot tell.
+    pub(super) async fn clusters(&self) -> Result<Vec<String>, KindError> {
+        let listed = self.run("list the clusters").args(["get", "clusters"]).output().await?;
+        Ok(listed.lines().map(str::to_owned).collect())
+    }
+
+    /// The kubeconfig of a cluster: for this machine, or for its own network.
+    pub(super) async fn kubeconfig(&self, name: &str, internal: bool) -> Result<String, KindError> {
+        let get = self.run("get the kubeconfig").args(["get", "kubeconfig", "--name", name]);
+        get.args(internal.then_some("--internal")).output().await
+    }
+
+    /// Gives every node of a cluster an image that the engine has.
+    pub(super) async fn load(&self, name: &str, image: &str) -> Result<(), KindError> {
+        let load = self.run(&format!("load the image {image} into the cluster"));
+        let load = load.args(["load", "docker-image", image, "--name", name]);
+        load.output().await.map(drop)
+    }
+}
+
+/// A cluster in use by this run. One that the run has made is removed with it.
+#[derive(Debug)]
+pub(super) struct KindCluster {
+    pub(super) name: String,
+    kind: Kind,
+    lock: Flock<File>,
+    /// Whether it is removed when this is dropped.
+    ends: bool,
+}
+
+impl KindCluster {
+    /// Makes a cluster. One that a killed run has left by this name is removed before.
+    ///
+    /// # Errors
+    /// When there is somebody's cluster of this name, or it cannot be made; nothing is left then.
+    pub(super) async fn create(
+        kind: &Kind,
+        docker: &Docker,
+        name: &str,
+        config: &str,
+        image: &str,
+        kubeconfig: &Path,
+    ) -> Result<Self, KindError> {
+        let mut lock = take_lock(name)?;
+        let mut said = String::new();
+        lock.read_to_string(&mut said).map_err(lock_error(name))?;
+        if kind.clusters().await?.iter().any(|known| known == name) {
+            if said != MADE {
+                let name = name.to_owned();
+                return Err(KindError::Exists { name });
+            }
+            docker.remove_containers(name).await?;
+            delete(kind, name);
+        }
+        write(&mut lock, MADE).map_err(lock_error(name))?;
+        // From here on, whatever is there of it is removed.
+        let cluster = Self {
+            name: name.to_owned(),
+            kind: kind.clone(),
+            lock,
+            ends: true,
+        };
+        let create = kind.run(&format!("make the kind cluster {name} of {image}"));
+        let create = create.args(["create", "cluster", "--name", name, "--image", image]);
+        let create = create.arg_path("--kubeconfig", kubeconfig).args(["--config", "-"]);
+        create.input(config).output().await?;
+        Ok(cluster)
+    }
+
+    /// Uses a cluster that is there.
+    ///
+    /// # Errors
+    /// When there is none of this name, or another run uses it.
+    pub(super) async fn attach(kind: &Kind, name: &str) -> Result<Self, KindError> {
+        let known = kind.clusters().await?;
+        if !known.iter().any(|known| known == name) {
+            let known = match known[..] {
+                [] => "none".to_owned(),
+                _ => known.join(", "),
+            };
+            let name = name.to_owned();
+            return Err(KindError::Unknown { name, known });
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            kind: kind.clone(),
+            lock: take_lock(name)?,
+            ends: false,
+        })
+    }
+
+    /// The container of its control plane.
+    pub(super) fn control_plane(&self) -> String {
+        format!("{}-control-plane", self.name)
+    }
+
+    /// Leaves it behind, for whoever wants to look around in it.
+    pub(super) fn keep(&mut self) -> Result<(), KindError> {
+        self.ends = false;
+        write(&mut self.lock, KEPT).map_err(lock_error(&self.name))
+    }
+}
+
+impl Drop for KindCluster {
+    fn drop(&mut self) {
+        if self.ends {
+            delete(&self.kind, &self.name);
+            if let Err(error) = write(&mut self.lock, "") {
+                tracing::error!(%error, "the file of the cluster stays");
+            }
+        }
+    }
+}
+
+/// Removes a cluster, and waits until it is gone. What is left then is removed by the next run.
+fn delete(kind: &Kind, name: &str) {
+    let deleted = Command::new(&kind.program)
+        .args(["delete", "cluster", "--name", name])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .output();
+    let why = match deleted {
+        Ok(output) if output.status.success() => return,
+        Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
+        Err(error) => error.to_string(),
+    };
+    eprintln!("onehop: the kind cluster {name} is left behind: {why}");
+}
+
+/// A file of the cluster's name that is locked for as long as a run uses it.
+fn take_lock(name: &str) -> Result<Flock<File>, KindError> {
+    let path = lock_path(name)?;
+    let folder = path.parent().expect("it is in a folder");
+    fs::create_dir_all(folder).map_err(lock_error(name))?;
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+    let file = file.map_err(lock_error(name))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        nix::errno::Errno::EWOULDBLOCK => KindError::InUse {
+            name: name.to_owned(),
+        },
+        other => lock_error(name)(other.into()),
+    })
+}
+
+fn lock_path(name: &str) -> Result<PathBuf, KindError> {
+    let cache = Cache::from_environment().map_err(|error| KindError::Home(error.to_string()))?;
+    Ok(cache.root().join("kind").join(format!("{name}.lock")))
+}
+
+fn lock_error(name: &str) -> impl FnOnce(std::io::Error) -> KindError {
+    let path = lock_path(name).unwrap_or_default();
+    move |source| KindError::File {
+        what: "use",
+        path,
+        source,
+    }
+}
+
+fn write(lock: &mut Flock<File>, text: &str) -> std::io::Result<()> {
+    lock.set_len(0)?;
+    lock.rewind()?;
+    lock.write_all(text.as_bytes())
+}

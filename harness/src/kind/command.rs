@@ -1,0 +1,99 @@
+//! Programs that are run, and what they say.
+
+use std::io;
+use std::process::{Output, Stdio};
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+use super::KindError;
+use crate::error::last_lines;
+
+/// A program and its arguments, about to be run. What it prints is kept.
+pub(super) struct Run {
+    program: &'static str,
+    command: Command,
+    what: String,
+    input: Vec<u8>,
+}
+
+impl Run {
+    /// Will run `program`, in order to do what `what` says.
+    pub(super) fn new(program: &'static str, path: &std::path::Path, what: &str) -> Self {
+        let mut command = Command::new(path);
+        command.kill_on_drop(true);
+        Self {
+            program,
+            command,
+            what: what.to_owned(),
+            input: Vec::new(),
+        }
+    }
+
+    pub(super) fn args<I, S>(mut self, args: I) -> Self
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<std::ffi::OsStr>,
+    {
+        self.command.args(args);
+        self
+    }
+
+    pub(super) fn arg_path(mut self, name: &str, path: &std::path::Path) -> Self {
+        self.command.arg(name).arg(path);
+        self
+    }
+
+    pub(super) fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
+        self.input = input.into();
+        self
+    }
+
+    /// Runs it to its end; what it printed.
+    ///
+    /// # Errors
+    /// When it is not there, or does not succeed.
+    pub(super) async fn output(self) -> Result<String, KindError> {
+        let (program, what) = (self.program, self.what.clone());
+        let output = self.raw().await?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let said = if said.trim().is_empty() {
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        } else {
+            said
+        };
+        Err(KindError::Failed {
+            program,
+            what,
+            status: output.status.to_string(),
+            said: last_lines(&said),
+        })
+    }
+
+    /// Runs it to its end, however that is.
+    pub(super) async fn raw(mut self) -> Result<Output, KindError> {
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => KindError::missing(self.program),
+            _ => KindError::Run {
+                program: self.program,
+                source,
+            },
+        };
+        self.command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = self.command.spawn().map_err(failed)?;
+        let mut stdin = child.stdin.take().expect("it is piped");
+        let input = self.input;
+        let feeding = async move {
+            // One that ends without reading it all says so by its status.
+            let _ = stdin.write_all(&input).await;
+        };
+        let (output, ()) = tokio::join!(child.wait_with_output(), feeding);
+        output.map_err(failed)
+    }
+}
