@@ -3,6 +3,7 @@
 pub mod balancer;
 pub mod bench;
 pub mod case;
+pub mod cluster;
 pub mod control_plane;
 pub mod error;
 pub mod lab;
@@ -12,6 +13,7 @@ pub mod probe;
 pub mod profile;
 pub mod run;
 pub mod stray;
+pub mod survey;
 pub mod tap;
 pub mod timing;
 pub mod tools;

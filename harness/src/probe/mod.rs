@@ -18,5 +18,5 @@ mod wave;
 
 pub use backend::{Backend, BackendError};
 pub use client::{Batch, OpenFlows, ProbeError, call, open};
-pub use http::{HttpAnswer, HttpOutcome, get};
+pub use http::{HttpAnswer, HttpOutcome, get, get_from_here};
 pub use outcome::{Connection, Identity, Outcome, Refusal};
