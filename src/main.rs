@@ -14,6 +14,7 @@ mod progress;
 mod proxy;
 mod run;
 mod signals;
+mod survey;
 mod table;
 mod tools;
 mod trace;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Command::List(arguments) => catalogue::list(&arguments),
         Command::Show { case } => catalogue::show(&case),
         Command::Trace(arguments) => trace::trace(&arguments),
+        Command::Survey(arguments) => survey::survey(&arguments),
         Command::Lab(arguments) => lab::lab(arguments),
         Command::Tools(arguments) => tools::tools(arguments),
         Command::Apiserver(arguments) => apiserver::serve(&arguments),

@@ -25,6 +25,14 @@ pub enum ContextError {
         #[source]
         source: Box<KubeconfigError>,
     },
+    /// A file is no kubeconfig. The parser's own words quote the file, which has credentials.
+    #[error("the kubeconfig{} is none: its YAML is wrong{at}", of(.path.as_deref()))]
+    Yaml {
+        /// The file; none for the user's own one.
+        path: Option<PathBuf>,
+        /// Where in it, as text.
+        at: String,
+    },
     /// None of the files that the environment names is there.
     #[error("no file that KUBECONFIG names exists: {0}")]
     NoFile(String),
@@ -91,9 +99,20 @@ pub async fn client(kubeconfig: Option<&Path>, context: &str) -> Result<Client, 
 }
 
 fn read(path: Option<&Path>) -> Result<Kubeconfig, ContextError> {
-    let failed = |path: Option<&Path>, source| ContextError::Read {
-        path: path.map(Path::to_owned),
-        source: Box::new(source),
+    let failed = |path: Option<&Path>, source| {
+        let path = path.map(Path::to_owned);
+        match source {
+            KubeconfigError::Parse(error) => {
+                let at = error.location();
+                let at = at.map(|at| format!(" at line {}, column {}", at.line(), at.column()));
+                let at = at.unwrap_or_default();
+                ContextError::Yaml { path, at }
+            }
+            source => ContextError::Read {
+                path,
+                source: Box::new(source),
+            },
+        }
     };
     let from = |path: &Path| Kubeconfig::read_from(path).map_err(|e| failed(Some(path), e));
     if let Some(path) = path {
@@ -115,7 +134,10 @@ fn read(path: Option<&Path>) -> Result<Kubeconfig, ContextError> {
         });
     }
     merged.ok_or_else(|| {
-        let named: Vec<_> = named.iter().map(|path| path.display().to_string()).collect();
+        let named: Vec<_> = named
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
         ContextError::NoFile(named.join(", "))
     })
 }
@@ -200,7 +222,16 @@ mod tests {
         );
         let broken = file("users: [{name: a, user: {token: secret}\n");
         let broken = chain(&client(Some(broken.path()), "onehop").await.err().unwrap());
-        assert!(!broken.contains("secret"), "{broken}");
+        assert!(
+            broken.ends_with("its YAML is wrong at line 1, column 9"),
+            "{broken}"
+        );
+        let wrong = file("users: [{name: a, user: {username: [secret]}}]\n");
+        let wrong = chain(&client(Some(wrong.path()), "onehop").await.err().unwrap());
+        assert!(
+            wrong.contains(" at line 1") && !wrong.contains("secret"),
+            "{wrong}"
+        );
         let empty = file("");
         let empty = chain(&client(Some(empty.path()), "onehop").await.err().unwrap());
         assert!(empty.ends_with("which has none"), "{empty}");
@@ -214,7 +245,11 @@ mod tests {
 
     #[test]
     fn loopback_is_reached_without_a_proxy() {
-        for url in ["https://127.0.0.1:6443", "https://[::1]:6443", "https://localhost"] {
+        for url in [
+            "https://127.0.0.1:6443",
+            "https://[::1]:6443",
+            "https://localhost",
+        ] {
             assert!(!environment_proxies(&url.parse().unwrap()), "{url}");
         }
     }

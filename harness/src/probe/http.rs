@@ -91,9 +91,7 @@ async fn exchange(
             Err(error) => HttpOutcome::Broken(error.to_string()),
         }
     };
-    timeout(time, exchange)
-        .await
-        .unwrap_or(HttpOutcome::Silent)
+    timeout(time, exchange).await.unwrap_or(HttpOutcome::Silent)
 }
 
 async fn request(
@@ -121,7 +119,8 @@ async fn request(
         .collect();
     let body = Limited::new(response.into_body(), MOST_BYTES)
         .collect()
-        .await?.to_bytes();
+        .await?
+        .to_bytes();
     connection.abort();
     Ok(HttpAnswer {
         status,

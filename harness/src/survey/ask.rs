@@ -17,10 +17,7 @@ const AT_ONCE: usize = 128;
 const SILENCES: usize = 2;
 
 /// Asks each question once.
-pub(super) async fn ask(
-    questions: Vec<Question>,
-    patience: Duration,
-) -> Vec<(Question, Answer)> {
+pub(super) async fn ask(questions: Vec<Question>, patience: Duration) -> Vec<(Question, Answer)> {
     let mut nodes: BTreeMap<String, Vec<Question>> = BTreeMap::new();
     for question in questions {
         let of_node = nodes.entry(question.node.clone()).or_default();

@@ -116,9 +116,7 @@ pub(super) fn disagreement(
     match answer {
         Answer::Answered(answered) => disagrees(service, &counts, here, answered),
         // Where no endpoint is ready, a closed port and a 503 are the same to a load balancer.
-        Answer::Refused if !counts.contains(&0) => {
-            Some(format!("nothing listens, and {}", here()))
-        }
+        Answer::Refused if !counts.contains(&0) => Some(format!("nothing listens, and {}", here())),
         _ => None,
     }
 }
@@ -145,11 +143,13 @@ fn disagrees(
             "{}, because its proxy calls itself unhealthy",
             answered.status
         )),
-        (false, Some(local @ 1..)) => {
-            Some(format!("{}, and it counts {local}", answered.status))
+        (false, Some(local @ 1..)) => Some(format!("{}, and it counts {local}", answered.status)),
+        (true, None) if counts.iter().all(|count| *count == 0) => {
+            Some(format!("200, and {}", here()))
         }
-        (true, None) if counts.iter().all(|count| *count == 0) => Some(format!("200, and {}", here())),
-        (false, None) if !counts.contains(&0) => Some(format!("{}, and {}", answered.status, here())),
+        (false, None) if !counts.contains(&0) => {
+            Some(format!("{}, and {}", answered.status, here()))
+        }
         _ => None,
     }
 }

@@ -68,7 +68,9 @@ pub(super) fn notes(
         notes.extend(of_spread.map(|Note { kind, text }| note(kind, format!("{which}{text}"))));
     }
     if of_names > 0 {
-        let text = format!("{of_names} EndpointSlices hold names instead of addresses; no proxy serves them");
+        let text = format!(
+            "{of_names} EndpointSlices hold names instead of addresses; no proxy serves them"
+        );
         notes.push(note(NoteKind::NamesIgnored, text));
     }
     if !subject.selects {
@@ -78,16 +80,14 @@ pub(super) fn notes(
     notes
 }
 
-fn of_spread(
-    subject: &Subject,
-    spread: &Spread,
-    nodes: &BTreeMap<String, NodeFacts>,
-) -> Vec<Note> {
+fn of_spread(subject: &Subject, spread: &Spread, nodes: &BTreeMap<String, NodeFacts>) -> Vec<Note> {
     let mut notes = Vec::new();
     if spread.ready == 0 {
         let what = match spread.without.fate {
             Fate::Refused => "no ready endpoint anywhere: every connection is refused",
-            _ => "no ready endpoint anywhere: those that terminate still serve on their nodes, other nodes drop",
+            _ => {
+                "no ready endpoint anywhere: those that terminate still serve on their nodes, other nodes drop"
+            }
         };
         notes.push(note(NoteKind::NoReadyEndpoints, what.to_owned()));
     }

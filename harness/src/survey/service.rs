@@ -114,7 +114,10 @@ fn kind(spec: &ServiceSpec) -> &str {
 /// The sides on which a policy is Local and means something: the external one needs an external address or a node port.
 fn local_sides(spec: &ServiceSpec) -> BTreeSet<Side> {
     let external = matches!(kind(spec), "NodePort" | "LoadBalancer")
-        || spec.external_ips.as_ref().is_some_and(|ips| !ips.is_empty());
+        || spec
+            .external_ips
+            .as_ref()
+            .is_some_and(|ips| !ips.is_empty());
     let is_local = |policy: &Option<String>| policy.as_deref() == Some(LOCAL);
     let mut sides = BTreeSet::new();
     if external && is_local(&spec.external_traffic_policy) {

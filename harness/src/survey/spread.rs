@@ -153,9 +153,13 @@ fn spread(
             None => placeless.without_node_name += 1,
         }
     }
-    let usable = places.values().any(|place| place.ready || place.terminating);
+    let usable = places
+        .values()
+        .any(|place| place.ready || place.terminating);
     let fate = if usable { Fate::Dropped } else { Fate::Refused };
-    let others = nodes.keys().filter(|name| !by_node.contains_key(name.as_str()));
+    let others = nodes
+        .keys()
+        .filter(|name| !by_node.contains_key(name.as_str()));
     let without = Without {
         fate,
         nodes: others.cloned().collect(),
