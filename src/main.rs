@@ -39,9 +39,12 @@ const NOT_JUDGED: u8 = 2;
 fn main() -> ExitCode {
     prepare::complete_path();
     let arguments = Arguments::parse();
-    // The proxy's level is in its configuration.
-    if !matches!(arguments.command, Command::Proxy(_)) {
-        logging::start("error");
+    match arguments.command {
+        // Its level is in its configuration.
+        Command::Proxy(_) => {}
+        // Its own error says what kube logs, once and better.
+        Command::Survey(_) => logging::start("error,kube_client=off"),
+        _ => logging::start("error"),
     }
     // A terminal wraps lines by itself; a command or a path that was broken in two cannot be copied.
     let plain = |_: &_| Box::new(MietteHandlerOpts::new().wrap_lines(false).build()) as _;

@@ -2,6 +2,7 @@
 
 mod text;
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -44,9 +45,14 @@ pub(crate) fn survey(arguments: &SurveyArguments) -> Result<ExitCode> {
     // Name resolution and credential plugins wait on threads of their own, which need not be waited for.
     runtime.shutdown_background();
     let survey = survey?;
-    match arguments.format {
-        SurveyFormat::Json => println!("{:#}", document(&survey, context, &options)?),
-        SurveyFormat::Text => print!("{}", text::render(&survey, context, &options)),
+    let text = match arguments.format {
+        SurveyFormat::Json => format!("{:#}\n", document(&survey, context, &options)?),
+        SurveyFormat::Text => text::render(&survey, context, &options),
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads may have seen enough, as `head` does.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).into_diagnostic()?,
+        _ => {}
     }
     Ok(ExitCode::SUCCESS)
 }

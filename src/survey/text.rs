@@ -6,8 +6,7 @@ use std::fmt::Write as _;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use onehop_harness::survey::{
-    Answer, Fate, Health, NodeShare, OutOfBalancer, Side, Spread, Survey, SurveyOptions,
-    SurveyedService,
+    Answer, Fate, Health, OutOfBalancer, Side, Spread, Survey, SurveyOptions, SurveyedService,
 };
 
 /// How many nodes that are alike a row names before it counts the rest.
@@ -93,7 +92,7 @@ fn overview(survey: &Survey) -> Table {
         "Local",
         "ready",
         "nodes that serve",
-        "nodes that do not",
+        "other nodes",
         "biggest share",
         "imbalance",
         "notes",
@@ -101,21 +100,13 @@ fn overview(survey: &Survey) -> Table {
     for service in &survey.services {
         // Ports and families that differ are told in full below; here the worst of them.
         let spread = worst(service);
-        let served = |row: &&NodeShare| row.fate == Fate::Served;
-        let without = &spread.map(|spread| &spread.without);
+        let served = spread.map_or(0, |spread| count(spread, Fate::Served));
         table.add_row([
             service.id(),
             sides(service),
             spread.map_or(0, |spread| spread.ready).to_string(),
-            spread
-                .map_or(0, |s| s.nodes.iter().filter(served).count())
-                .to_string(),
-            without
-                .map(|without| match without.nodes.len() {
-                    0 => "0".to_owned(),
-                    count => format!("{count} {}", fate(without.fate)),
-                })
-                .unwrap_or_default(),
+            served.to_string(),
+            spread.map(others).unwrap_or_default(),
             spread.and_then(biggest).map(percent).unwrap_or_default(),
             number(service.imbalance),
             service.notes.len().to_string(),
@@ -127,6 +118,20 @@ fn overview(survey: &Survey) -> Table {
         }
     }
     table
+}
+
+fn count(spread: &Spread, fate: Fate) -> usize {
+    let rows = spread.nodes.iter();
+    rows.filter(|row| row.fate == fate).count()
+}
+
+/// What becomes of traffic on the nodes without a ready endpoint.
+fn others(spread: &Spread) -> String {
+    let without = (spread.without.nodes.len(), fate(spread.without.fate));
+    let terminating = (count(spread, Fate::ServedByTerminating), "terminating");
+    let some = [without, terminating].into_iter().filter(|(n, _)| *n > 0);
+    let some: Vec<_> = some.map(|(n, what)| format!("{n} {what}")).collect();
+    some.join(", ")
 }
 
 /// The spread that a Service is ranked by.
@@ -262,7 +267,8 @@ fn answer(health: &Health) -> String {
         Answer::NotAsked(why) => format!("not asked: {why}"),
     };
     match &health.disagrees {
-        Some(how) => format!("{said}: DISAGREES, {how}"),
+        // How is in the notes.
+        Some(_) => format!("{said} DISAGREES"),
         None => said,
     }
 }

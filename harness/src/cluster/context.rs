@@ -3,6 +3,7 @@
 //! Nothing here ever falls back to `current-context`: whoever works on a real cluster names it.
 
 use std::env;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,7 +17,16 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// A context that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ContextError {
-    /// A file cannot be read, or is no kubeconfig.
+    /// A file cannot be read.
+    #[error("failed to read the kubeconfig {}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no file, or several do not fit together.
     #[error("failed to read the kubeconfig{}", of(.path.as_deref()))]
     Read {
         /// The file; none for the user's own one.
@@ -108,6 +118,7 @@ fn read(path: Option<&Path>) -> Result<Kubeconfig, ContextError> {
                 let at = at.unwrap_or_default();
                 ContextError::Yaml { path, at }
             }
+            KubeconfigError::ReadConfig(source, path) => ContextError::File { path, source },
             source => ContextError::Read {
                 path,
                 source: Box::new(source),

@@ -128,7 +128,8 @@ fn disagrees(
     answered: &Answered,
 ) -> Option<String> {
     if let Some(other) = answered.service.as_deref().filter(|s| *s != service) {
-        return Some(format!("it answers for {other}"));
+        // Whatever listens there may say anything, and a terminal would obey it.
+        return Some(format!("it answers for {}", other.escape_debug()));
     }
     if let Some(local) = answered.local_endpoints
         && !counts.contains(&local)

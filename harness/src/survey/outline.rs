@@ -62,7 +62,7 @@ pub struct Survey {
     pub nodes: BTreeMap<String, NodeFacts>,
     /// How many Services were read.
     pub read: usize,
-    /// Those with a Local policy: first those without a ready endpoint, then the worst imbalance first.
+    /// Those with a Local policy: first those of which nothing is reached, then the worst imbalance first.
     pub services: Vec<SurveyedService>,
     /// Those that have one and are not served by the cluster's proxy.
     pub skipped: Vec<Skipped>,
@@ -150,20 +150,22 @@ impl SurveyedService {
         format!("{}/{}", self.namespace, self.name)
     }
 
-    /// Whether one of its ports has no ready endpoint in one of its families.
-    pub fn lacks_endpoints(&self) -> bool {
-        self.spreads.iter().any(|spread| spread.ready == 0)
+    /// Whether a port, in a family, has no ready endpoint, or none that an external Local policy and a load balancer leave
+    /// to clients outside.
+    pub fn is_out(&self) -> bool {
+        let external = self.local.contains(&Side::External);
+        let mut spreads = self.spreads.iter();
+        spreads.any(|spread| spread.ready == 0 || external && spread.imbalance.is_none())
     }
 
     fn worst_first(&self, other: &Self) -> std::cmp::Ordering {
-        let lacks = other.lacks_endpoints().cmp(&self.lacks_endpoints());
+        let out = other.is_out().cmp(&self.is_out());
         let imbalance = |service: &Self| service.imbalance.unwrap_or_default();
         let without = |service: &Self| {
             let nodes = service.spreads.iter().map(|s| s.without.nodes.len());
             nodes.max().unwrap_or_default()
         };
-        lacks
-            .then(imbalance(other).total_cmp(&imbalance(self)))
+        out.then(imbalance(other).total_cmp(&imbalance(self)))
             .then(without(other).cmp(&without(self)))
             .then(self.id().cmp(&other.id()))
     }
