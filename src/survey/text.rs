@@ -259,7 +259,8 @@ fn answer(health: &Health) -> String {
     let said = match &health.answer {
         Answer::Answered(answered) => match answered.local_endpoints {
             Some(count) => format!("{}, localEndpoints {count}", answered.status),
-            None => answered.status.to_string(),
+            None if answered.is_health() => answered.status.to_string(),
+            None => format!("{} of something else", answered.status),
         },
         Answer::Refused => "refused".to_owned(),
         Answer::Silent => "no answer".to_owned(),

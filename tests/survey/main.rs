@@ -200,3 +200,17 @@ fn no_port_is_asked_when_none_shall_be() {
     assert_eq!(document["services"][0]["health"], json!([]));
     assert_eq!(server.requests(), Vec::<String>::new());
 }
+
+/// Something between may answer instead of the nodes, as a firewall does with its own page.
+#[test]
+fn what_is_no_health_check_port_is_not_believed() {
+    let cluster = Cluster::story();
+    let _servers = [1, 2, 3]
+        .map(|node| cluster.health(node, |_| Some((404, "<html>not here</html>".to_owned()))));
+    let ended = cluster.survey(&[]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let said = "404 of something else";
+    assert!(row(&ended.stdout, &["vm2", "0", "", "", "DROPPED", said]));
+    let note = "! no health check node port could be reached from here";
+    assert!(ended.stdout.contains(note) && !ended.stdout.contains("DISAGREES"));
+}

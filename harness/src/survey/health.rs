@@ -23,6 +23,14 @@ pub struct Answered {
     pub service: Option<String>,
 }
 
+impl Answered {
+    /// Whether a health check node port answered. Anything else may stand in the way of who asks: another server, or a
+    /// firewall with a page of its own.
+    pub fn is_health(&self) -> bool {
+        self.local_endpoints.is_some() || matches!(self.status, 200 | 503)
+    }
+}
+
 /// What came of asking.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome", content = "detail")]
@@ -114,7 +122,9 @@ pub(super) fn disagreement(
         format!("the slices have {} ready here", counts.join(" or "))
     };
     match answer {
-        Answer::Answered(answered) => disagrees(service, &counts, here, answered),
+        Answer::Answered(answered) if answered.is_health() => {
+            disagrees(service, &counts, here, answered)
+        }
         // Where no endpoint is ready, a closed port and a 503 are the same to a load balancer.
         Answer::Refused if !counts.contains(&0) => Some(format!("nothing listens, and {}", here())),
         _ => None,

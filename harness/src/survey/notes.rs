@@ -135,15 +135,14 @@ pub(super) fn of_health(health: &[Health]) -> Vec<Note> {
     let disagree: Vec<String> = disagree.collect();
     let mut notes = Vec::new();
     if !disagree.is_empty() {
-        let text = names(disagree.iter().map(String::as_str));
+        let text = joined(disagree.iter().map(String::as_str), "; ");
         let text = format!("health check node port disagrees on {text}");
         notes.push(note(NoteKind::HealthDisagrees, text));
     }
-    let unreached = |health: &Health| {
-        matches!(
-            health.answer,
-            Answer::Silent | Answer::Broken(_) | Answer::NotAsked(_)
-        )
+    let unreached = |health: &Health| match &health.answer {
+        Answer::Answered(answered) => !answered.is_health(),
+        Answer::Refused => false,
+        Answer::Silent | Answer::Broken(_) | Answer::NotAsked(_) => true,
     };
     if !health.is_empty() && health.iter().all(unreached) {
         let text = "no health check node port could be reached from here";
@@ -153,10 +152,15 @@ pub(super) fn of_health(health: &[Health]) -> Vec<Note> {
 }
 
 fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    let all: Vec<&str> = names.into_iter().collect();
-    let named = all.iter().take(NAMED).copied().collect::<Vec<_>>();
+    joined(names, ", ")
+}
+
+/// The first of these, and how many more there are.
+fn joined<'a>(all: impl IntoIterator<Item = &'a str>, between: &str) -> String {
+    let all: Vec<&str> = all.into_iter().collect();
+    let named = all[..all.len().min(NAMED)].join(between);
     match all.len().saturating_sub(NAMED) {
-        0 => named.join(", "),
-        more => format!("{}, and {more} more", named.join(", ")),
+        0 => named,
+        more => format!("{named}{between}and {more} more"),
     }
 }

@@ -53,6 +53,8 @@ fn an_answer_disagrees_when_the_slices_of_no_family_say_so() {
         (2, 0, answered(200, Some(2))),
         (1, 1, answered(200, None)),
         (0, 0, answered(503, None)),
+        // Whoever that is, it is no proxy.
+        (1, 1, answered(404, None)),
         (0, 0, Answer::Refused),
         (1, 1, Answer::Silent),
         (1, 1, Answer::NotAsked(String::new())),
