@@ -42,8 +42,8 @@ fn main() -> ExitCode {
     match arguments.command {
         // Its level is in its configuration.
         Command::Proxy(_) => {}
-        // Its own error says what kube logs, once and better.
-        Command::Survey(_) => logging::start("error,kube_client=off"),
+        // Its one error says what kube and its TLS log beside it.
+        Command::Survey(_) => logging::start("off"),
         _ => logging::start("error"),
     }
     // A terminal wraps lines by itself; a command or a path that was broken in two cannot be copied.

@@ -23,8 +23,11 @@ fn service(name: &str, spec: Value) -> Value {
             "ports": [{"port": 80}],
         },
     });
-    for (field, value) in spec.as_object().unwrap() {
-        service["spec"][field] = value.clone();
+    let Value::Object(fields) = spec else {
+        panic!("{spec}")
+    };
+    for (field, value) in fields {
+        service["spec"][field] = value;
     }
     service
 }
