@@ -11,7 +11,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
-/// How long a connection to an API may take. kubectl waits for the kernel, which is minutes.
+/// How long a connection to an API may take. A person waits for it, who may have named the wrong cluster.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
 /// A context that cannot be used.

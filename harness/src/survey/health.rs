@@ -105,8 +105,8 @@ impl From<HttpOutcome> for Answer {
 /// How an answer disagrees with what the EndpointSlices have on the node, for each family of the Service; nothing when it
 /// agrees, or says nothing.
 ///
-/// Each family of kube-proxy has a port and a count of its own since 1.36; before, one of the two had the port, and nobody
-/// can tell which. So the count of any family will do.
+/// kube-proxy 1.36 has a port and a count for each family (`newServiceHealthServer`). Another release or another proxy may
+/// have one port for both, and nobody can tell whose count it is. So the count of any family will do.
 pub(super) fn disagreement(
     service: &str,
     expected: &BTreeMap<Family, usize>,

@@ -8,8 +8,8 @@ use super::ask::ask;
 use super::outline::{Survey, survey};
 use super::read::{ReadError, read};
 
-/// How long a proxy may take to answer by endpoints that have just changed. kube-proxy programs them once a second at most,
-/// and the controller of EndpointSlices gathers changes for up to a second.
+/// How long a proxy may take to answer by endpoints that have just changed. kube-proxy waits up to a second before it
+/// programs them (`minSyncPeriod`), and programming takes its time in a large cluster.
 const SETTLED: Duration = Duration::from_secs(3);
 
 /// What is surveyed, and how.
