@@ -40,6 +40,8 @@ pub(crate) enum Command {
     },
     /// Follow one connection hop by hop
     Trace(TraceArguments),
+    /// What Local traffic policies do in a cluster: who drops, who is overloaded. Reads, and changes nothing
+    Survey(SurveyArguments),
     /// Bring up a lab to look around in
     #[command(subcommand)]
     Lab(LabCommand),
@@ -354,6 +356,39 @@ pub(crate) struct TraceArguments {
     pub(crate) proxy: String,
     #[command(flatten)]
     pub(crate) lab: LabArguments,
+}
+
+#[derive(Args)]
+pub(crate) struct SurveyArguments {
+    /// The context of the kubeconfig; there is no default
+    #[arg(long, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// The kubeconfig, instead of those that KUBECONFIG names, or the one in the home directory
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Only Services of this namespace
+    #[arg(long, short = 'n', value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    /// How the survey is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: SurveyFormat,
+    /// Ask no health check node port: only the API is spoken to
+    #[arg(long)]
+    pub(crate) no_probe: bool,
+    /// How long a health check node port may take to answer
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub(crate) timeout_seconds: u64,
+}
+
+/// How a survey is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SurveyFormat {
+    /// Tables
+    #[default]
+    Text,
+    /// One JSON document, in schema `onehop.survey/v1`
+    Json,
 }
 
 #[derive(Subcommand)]

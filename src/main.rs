@@ -15,6 +15,7 @@ mod progress;
 mod proxy;
 mod run;
 mod signals;
+mod survey;
 mod table;
 mod tools;
 mod trace;
@@ -39,9 +40,11 @@ const NOT_JUDGED: u8 = 2;
 fn main() -> ExitCode {
     prepare::complete_path();
     let arguments = Arguments::parse();
-    // The proxy's level is in its configuration.
     match arguments.command {
+        // Its level is in its configuration.
         Command::Proxy(_) => {}
+        // Its one error says what kube and its TLS log beside it.
+        Command::Survey(_) => logging::start("off"),
         // What runs in a container has nobody else to tell.
         Command::Agent(_) | Command::Network(_) => logging::start("info"),
         _ => logging::start("error"),
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::List(arguments) => catalogue::list(&arguments),
         Command::Show { case } => catalogue::show(&case),
         Command::Trace(arguments) => trace::trace(&arguments),
+        Command::Survey(arguments) => survey::survey(&arguments),
         Command::Lab(arguments) => lab::lab(arguments),
         Command::Tools(arguments) => tools::tools(arguments),
         Command::Apiserver(arguments) => apiserver::serve(&arguments),

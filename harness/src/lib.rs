@@ -16,6 +16,7 @@ pub mod probe;
 pub mod profile;
 pub mod run;
 pub mod stray;
+pub mod survey;
 pub mod tap;
 pub mod timing;
 pub mod tools;

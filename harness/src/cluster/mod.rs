@@ -1,4 +1,4 @@
-//! Labs on real clusters: what is the same on every one, whoever made it.
+//! Real clusters: a client for one of a kubeconfig's, and labs on them, whoever made them.
 //!
 //! ```text
 //! discover (Nodes → World) ─► objects (namespace, pods, agents) ─► agents (sessions) ─► Lab
@@ -8,6 +8,7 @@
 //! agent listens on its node's loopback alone.
 
 mod agents;
+mod context;
 mod discover;
 mod error;
 mod lab;
@@ -17,6 +18,7 @@ mod provider;
 mod wait;
 
 pub use agents::AGENT_PORT;
+pub use context::{ContextError, client, contexts};
 pub(crate) use discover::{dual, networks};
 pub use error::ClusterError;
 pub(crate) use lab::{ClusterParts, Prepared, nodes_ready, prepare};

@@ -106,9 +106,12 @@ fn agents(run: &RunId, image: &str, nodes: &[String]) -> Value {
     let labels = json!({ APP_LABEL: AGENTS, RUN_LABEL: run.to_string() });
     let listen = format!("127.0.0.1:{AGENT_PORT}");
     let token = json!({ "secretKeyRef": { "name": TOKEN, "key": "token" } });
-    let on = json!([{ "matchFields": [
-        { "key": "metadata.name", "operator": "In", "values": nodes },
-    ] }]);
+    // One term for each: a term takes one name.
+    let on = nodes.iter().map(|node| {
+        let named = json!({ "key": "metadata.name", "operator": "In", "values": [node] });
+        json!({ "matchFields": [named] })
+    });
+    let on: Vec<_> = on.collect();
     json!({
         "metadata": metadata(AGENTS, run),
         "spec": {

@@ -1,11 +1,11 @@
-//! One HTTP GET from a host of the lab.
+//! One HTTP GET, from a host of the lab or from here.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,9 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::netns::Namespace;
+
+/// The largest body that is read. What is asked here answers in a few lines.
+const MOST_BYTES: usize = 1 << 20;
 
 /// The answer to a GET.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +56,31 @@ pub async fn get(
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     })??;
+    Ok(exchange(socket, server, path, time).await)
+}
+
+/// Gets `path` from a server, from where this process is, within the time given.
+///
+/// # Errors
+/// When no socket can be made.
+pub async fn get_from_here(
+    server: SocketAddr,
+    path: &str,
+    time: Duration,
+) -> io::Result<HttpOutcome> {
+    let socket = match server {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    Ok(exchange(socket, server, path, time).await)
+}
+
+async fn exchange(
+    socket: TcpSocket,
+    server: SocketAddr,
+    path: &str,
+    time: Duration,
+) -> HttpOutcome {
     let exchange = async {
         match socket.connect(server).await {
             Ok(stream) => match request(stream, server, path).await {
@@ -63,7 +91,7 @@ pub async fn get(
             Err(error) => HttpOutcome::Broken(error.to_string()),
         }
     };
-    Ok(timeout(time, exchange).await.unwrap_or(HttpOutcome::Silent))
+    timeout(time, exchange).await.unwrap_or(HttpOutcome::Silent)
 }
 
 async fn request(
@@ -89,7 +117,10 @@ async fn request(
             )
         })
         .collect();
-    let body = response.into_body().collect().await?.to_bytes();
+    let body = Limited::new(response.into_body(), MOST_BYTES)
+        .collect()
+        .await?
+        .to_bytes();
     connection.abort();
     Ok(HttpAnswer {
         status,

@@ -18,6 +18,6 @@ mod wave;
 
 pub use backend::{Backend, BackendError};
 pub use client::{Batch, OpenFlows, ProbeError, call, open};
-pub use http::{HttpAnswer, HttpOutcome, get};
+pub use http::{HttpAnswer, HttpOutcome, get, get_from_here};
 pub use outcome::{Connection, Identity, Outcome, Refusal};
 pub(crate) use wave::share_numbers;

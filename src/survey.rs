@@ -1,0 +1,86 @@
+//! `onehop survey`: what Local traffic policies do in a cluster that is there.
+
+mod text;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use miette::{IntoDiagnostic, Result, miette};
+use onehop_harness::cluster::{client, contexts};
+use onehop_harness::error::chain;
+use onehop_harness::survey::{Survey, SurveyOptions, look};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use crate::arguments::{SurveyArguments, SurveyFormat};
+use crate::signals;
+
+/// The schema of `--format json`.
+const SCHEMA: &str = "onehop.survey/v1";
+
+pub(crate) fn survey(arguments: &SurveyArguments) -> Result<ExitCode> {
+    let Some(context) = arguments.context.as_deref() else {
+        return Err(no_context(arguments));
+    };
+    let patience = Duration::from_secs(arguments.timeout_seconds);
+    let options = SurveyOptions {
+        namespace: arguments.namespace.clone(),
+        health_within: (!arguments.no_probe).then_some(patience),
+    };
+    let runtime = Runtime::new().into_diagnostic()?;
+    let survey = runtime.block_on(async {
+        let interrupted = signals::asked_to_end().into_diagnostic()?;
+        let looked = async {
+            let kubeconfig = arguments.kubeconfig.as_deref();
+            let client = client(kubeconfig, context).await.into_diagnostic()?;
+            let looked = look(&client, &options).await;
+            looked.map_err(|error| miette!("context `{context}`: {}", chain(&error)))
+        };
+        tokio::select! {
+            survey = looked => survey,
+            () = interrupted => Err(miette!("interrupted")),
+        }
+    });
+    // Name resolution and credential plugins wait on threads of their own, which need not be waited for.
+    runtime.shutdown_background();
+    let survey = survey?;
+    let text = match arguments.format {
+        SurveyFormat::Json => format!("{:#}\n", document(&survey, context, &options)?),
+        SurveyFormat::Text => text::render(&survey, context, &options),
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads may have seen enough, as `head` does.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).into_diagnostic()?,
+        _ => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The refusal to guess a cluster, with the contexts that there are.
+fn no_context(arguments: &SurveyArguments) -> miette::Report {
+    let help = match contexts(arguments.kubeconfig.as_deref()) {
+        Ok(contexts) if contexts.is_empty() => "the kubeconfig has no contexts".to_owned(),
+        Ok(contexts) => format!("the kubeconfig has {}", contexts.join(", ")),
+        Err(error) => chain(&error),
+    };
+    miette!(
+        help = help,
+        "which cluster? Name it with --context, because current-context is easily another one"
+    )
+}
+
+fn document(survey: &Survey, context: &str, options: &SurveyOptions) -> Result<Value> {
+    let mut document = json!({
+        "schema": SCHEMA,
+        "tool_version": env!("CARGO_PKG_VERSION"),
+        "context": context,
+        "namespace": options.namespace,
+        "probed": options.health_within.is_some(),
+    });
+    let survey = serde_json::to_value(survey).into_diagnostic()?;
+    for (field, value) in survey.as_object().into_iter().flatten() {
+        document[field] = value.clone();
+    }
+    Ok(document)
+}
