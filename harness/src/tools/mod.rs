@@ -1,6 +1,7 @@
 //! External programs that a run may need, built from Go modules into a cache.
 //!
-//! kube-proxy and the control plane (etcd, kube-apiserver, kubectl) are published as Go modules, so any
+//! kube-proxy, the control plane (etcd, kube-apiserver, kubectl), all that a node of kind needs, and kind
+//! are published as Go modules, so any
 //! release can be had with the `go` command alone: no container registry, no root. Everything here is
 //! synchronous and starts no thread, because it runs before the lab enters its namespaces, and a process
 //! with threads cannot enter a user namespace.
@@ -13,7 +14,9 @@ mod build;
 mod cache;
 mod error;
 mod go;
+mod kind;
 mod locate;
+mod node;
 mod progress;
 mod reference;
 #[cfg(test)]
@@ -25,4 +28,4 @@ pub use cache::{Cache, Installed, list};
 pub use error::ToolError;
 pub use locate::{Located, Search, Source, find_in_path, locate, reported_version};
 pub use progress::{Progress, Step};
-pub use reference::{ParseToolError, Tool, ToolRef, Version};
+pub use reference::{ParseToolError, Project, Tool, ToolRef, Version};
