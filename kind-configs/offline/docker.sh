@@ -13,7 +13,7 @@ dir=$offline/docker
 debs=$dir/debs/root
 
 # Unpacks Docker's packages, and installs nothing. dockerd is trixie's (26.1): bookworm's 20.10 cannot run privileged
-# containers where a capability is missing. containerd and runc are those of this machine's release, whose C library they need.
+# containers where a capability is missing. containerd and runc are of this machine's release: they need its C library.
 fetch() {
   [ ! -x "$debs/usr/sbin/dockerd" ] || return 0
   need apt-get=apt dpkg=dpkg
@@ -31,7 +31,8 @@ fetch() {
     -o "Dir::State::lists=$apt/lists" -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=root
     -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false -o Acquire::Languages=none)
   apt-get "${options[@]}" update || fail "cannot read the package lists of $uri"
-  (cd "$dir/debs" && apt-get "${options[@]}" download docker.io/trixie docker-cli/trixie "containerd/$release" "runc/$release") ||
+  local packages=(docker.io/trixie docker-cli/trixie "containerd/$release" "runc/$release")
+  (cd "$dir/debs" && apt-get "${options[@]}" download "${packages[@]}") ||
     fail 'cannot download the packages of Docker'
   local deb
   for deb in "$dir"/debs/*.deb; do dpkg -x "$deb" "$debs.partial"; done
@@ -70,6 +71,7 @@ up() {
     rm -f "$dir"/docker.sock "$dir"/dockerd.pid "$dir"/exec/containerd/containerd.pid
     # This process keeps its number through every exec, so it is in the network namespace that `run` enters.
     # Mounts of the machine come in, none goes out.
+    # shellcheck disable=SC2016 # the inner shell's
     setsid unshare --net bash -c 'exec unshare --mount --propagation slave --pid --fork --kill-child --mount-proc \
       bash "$0" engine "$1" "onehop-docker-$$"' "$(realpath "$0")" "$dir" >"$dir/dockerd.log" 2>&1 </dev/null 9>&- &
     pid=$!
@@ -104,7 +106,9 @@ engine() {
 down() {
   local pid said='the engine is not up'
   if pid=$(engine_pid); then
-    use_engine && docker ps -aq | timeout 60 xargs -r docker rm -fv >/dev/null || true
+    if use_engine; then
+      docker ps -aq | timeout 60 xargs -r docker rm -fv >/dev/null || true
+    fi
     kill "$(cat "/proc/$pid/task/$pid/children")" 2>/dev/null || true
     for _ in $(seq 150); do
       [ -e "/proc/$pid" ] || break
@@ -122,7 +126,7 @@ down() {
 sweep() {
   local cgroup
   for cgroup in /sys/fs/cgroup/{,*/}onehop-docker-*; do
-    [ -d "$cgroup" ] && [ ! -e "/proc/${cgroup##*-}" ] || continue
+    if [ ! -d "$cgroup" ] || [ -e "/proc/${cgroup##*-}" ]; then continue; fi
     for _ in $(seq 50); do # processes that were killed take a moment to leave
       find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null || true
       [ -d "$cgroup" ] || break

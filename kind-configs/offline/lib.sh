@@ -25,6 +25,7 @@ need() {
 mirror() {
   local found=${ONEHOP_DEBIAN_MIRROR:-}
   if [ -z "$found" ] && grep -qx 'ID=debian' /etc/os-release; then
+    # shellcheck disable=SC2016 # apt's own variable
     found=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | sed -n 1p)
   fi
   [ -n "$found" ] || fail 'set ONEHOP_DEBIAN_MIRROR to the address of a Debian mirror'

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A pod network for a kind cluster without a CNI of its own, and without an image: on each node the plugin ptp and addresses of the
-# node's own ranges, and a route to each other node's ranges. It rewrites nothing, so what rewrites a packet is the proxy.
+# A pod network for a kind cluster without a CNI of its own, and without an image: on each node the plugin ptp with
+# addresses of the node's ranges, and routes to the other nodes' ranges. It rewrites nothing: only the proxy does.
 # usage: docker.sh run -- network.sh [CLUSTER]           (default: kind)
 set -euo pipefail
 # shellcheck source=lib.sh
@@ -13,7 +13,9 @@ kind get kubeconfig --name "$cluster" >"$kubeconfig" || fail "no cluster $cluste
 kubectl() { command kubectl --kubeconfig "$kubeconfig" "$@"; }
 
 # A line a node: its name, its ranges, and its addresses in the same order.
-nodes=$(kubectl get nodes -o jsonpath='{range .items[*]}{.metadata.name}{range .spec.podCIDRs[*]} {@}{end}{range .status.addresses[?(@.type=="InternalIP")]} {.address}{end}{"\n"}{end}')
+addresses='{range .status.addresses[?(@.type=="InternalIP")]} {.address}{end}'
+line="{.metadata.name}{range .spec.podCIDRs[*]} {@}{end}$addresses{\"\\n\"}"
+nodes=$(kubectl get nodes -o jsonpath="{range .items[*]}$line{end}")
 while read -r node node_fields; do
   read -ra of_node <<<"$node_fields"
   ranges=() routes=()

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds kindest/node:VERSION without an image registry: Debian, kind's own files for node images, the programs of
-# `onehop tools install node@VERSION kind@v0.33.0`, and the images of the control plane in containerd. An image that was built from
-# the same inputs is kept: their hash is its label onehop.inputs.
+# `onehop tools install node@VERSION kind@v0.33.0`, and the control plane's images in containerd. An image that was
+# built from the same inputs is kept: their hash is its label onehop.inputs.
 # usage: node-image.sh VERSION          e.g. v1.36.3
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
@@ -18,7 +18,8 @@ use_engine || fail "no Docker engine answers; start one: $here/docker.sh up"
 
 # bookworm, because the systemd of later releases starts only on cgroup v2.
 release=bookworm
-packages=bash,ca-certificates,conntrack,containerd,curl,ethtool,iproute2,iptables,jq,kmod,libseccomp2,mount,nftables,procps,runc,systemd,util-linux
+packages=bash,ca-certificates,conntrack,containerd,curl,ethtool,iproute2,iptables,jq,kmod,libseccomp2,mount,nftables
+packages+=,procps,runc,systemd,util-linux
 
 inputs=$(cd "$node" && {
   find . "$kind" -type f -print0 | sort -z | xargs -0 b2sum
@@ -94,16 +95,19 @@ YAML
 # image NAME:TAG... FOLDER: adds an image with one layer, the folder's files, to the archive that containerd imports.
 entries=()
 image() {
-  local folder=${*: -1} tags layer config
+  local folder=${*: -1} tags digest config
   tags=$(printf '"%s",' "${@:1:$#-1}")
   tar -C "$folder" --sort=name --owner=0 --group=0 -cf "$work/layer" .
-  layer=$(sha256sum "$work/layer" | cut -c 1-64)
-  mv "$work/layer" "$work/images/$layer.tar"
-  printf '{"architecture":"%s","os":"linux","config":{"Env":["PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],"Entrypoint":%s},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' \
-    "$(dpkg --print-architecture)" "${entrypoint:-null}" "$layer" >"$work/config"
+  digest=$(sha256sum "$work/layer" | cut -c 1-64)
+  mv "$work/layer" "$work/images/$digest.tar"
+  cat >"$work/config" <<JSON
+{"architecture": "$(chroot "$root" dpkg --print-architecture)", "os": "linux",
+ "config": {"Env": ["PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], "Entrypoint": ${entrypoint:-null}},
+ "rootfs": {"type": "layers", "diff_ids": ["sha256:$digest"]}}
+JSON
   config=$(sha256sum "$work/config" | cut -c 1-64)
   mv "$work/config" "$work/images/$config.json"
-  entries+=("{\"Config\":\"$config.json\",\"RepoTags\":[${tags%,}],\"Layers\":[\"$layer.tar\"]}")
+  entries+=("{\"Config\":\"$config.json\",\"RepoTags\":[${tags%,}],\"Layers\":[\"$digest.tar\"]}")
   rm -rf "$folder"
 }
 layer=$work/layer.d

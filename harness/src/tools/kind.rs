@@ -1,7 +1,7 @@
 //! kind, and the files of its node images.
 //!
-//! kind's module contains the files that its own node images are made of (entrypoint, units, containerd's configuration). They
-//! belong to its version, so they are kept beside the program.
+//! kind's module contains the files that its own node images are made of: entrypoint, units, containerd's
+//! configuration. They belong to its version, so they are kept beside the program.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,9 +1,8 @@
 //! External programs that a run may need, built from Go modules into a cache.
 //!
-//! kube-proxy, the control plane (etcd, kube-apiserver, kubectl), all that a node of kind needs, and kind
-//! are published as Go modules, so any
-//! release can be had with the `go` command alone: no container registry, no root. Everything here is
-//! synchronous and starts no thread, because it runs before the lab enters its namespaces, and a process
+//! kube-proxy, the control plane (etcd, kube-apiserver, kubectl), kind, and all that its nodes need are published
+//! as Go modules, so any release can be had with the `go` command alone: no container registry, no root. Everything
+//! here is synchronous and starts no thread, because it runs before the lab enters its namespaces, and a process
 //! with threads cannot enter a user namespace.
 //!
 //! - [`ToolRef`] names a tool and a version: `kube-proxy@v1.36.3`.
