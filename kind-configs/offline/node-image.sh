@@ -76,10 +76,12 @@ mkdir -p "$root"/{etc/kubernetes/manifests,etc/cni/net.d,opt/cni/bin,kind/manife
 printf 'net.ipv4.ip_forward=1\nnet.ipv6.conf.all.forwarding=1\n' >"$root/etc/sysctl.d/20-forwarding.conf"
 # Where a capability is missing, no score below containerd's own can be given; elsewhere this changes nothing.
 sed -i 's/restrict_oom_score_adj = false/restrict_oom_score_adj = true/' "$root/etc/containerd/config.toml"
-# kubelet refuses cgroup v1 unless it is told otherwise. Here, because a cluster's configuration should not have to know.
-sed -i 's/^KUBELET_EXTRA_ARGS=/&--fail-cgroupv1=false /' "$root/etc/default/kubelet"
 install -m 755 "$node"/{kubelet,kubeadm,kubectl} "$root/usr/bin/"
 install -m 755 "$node"/cni/* "$root/opt/cni/bin/"
+# kubelet refuses cgroup v1 unless it is told otherwise. Here, because a cluster's configuration should not have to know.
+if [[ $(chroot "$root" kubelet --help 2>&1) == *--fail-cgroupv1* ]]; then
+  sed -i 's/^KUBELET_EXTRA_ARGS=/&--fail-cgroupv1=false /' "$root/etc/default/kubelet"
+fi
 echo -n "$version" >"$root/kind/version"
 # Claims of this class wait for ever: there is no image of a provisioner.
 cat >"$root/kind/manifests/default-storage.yaml" <<'YAML'
