@@ -68,6 +68,7 @@ up() {
   link
   local pid
   if ! pid=$(engine_pid); then
+    # After a kill, the numbers in these files would name other processes of the new namespace.
     rm -f "$dir"/docker.sock "$dir"/dockerd.pid "$dir"/exec/containerd/containerd.pid
     # This process keeps its number through every exec, so it is in the network namespace that `run` enters.
     # Mounts of the machine come in, none goes out.
