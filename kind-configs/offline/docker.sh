@@ -66,6 +66,10 @@ up() {
   flock 9
   fetch
   link
+  # Each node takes a score of these, and the usual 128 are for all of a user's processes: kubelet and kube-proxy of a
+  # second cluster then end with "too many open files". The kernel has no such limit for a namespace.
+  local limit=/proc/sys/fs/inotify/max_user_instances
+  if [ "$(cat "$limit")" -lt 1024 ]; then echo 1024 >"$limit"; fi
   local pid
   if ! pid=$(engine_pid); then
     # After a kill, the numbers in these files would name other processes of the new namespace.
