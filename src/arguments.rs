@@ -423,7 +423,7 @@ pub(crate) enum LabCommand {
 pub(crate) enum ToolsCommand {
     /// What is installed
     List,
-    /// Build from Go modules: kube-proxy@VERSION or control-plane@VERSION
+    /// Build from Go modules: kube-proxy@VERSION, control-plane@VERSION, node@VERSION, kind@VERSION
     Install {
         /// What to build
         #[arg(required = true, value_name = "NAME@VERSION")]

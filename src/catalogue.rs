@@ -144,10 +144,9 @@ fn change_text(change: &Change) -> String {
         }
         Change::Affinity(None) => "sessionAffinity becomes None".to_owned(),
         Change::SourceRanges(ranges) => {
-            format!(
-                "loadBalancerSourceRanges become {}",
-                or_none(ranges.join(" "))
-            )
+            let names: Vec<_> = ranges.iter().map(ToString::to_string).collect();
+            let names = or_none(names.join(" "));
+            format!("loadBalancerSourceRanges become {names}")
         }
         Change::IpMode(mode) => format!("ipMode becomes {}", mode.api_name()),
         Change::ProxyName(Some(name)) => format!("the Service is left to the proxy {name}"),

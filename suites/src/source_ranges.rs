@@ -1,7 +1,10 @@
 //! `loadBalancerSourceRanges`: who may call a load-balancer address. Nothing else of the Service is
 //! restricted by them.
 
-use onehop_harness::case::{BalancerMode, Case, Change, Policy, Question, Reach, Service, Target};
+use onehop_harness::case::{
+    BalancerMode, Case, Change, Policy, Question, Reach, Service, SourceRange, Target,
+};
+use onehop_harness::world::{CLIENT_PRIVATE, CLIENT_PUBLIC};
 
 use crate::external_policy::own_pods_or_drop;
 use crate::load_balancer::{balanced_cluster, balanced_local};
@@ -14,21 +17,14 @@ const NFTABLES: &str = "kubernetes/pkg/proxy/nftables/proxier.go";
 const E2E_LB: &str = "kubernetes/test/e2e/network/loadbalancer.go";
 
 /// The network of the private client.
-const PRIVATE: &[&str] = &["10.99.0.0/24", "fd00:99::/64"];
+pub(crate) const PRIVATE: &[SourceRange] = &[SourceRange::Client(CLIENT_PRIVATE)];
 /// The networks of both clients.
-const BOTH: &[&str] = &[
-    "10.99.0.0/24",
-    "203.0.113.0/24",
-    "fd00:99::/64",
-    "2001:db8:113::/64",
+const BOTH: &[SourceRange] = &[
+    SourceRange::Client(CLIENT_PRIVATE),
+    SourceRange::Client(CLIENT_PUBLIC),
 ];
 /// The pods, and the nodes themselves.
-const CLUSTER: &[&str] = &[
-    "10.244.0.0/16",
-    "172.18.0.0/24",
-    "fd00:10:244::/48",
-    "fd00:18::/64",
-];
+const CLUSTER: &[SourceRange] = &[SourceRange::Pods, SourceRange::Nodes];
 
 pub(crate) fn cases() -> Vec<Case> {
     let cluster = Service::load_balancer(BalancerMode::Vip);

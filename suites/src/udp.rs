@@ -7,6 +7,7 @@ use onehop_harness::case::{
 
 use crate::external_policy::own_pods_or_drop;
 use crate::load_balancer::{balanced_cluster, balanced_local};
+use crate::source_ranges::PRIVATE;
 use crate::story::{
     NODES, STORY, balancer, client_on, dropped, external_ip, from_node, from_pod_on, host, kept_on,
     node_port, on, private, public, reaches, refused, spread_by, tcp, udp,
@@ -19,7 +20,6 @@ const E2E_SERVICE: &str = "kubernetes/test/e2e/network/service.go";
 const KEP_INTERNAL: &str = "KEP-2086";
 /// HTTP by TCP and HTTP/3 by UDP.
 const WEB: [Port; 2] = [tcp("https", 443), udp("quic", 443)];
-const PRIVATE: &[&str] = &["10.99.0.0/24", "fd00:99::/64"];
 
 pub(crate) fn cases() -> Vec<Case> {
     [cluster_ips(), node_ports(), vips(), modifiers()].concat()

@@ -1,5 +1,6 @@
 //! Services drawn at random, the same for the same seed.
 
+use onehop_harness::case::SourceRange::{self, Network};
 use onehop_harness::case::{Backend, BalancerMode, IpMode, Policy, Port, Service, ServiceType};
 use onehop_harness::world::Protocol;
 
@@ -41,15 +42,15 @@ const PORTS: [&[Port]; 5] = [
 ];
 
 /// `loadBalancerSourceRanges`: of everybody, of one kind of caller, of one family, of nobody.
-const SOURCE_RANGES: [&[&str]; 8] = [
-    &["0.0.0.0/0", "::/0"],
-    &["172.18.0.0/24", "fd00:18::/64"],
-    &["172.18.0.1/32", "fd00:18::1/128"],
-    &["10.244.0.0/16", "fd00:10:244::/48"],
-    &["10.244.1.0/24", "172.18.0.11/32", "fd00:10:244:1::/64"],
-    &["172.18.0.0/24"],
-    &["fd00:18::/64", "fd00:10:244::/48"],
-    &["192.0.2.0/24", "2001:db8:dead::/64"],
+const SOURCE_RANGES: [&[SourceRange]; 8] = [
+    &[Network("0.0.0.0/0"), Network("::/0")],
+    &[Network("172.18.0.0/24"), Network("fd00:18::/64")],
+    &[Network("172.18.0.1/32"), Network("fd00:18::1/128")],
+    &[Network("10.244.0.0/16"), Network("fd00:10:244::/48")],
+    &[Network("10.244.1.0/24"), Network("172.18.0.11/32"), Network("fd00:10:244:1::/64")],
+    &[Network("172.18.0.0/24")],
+    &[Network("fd00:18::/64"), Network("fd00:10:244::/48")],
+    &[Network("192.0.2.0/24"), Network("2001:db8:dead::/64")],
 ];
 
 /// A Service as drawn.

@@ -19,6 +19,7 @@ pub use held::{HeldExpectation, HeldFlow, held};
 pub use need::Need;
 pub use service::{
     Backend, BalancerMode, IpMode, Policy, Port, SERVICE_PORT, Service, ServiceType,
+    SourceRange,
 };
 
 use std::collections::BTreeSet;
@@ -49,7 +50,7 @@ pub enum Change {
     /// Sets the affinity of clients to pods, by its timeout in seconds, or removes it.
     Affinity(Option<u32>),
     /// Sets `loadBalancerSourceRanges`.
-    SourceRanges(&'static [&'static str]),
+    SourceRanges(&'static [SourceRange]),
     /// Sets `ipMode` of the Service's load-balancer addresses.
     IpMode(IpMode),
     /// Sets the label that says which proxy is to serve the Service, or removes it.

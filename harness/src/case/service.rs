@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::Feature;
-use crate::world::Protocol;
+use crate::world::{Protocol, World};
 
 /// A traffic policy, external or internal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -60,6 +60,52 @@ impl BalancerMode {
     pub fn of_class(class: &str) -> Option<Self> {
         let mut modes = Self::ALL.into_iter();
         modes.find(|mode| mode.load_balancer_class() == class)
+    }
+}
+
+/// A network of clients, as `loadBalancerSourceRanges` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceRange {
+    /// The networks of an outside client, of each family.
+    Client(&'static str),
+    /// All pods.
+    Pods,
+    /// All nodes.
+    Nodes,
+    /// This network.
+    Network(&'static str),
+}
+
+impl SourceRange {
+    /// Its networks in a world.
+    ///
+    /// # Panics
+    /// When it is a client that the world does not have.
+    pub fn networks(self, world: &World) -> Vec<String> {
+        let both = match self {
+            Self::Network(network) => return vec![network.to_owned()],
+            Self::Client(name) => {
+                let client = world.client(name).expect("cases are checked");
+                client.networks()
+            }
+            Self::Pods => world.cluster_cidrs,
+            Self::Nodes => world.node_networks,
+        };
+        // A family that the world does not have is one address, which nobody has.
+        let there = both.iter().filter(|network| !network.addr().is_unspecified());
+        there.map(ToString::to_string).collect()
+    }
+}
+
+impl fmt::Display for SourceRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client(name) => f.write_str(name),
+            Self::Pods => f.write_str("pods"),
+            Self::Nodes => f.write_str("nodes"),
+            Self::Network(network) => f.write_str(network),
+        }
     }
 }
 
@@ -153,7 +199,7 @@ pub struct Service {
     /// The timeout, in seconds, of its affinity of clients to pods; none where it has no affinity.
     pub affinity: Option<u32>,
     /// `loadBalancerSourceRanges`.
-    pub source_ranges: &'static [&'static str],
+    pub source_ranges: &'static [SourceRange],
     /// `allocateLoadBalancerNodePorts`.
     pub allocate_node_ports: bool,
 }
@@ -232,7 +278,7 @@ impl Service {
 
     /// The same with these `loadBalancerSourceRanges`.
     #[must_use]
-    pub fn source_ranges(self, source_ranges: &'static [&'static str]) -> Self {
+    pub fn source_ranges(self, source_ranges: &'static [SourceRange]) -> Self {
         Self {
             source_ranges,
             ..self

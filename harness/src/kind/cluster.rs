@@ -10,7 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 use super::KindError;
 use super::command::Run;
 use super::docker::Docker;
-use crate::tools::{Cache, find_in_path};
+use crate::tools::{self, Cache, Tool, ToolRef, find_in_path};
 
 /// What a cluster's file says while a run has made it, and once it is kept.
 const MADE: &str = "made";
@@ -23,13 +23,19 @@ pub struct Kind {
 }
 
 impl Kind {
-    /// Finds it in `PATH`.
+    /// Finds it in `PATH`, or among the installed tools.
     ///
     /// # Errors
     /// When it is not there.
     pub fn find() -> Result<Self, KindError> {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let program = find_in_path("kind", &path).ok_or_else(|| KindError::missing("kind"))?;
+        let installed = || {
+            let (tool, version) = (Tool::Kind, Tool::Kind.project().default_version());
+            let tool = ToolRef { tool, version };
+            tools::locate(tool, None).ok().map(|located| located.path)
+        };
+        let program = find_in_path("kind", &path).or_else(installed);
+        let program = program.ok_or_else(|| KindError::missing("kind"))?;
         Ok(Self { program })
     }
 

@@ -130,15 +130,6 @@ impl Docker {
         remove.args(ids).output().await.map(drop)
     }
 
-    /// Whether the engine has an image.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
-    pub(super) async fn has_image(&self, image: &str) -> Result<bool, KindError> {
-        let inspect = self.run("look for an image").args(["image", "inspect", image]);
-        Ok(inspect.raw().await?.status.success())
-    }
-
     /// The path of the command line.
     pub fn program(&self) -> &Path {
         &self.program

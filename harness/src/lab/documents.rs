@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::objects::NAMESPACE;
-use crate::case::{Backend, MOST_PORTS, MOST_SLICES, Policy, Service as Spec, ServiceType};
+use crate::case::{Backend, MOST_PORTS, MOST_SLICES, Policy, Service as Spec, ServiceType, SourceRange};
 use crate::world::{self, AddressPlan, Dual, Family, World};
 
 /// The ClusterIP of a Service that has none.
@@ -39,7 +39,7 @@ pub(super) fn external_ips(world: &World, first: u16) -> Vec<Dual> {
 
 /// The spec of a Service of this type and policies, as a merge patch or a whole spec: what does
 /// not apply to the type is `null`, which removes it.
-pub fn service_spec(spec: Spec) -> Value {
+pub fn service_spec(spec: Spec, world: &World) -> Value {
     let external = match spec.kind {
         ServiceType::ClusterIp | ServiceType::Headless if !spec.external_ips => Value::Null,
         _ => policy(spec.external),
@@ -57,7 +57,7 @@ pub fn service_spec(spec: Spec) -> Value {
     }
     if let ServiceType::LoadBalancer(mode) = spec.kind {
         wanted["loadBalancerClass"] = json!(mode.load_balancer_class());
-        wanted["loadBalancerSourceRanges"] = source_ranges(spec.source_ranges);
+        wanted["loadBalancerSourceRanges"] = source_ranges(spec.source_ranges, world);
         if !spec.allocate_node_ports {
             wanted["allocateLoadBalancerNodePorts"] = json!(false);
         }
@@ -81,10 +81,13 @@ pub fn affinity(seconds: Option<u32>) -> Value {
 }
 
 /// `loadBalancerSourceRanges` as the API writes them: none at all where there are none.
-pub fn source_ranges(ranges: &[&str]) -> Value {
+pub fn source_ranges(ranges: &[SourceRange], world: &World) -> Value {
     match ranges {
         [] => Value::Null,
-        ranges => json!(ranges),
+        ranges => {
+            let networks = ranges.iter().flat_map(|range| range.networks(world));
+            json!(networks.collect::<Vec<_>>())
+        }
     }
 }
 
@@ -147,7 +150,12 @@ pub(super) fn pod_object(pod: &world::Pod) -> (Value, Value) {
     (object, status)
 }
 
-pub(super) fn service_object(name: &str, spec: Spec, families: &[Family]) -> Value {
+pub(super) fn service_object(
+    name: &str,
+    spec: Spec,
+    world: &World,
+    families: &[Family],
+) -> Value {
     let ports = spec.ports.iter().enumerate().map(|(position, port)| {
         json!({
             "name": port.name,
@@ -164,7 +172,7 @@ pub(super) fn service_object(name: &str, spec: Spec, families: &[Family]) -> Val
             "ports": ports.collect::<Vec<_>>(),
         },
     });
-    let own = service_spec(spec);
+    let own = service_spec(spec, world);
     for (field, value) in own.as_object().expect("a spec is an object") {
         if !value.is_null() {
             service["spec"][field] = value.clone();

@@ -148,7 +148,7 @@ impl Objects {
                 .create(&PostParams::default(), &object(slice))
                 .await?;
         }
-        let mut service = service_object(name, spec, &self.families);
+        let mut service = service_object(name, spec, world, &self.families);
         if spec.external_ips {
             let addresses = external_ips(world, first_port);
             let both = addresses.iter().flat_map(|dual| dual.both());

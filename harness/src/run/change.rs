@@ -48,7 +48,7 @@ impl CaseRun {
             }
             Change::SourceRanges(ranges) => {
                 progress.spec.source_ranges = ranges;
-                json!({ "loadBalancerSourceRanges": source_ranges(ranges) })
+                json!({ "loadBalancerSourceRanges": source_ranges(ranges, self.lab.world()) })
             }
             Change::ExternalPolicy(to) => {
                 progress.spec.external = *to;
@@ -60,7 +60,7 @@ impl CaseRun {
             }
             Change::Type(kind) => {
                 progress.spec.kind = *kind;
-                service_spec(progress.spec)
+                service_spec(progress.spec, self.lab.world())
             }
         };
         let patched = objects.patch_service(name, spec).await.map_err(patched)?;

@@ -6,28 +6,13 @@ use std::time::Instant;
 
 use super::go::{Download, Go, GoMod, parse_json};
 use super::locate::path_of;
-use super::{Cache, Progress, Step, Tool, ToolError, ToolRef, Version};
+use super::{Cache, Progress, Project, Step, Tool, ToolError, ToolRef, Version, kind, node};
 use crate::error::last_lines;
-
-/// The etcd of a control plane. The API server of every supported release works with it.
-const ETCD_VERSION: &str = "v3.6.8";
-
-/// etcd's module has no main package that can be installed from outside; this is all that is missing.
-const ETCD_MAIN: &str = r#"package main
-
-import (
-	"os"
-
-	"go.etcd.io/etcd/server/v3/etcdmain"
-)
-
-func main() { etcdmain.Main(os.Args) }
-"#;
 
 /// A tool that is in the cache, and whether it was there before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installation {
-    /// The program (kube-proxy), or the folder of the programs (control plane).
+    /// The program (kube-proxy, kind), or the folder of the programs (control plane, node).
     pub path: PathBuf,
     /// It was there already; nothing was done.
     pub already: bool,
@@ -60,9 +45,12 @@ pub fn install_in(
     if cache.installed(tool).is_some() {
         return Ok(installation(true));
     }
-    let version_dir = cache
-        .build_dir()
-        .join(format!("kubernetes-{}", tool.version));
+    let project = tool.tool.project();
+    let version_dir = cache.build_dir().join(format!(
+        "{}-{}",
+        project.name().to_lowercase(),
+        tool.version
+    ));
     fs::create_dir_all(&version_dir).map_err(ToolError::io("create", &version_dir))?;
     // One lock for all tools of a version: they share the module. It is released when the file is closed,
     // so also when this process is killed.
@@ -72,28 +60,59 @@ pub fn install_in(
     }
 
     let mut go = Go::new(tool, version_dir.join("logs"), progress)?;
-    let module = kubernetes_module(&mut go, &version_dir, tool.version)?;
     let partial = cache
         .tool_dir(tool.tool)
         .join(format!(".{}.partial", tool.version));
     remove_dir(&partial)?;
     fs::create_dir_all(&partial).map_err(ToolError::io("create", &partial))?;
-    match tool.tool {
-        Tool::KubeProxy => {
-            build_kubernetes(&mut go, &module, "kube-proxy", tool.version, &partial)?;
-        }
-        Tool::ControlPlane => {
-            for binary in ["kube-apiserver", "kubectl"] {
-                build_kubernetes(&mut go, &module, binary, tool.version, &partial)?;
+    match project {
+        Project::Kubernetes => {
+            let module = kubernetes_module(&mut go, &version_dir, tool.version)?;
+            for binary in tool.tool.binaries() {
+                if reuse(cache, tool, binary, &partial)? {
+                    continue;
+                }
+                if *binary == "etcd" {
+                    node::build_etcd(&mut go, &version_dir.join("etcd"), &partial)?;
+                } else if let Some(plugin) = binary.strip_prefix("cni/") {
+                    let module = version_dir.join("cni");
+                    node::build_cni(&mut go, &module, plugin, &partial.join("cni"))?;
+                } else {
+                    build_kubernetes(&mut go, &module, binary, tool.version, &partial)?;
+                }
             }
-            build_etcd(&mut go, &version_dir.join("etcd"), &partial)?;
         }
+        Project::Kind => kind::build(&mut go, &version_dir.join("module"), tool.version, &partial)?,
     }
     let dir = cache.dir(tool);
     // An incomplete folder can only be there if somebody took files out of it.
     remove_dir(&dir)?;
     fs::rename(&partial, &dir).map_err(ToolError::io("move into place", &dir))?;
     Ok(installation(false))
+}
+
+/// Takes a program from another installed tool of the same version, if one has it.
+fn reuse(cache: &Cache, tool: ToolRef, binary: &str, out: &Path) -> Result<bool, ToolError> {
+    let others = Tool::ALL.into_iter().filter(|other| {
+        *other != tool.tool
+            && other.project() == tool.tool.project()
+            && other.binaries().contains(&binary)
+    });
+    let installed = others.into_iter().find_map(|other| {
+        cache.installed(ToolRef {
+            tool: other,
+            version: tool.version,
+        })
+    });
+    let Some(dir) = installed else {
+        return Ok(false);
+    };
+    // A second name of the same file: programs in the cache are never written to.
+    let (from, to) = (dir.join(binary), out.join(binary));
+    fs::hard_link(&from, &to)
+        .or_else(|_| fs::copy(&from, &to).map(drop))
+        .map_err(ToolError::io("copy", &from))?;
+    Ok(true)
 }
 
 /// Takes the lock, and reports if another process has it.
@@ -129,7 +148,7 @@ fn kubernetes_module(
     if module.join("go.mod").exists() {
         return Ok(module);
     }
-    let step = Step::Downloading(version);
+    let step = Step::Downloading(Project::Kubernetes, version);
     timed(go, step, |go| {
         let partial = version_dir.join("module.partial");
         remove_dir(&partial)?;
@@ -140,7 +159,8 @@ fn kubernetes_module(
             &["mod", "init", "onehop/third-party/kubernetes"],
         )?;
 
-        let go_mod = published_go_mod(go, step, &partial, version)?;
+        let go_mod = download(go, step, &partial, Project::Kubernetes, version)?.go_mod;
+        let go_mod = go_mod.unwrap_or_default();
         let read = ["mod", "edit", "-json", &go_mod.to_string_lossy()];
         let printed = go.run(step, &partial, &read)?;
         let upstream: GoMod = parse_json(&read, &printed)?;
@@ -159,33 +179,34 @@ fn kubernetes_module(
     Ok(module)
 }
 
-/// Downloads Kubernetes itself, and returns the path of its go.mod.
-fn published_go_mod(
+/// Downloads the module of a project.
+pub(super) fn download(
     go: &mut Go<'_>,
     step: Step,
     dir: &Path,
+    project: Project,
     version: Version,
-) -> Result<PathBuf, ToolError> {
-    let wanted = format!("k8s.io/kubernetes@{version}");
+) -> Result<Download, ToolError> {
+    let wanted = format!("{}@{version}", project.module());
     let arguments = ["mod", "download", "-json", wanted.as_str()];
     let finished = go.try_run(step, dir, &arguments)?;
     let download: Download = match parse_json(&arguments, &finished.stdout) {
         Ok(download) => download,
         // Without JSON, what it wrote as plain text is the better explanation.
         Err(error) if finished.status.success() => return Err(error),
-        Err(_) => return Err(no_download(version, &finished.stderr)),
+        Err(_) => return Err(no_download(project, version, &finished.stderr)),
     };
-    match (download.go_mod, download.error) {
-        (Some(go_mod), None) => Ok(go_mod),
-        (_, error) => {
-            let said = error.unwrap_or(finished.stderr);
-            Err(no_download(version, &said))
+    match &download.error {
+        None if finished.status.success() => Ok(download),
+        said => {
+            let said = said.as_deref().unwrap_or(&finished.stderr);
+            Err(no_download(project, version, said))
         }
     }
 }
 
 /// Tells a version that surely does not exist from a download that failed.
-fn no_download(version: Version, said: &str) -> ToolError {
+fn no_download(project: Project, version: Version, said: &str) -> ToolError {
     let unknown = [
         "unknown revision",
         "404 Not Found",
@@ -195,11 +216,13 @@ fn no_download(version: Version, said: &str) -> ToolError {
     let said_last = last_lines(said);
     if unknown.iter().any(|sign| said.contains(sign)) {
         ToolError::NoSuchVersion {
+            project,
             version,
             said: said_last,
         }
     } else {
         ToolError::Download {
+            project,
             version,
             said: said_last,
         }
@@ -233,27 +256,8 @@ fn build_kubernetes(
     )
 }
 
-/// Builds etcd.
-fn build_etcd(go: &mut Go<'_>, module: &Path, out: &Path) -> Result<(), ToolError> {
-    let resolving = Step::Resolving("etcd");
-    timed(go, resolving, |go| {
-        fs::create_dir_all(module).map_err(ToolError::io("create", module))?;
-        if !module.join("go.mod").exists() {
-            go.run(
-                resolving,
-                module,
-                &["mod", "init", "onehop/third-party/etcd"],
-            )?;
-        }
-        let main = module.join("main.go");
-        fs::write(&main, ETCD_MAIN).map_err(ToolError::io("write", &main))?;
-        let wanted = format!("go.etcd.io/etcd/server/v3@{ETCD_VERSION}");
-        go.run(resolving, module, &["get", &wanted])
-    })?;
-    compile(go, module, "etcd", ".", "-s -w", out)
-}
-
-fn compile(
+/// Compiles one package, to a file of that name.
+pub(super) fn compile(
     go: &mut Go<'_>,
     module: &Path,
     binary: &'static str,
@@ -289,7 +293,7 @@ fn kubernetes_ldflags(version: Version) -> String {
 }
 
 /// Reports the beginning and the end of a step.
-fn timed<T>(
+pub(super) fn timed<T>(
     go: &mut Go<'_>,
     step: Step,
     work: impl FnOnce(&mut Go<'_>) -> Result<T, ToolError>,
@@ -314,10 +318,11 @@ fn remove_dir(dir: &Path) -> Result<(), ToolError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tools::testing::script;
 
     #[test]
     fn an_unknown_version_is_told_from_a_broken_network() {
-        let error = |said| no_download(Version::DEFAULT, said).to_string();
+        let error = |said| no_download(Project::Kubernetes, Version::DEFAULT, said).to_string();
         assert_eq!(
             error("k8s.io/kubernetes@v1.36.3: invalid version: unknown revision v1.36.3"),
             "there is no Kubernetes v1.36.3 among the published Go modules; go said:\n  \
@@ -328,6 +333,36 @@ mod tests {
             "cannot download Kubernetes v1.36.3 as a Go module (is it a released version?); go said:\n  \
              dial tcp: lookup: no such host"
         );
+    }
+
+    #[test]
+    fn an_unknown_version_names_its_project() {
+        let version = Project::Kind.default_version();
+        assert_eq!(
+            no_download(Project::Kind, version, "404 Not Found").to_string(),
+            "there is no kind v0.33.0 among the published Go modules; go said:\n  404 Not Found"
+        );
+    }
+
+    #[test]
+    fn a_program_of_the_same_version_is_not_built_twice() {
+        let home = tempfile::tempdir().unwrap();
+        let cache = Cache::at(home.path());
+        let proxy: ToolRef = "kube-proxy@v1.36.3".parse().unwrap();
+        fs::create_dir_all(cache.dir(proxy)).unwrap();
+        let built = cache.dir(proxy).join("kube-proxy");
+        script(&built, "exit 0");
+
+        let out = home.path();
+        let node = |text: &str| text.parse::<ToolRef>().unwrap();
+        assert!(reuse(&cache, node("node@v1.36.3"), "kube-proxy", out).unwrap());
+        assert_eq!(
+            fs::read(out.join("kube-proxy")).unwrap(),
+            fs::read(&built).unwrap()
+        );
+        // Neither of another version, nor a program that no other tool has.
+        assert!(!reuse(&cache, node("node@v1.36.4"), "kube-proxy", out).unwrap());
+        assert!(!reuse(&cache, node("node@v1.36.3"), "kubelet", out).unwrap());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The cache: `<cache home>/onehop/tools/<tool>/<version>/<binary>`.
+//! The cache: `<cache home>/onehop/tools/<tool>/<version>/<program>`.
 //!
 //! A version's folder appears by rename once it is whole, so what is there can be trusted. Builds happen in
 //! `<cache home>/onehop/build`, which may be deleted at any time: it only makes the next build faster.

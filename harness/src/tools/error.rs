@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::{ToolRef, Version};
+use super::{Project, ToolRef, Version};
 
 /// A tool could not be found, built or listed.
 #[derive(Debug, Error)]
@@ -58,19 +58,27 @@ pub enum ToolError {
         /// The Go that was found.
         found: String,
     },
-    /// Kubernetes has not published that version as Go modules.
-    #[error("there is no Kubernetes {version} among the published Go modules; go said:\n{said}")]
+    /// That version is not published as a Go module.
+    #[error(
+        "there is no {project} {version} among the published Go modules; go said:\n{said}",
+        project = project.name()
+    )]
     NoSuchVersion {
+        /// Whose version.
+        project: Project,
         /// The version.
         version: Version,
         /// The last lines of go.
         said: String,
     },
-    /// Kubernetes could not be downloaded, for a reason that only go knows.
+    /// A module could not be downloaded, for a reason that only go knows.
     #[error(
-        "cannot download Kubernetes {version} as a Go module (is it a released version?); go said:\n{said}"
+        "cannot download {project} {version} as a Go module (is it a released version?); go said:\n{said}",
+        project = project.name()
     )]
     Download {
+        /// Whose version.
+        project: Project,
         /// The version.
         version: Version,
         /// The last lines of go.

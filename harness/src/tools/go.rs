@@ -34,6 +34,8 @@ pub(super) struct Download {
     pub(super) error: Option<String>,
     /// The path of the module's own go.mod.
     pub(super) go_mod: Option<PathBuf>,
+    /// The folder of its files, which may only be read.
+    pub(super) dir: Option<PathBuf>,
 }
 
 /// The part of `go mod edit -json` that is needed.
@@ -254,6 +256,7 @@ mod tests {
         let found =
             parse(r#"{"Path": "k8s.io/kubernetes", "GoMod": "/m/v1.36.3.mod", "Dir": "/m"}"#);
         assert_eq!(found.go_mod, Some(PathBuf::from("/m/v1.36.3.mod")));
+        assert_eq!(found.dir, Some(PathBuf::from("/m")));
         let missing =
             parse(r#"{"Path": "k8s.io/kubernetes", "Error": "unknown revision v1.99.0"}"#);
         assert_eq!(missing.error.as_deref(), Some("unknown revision v1.99.0"));

@@ -24,7 +24,7 @@ pub enum Source {
 /// A tool that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located {
-    /// The program (kube-proxy), or the folder of the programs (control plane).
+    /// The program (kube-proxy, kind), or the folder of the programs (control plane, node).
     pub path: PathBuf,
     /// The version as the program itself tells it, or as the cache knows it.
     pub version: String,
@@ -61,7 +61,7 @@ pub fn find_in_path(program: &str, path: &OsStr) -> Option<PathBuf> {
         .find(|candidate| is_executable(candidate))
 }
 
-/// The version that a Kubernetes program reports: `v1.36.3` for `Kubernetes v1.36.3`.
+/// The version that a program of Kubernetes or kind reports: `v1.36.3` for `Kubernetes v1.36.3`.
 ///
 /// # Errors
 /// The program does not run, fails, or prints something else.
@@ -79,14 +79,19 @@ pub fn reported_version(program: &Path) -> Result<String, ToolError> {
     }
     let printed = String::from_utf8_lossy(&output.stdout);
     match parse_version_line(&printed) {
-        Some(version) => Ok(version.to_owned()),
+        Some(version) => Ok(version),
         None => Err(failed(format!("printed `{}`", printed.trim()))),
     }
 }
 
-/// Reads `Kubernetes v1.36.3`. A local build may call itself `v1.38.0-alpha.0.12+abcdef`, which is kept.
-fn parse_version_line(printed: &str) -> Option<&str> {
-    let version = printed.trim().strip_prefix("Kubernetes ")?;
+/// Reads `Kubernetes v1.36.3` and `kind version 0.33.0`. A local build may call itself
+/// `v1.38.0-alpha.0.12+abcdef`, which is kept.
+fn parse_version_line(printed: &str) -> Option<String> {
+    let printed = printed.trim();
+    let version = match printed.strip_prefix("kind version ") {
+        Some(number) => format!("v{number}"),
+        None => printed.strip_prefix("Kubernetes ")?.to_owned(),
+    };
     let is_version = version.starts_with('v') && !version.contains(char::is_whitespace);
     is_version.then_some(version)
 }
@@ -160,9 +165,10 @@ fn named(
     source: Source,
     origin: &'static str,
 ) -> Result<Located, ToolError> {
-    let programs: Vec<PathBuf> = match tool {
-        Tool::KubeProxy => vec![path.to_owned()],
-        Tool::ControlPlane => tool.binaries().iter().map(|name| path.join(name)).collect(),
+    let programs: Vec<PathBuf> = if tool.is_one_program() {
+        vec![path.to_owned()]
+    } else {
+        tool.binaries().iter().map(|name| path.join(name)).collect()
     };
     if let Some(missing) = programs.iter().find(|program| !is_executable(program)) {
         return Err(ToolError::NotExecutable {
@@ -170,9 +176,10 @@ fn named(
             origin,
         });
     }
-    let version = match tool {
-        Tool::KubeProxy => reported_version(path)?,
-        Tool::ControlPlane => reported_version(&path.join(tool.versioned_binary()))?,
+    let version = if tool.is_one_program() {
+        reported_version(path)?
+    } else {
+        reported_version(&path.join(tool.versioned_binary()))?
     };
     // A process in the lab has another working directory.
     let path = std::path::absolute(path).map_err(ToolError::io("resolve", path))?;
@@ -185,9 +192,9 @@ fn named(
 
 /// The path by which a tool in a folder is used.
 pub(super) fn path_of(tool: Tool, dir: &Path) -> PathBuf {
-    match tool {
-        Tool::KubeProxy => dir.join("kube-proxy"),
-        Tool::ControlPlane => dir.to_owned(),
+    match tool.binaries() {
+        [program] => dir.join(program),
+        _ => dir.to_owned(),
     }
 }
 
@@ -267,6 +274,18 @@ mod tests {
             "kube-proxy@v1.36.3 is not on this machine; \
              install it with: onehop tools install kube-proxy@v1.36.3 (bin/kube-proxy in PATH is v1.35.4)"
         );
+    }
+
+    #[test]
+    fn kind_tells_its_version_in_its_own_way() {
+        let machine = Machine::new();
+        let path = machine.program("bin", "kind", "kind version 0.33.0");
+        let located = machine
+            .search
+            .locate("kind".parse().unwrap(), None)
+            .unwrap();
+        assert_eq!(located.version, "v0.33.0");
+        assert_eq!((located.path, located.source), (path, Source::Path));
     }
 
     #[test]

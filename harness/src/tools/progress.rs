@@ -3,15 +3,15 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::Version;
+use super::{Project, Version};
 
 /// One step of an installation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Another process builds the same version.
     Waiting,
-    /// The source of Kubernetes is fetched.
-    Downloading(Version),
+    /// The source of a project is fetched.
+    Downloading(Project, Version),
     /// The modules that a program needs are found and fetched.
     Resolving(&'static str),
     /// A program is compiled.
@@ -23,7 +23,9 @@ impl Step {
     fn past(self) -> String {
         match self {
             Step::Waiting => "waited for another build".to_owned(),
-            Step::Downloading(version) => format!("downloaded Kubernetes {version}"),
+            Step::Downloading(project, version) => {
+                format!("downloaded {} {version}", project.name())
+            }
             Step::Resolving(binary) => format!("resolved the modules of {binary}"),
             Step::Compiling(binary) => format!("compiled {binary}"),
         }
@@ -34,7 +36,9 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::Waiting => f.write_str("waiting for another build"),
-            Step::Downloading(version) => write!(f, "downloading Kubernetes {version}"),
+            Step::Downloading(project, version) => {
+                write!(f, "downloading {} {version}", project.name())
+            }
             Step::Resolving(binary) => write!(f, "resolving the modules of {binary}"),
             Step::Compiling(binary) => write!(f, "compiling {binary}"),
         }
@@ -85,7 +89,10 @@ mod tests {
             Progress::Started(step),
             Progress::Running(step, Duration::from_millis(61_900)),
             Progress::Finished(step, Duration::from_millis(92_340)),
-            Progress::Finished(Step::Downloading(Version::DEFAULT), Duration::ZERO),
+            Progress::Finished(
+                Step::Downloading(Project::Kubernetes, Version::DEFAULT),
+                Duration::ZERO,
+            ),
         ]
         .map(|report| report.to_string());
         assert_eq!(

@@ -12,11 +12,57 @@ pub enum Tool {
     KubeProxy,
     /// etcd, kube-apiserver and kubectl: the set that envtest uses too.
     ControlPlane,
+    /// All programs of a node image of kind; those of CNI are in its folder `cni`.
+    Node,
+    /// kind itself, with the files that its node images have, in its folder `image`.
+    Kind,
+}
+
+/// Whose releases the versions of a tool are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Project {
+    /// Kubernetes.
+    Kubernetes,
+    /// kind: Kubernetes in Docker.
+    Kind,
+}
+
+impl Project {
+    /// The name that people know.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Project::Kubernetes => "Kubernetes",
+            Project::Kind => "kind",
+        }
+    }
+
+    /// The Go module that it is published as.
+    #[must_use]
+    pub const fn module(self) -> &'static str {
+        match self {
+            Project::Kubernetes => "k8s.io/kubernetes",
+            Project::Kind => "sigs.k8s.io/kind",
+        }
+    }
+
+    /// The version that is meant where none is named.
+    #[must_use]
+    pub const fn default_version(self) -> Version {
+        match self {
+            Project::Kubernetes => Version::DEFAULT,
+            Project::Kind => Version {
+                major: 0,
+                minor: 33,
+                patch: 0,
+            },
+        }
+    }
 }
 
 impl Tool {
     /// Every tool, in the order in which they are listed to people.
-    pub const ALL: [Tool; 2] = [Tool::KubeProxy, Tool::ControlPlane];
+    pub const ALL: [Tool; 4] = [Tool::KubeProxy, Tool::ControlPlane, Tool::Node, Tool::Kind];
 
     /// The name that people type, and the name of its folder in the cache.
     #[must_use]
@@ -24,16 +70,48 @@ impl Tool {
         match self {
             Tool::KubeProxy => "kube-proxy",
             Tool::ControlPlane => "control-plane",
+            Tool::Node => "node",
+            Tool::Kind => "kind",
         }
     }
 
-    /// The programs that make up the tool; it is installed only when all of them are there.
+    /// Whose releases its versions are.
+    #[must_use]
+    pub const fn project(self) -> Project {
+        match self {
+            Tool::KubeProxy | Tool::ControlPlane | Tool::Node => Project::Kubernetes,
+            Tool::Kind => Project::Kind,
+        }
+    }
+
+    /// The programs that make up the tool, in its folder; it is installed only when all of them are there.
     #[must_use]
     pub const fn binaries(self) -> &'static [&'static str] {
         match self {
             Tool::KubeProxy => &["kube-proxy"],
             Tool::ControlPlane => &["etcd", "kube-apiserver", "kubectl"],
+            Tool::Node => &[
+                "kubelet",
+                "kubeadm",
+                "kubectl",
+                "kube-apiserver",
+                "kube-controller-manager",
+                "kube-scheduler",
+                "kube-proxy",
+                "etcd",
+                "cni/ptp",
+                "cni/host-local",
+                "cni/loopback",
+                "cni/portmap",
+            ],
+            Tool::Kind => &["kind"],
         }
+    }
+
+    /// Whether the tool is one program; others are used by their folder.
+    #[must_use]
+    pub const fn is_one_program(self) -> bool {
+        self.binaries().len() == 1
     }
 
     /// The program whose `--version` is the version of the tool.
@@ -42,6 +120,8 @@ impl Tool {
         match self {
             Tool::KubeProxy => "kube-proxy",
             Tool::ControlPlane => "kube-apiserver",
+            Tool::Node => "kubelet",
+            Tool::Kind => "kind",
         }
     }
 }
@@ -63,10 +143,10 @@ impl FromStr for Tool {
     }
 }
 
-/// A released version of Kubernetes.
+/// A released version of Kubernetes, or of kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version {
-    /// Always 1, so far.
+    /// The major release: 1 for Kubernetes, 0 for kind, so far.
     pub major: u32,
     /// The minor release.
     pub minor: u32,
@@ -75,7 +155,7 @@ pub struct Version {
 }
 
 impl Version {
-    /// The version that is meant where none is named.
+    /// The version of Kubernetes that is meant where none is named.
     pub const DEFAULT: Version = Version {
         major: 1,
         minor: 36,
@@ -144,7 +224,10 @@ impl FromStr for ToolRef {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (tool, version) = match text.split_once('@') {
             Some((tool, version)) => (tool.parse()?, version.parse()?),
-            None => (text.parse()?, Version::DEFAULT),
+            None => {
+                let tool: Tool = text.parse()?;
+                (tool, tool.project().default_version())
+            }
         };
         Ok(ToolRef { tool, version })
     }
@@ -156,7 +239,7 @@ pub enum ParseToolError {
     /// There is no tool of that name.
     #[error("unknown tool `{0}`, expected one of: {known}", known = known_tools())]
     UnknownTool(String),
-    /// The version is not one that Kubernetes releases.
+    /// The version is not written as Kubernetes and kind write theirs.
     #[error(
         "invalid version `{0}`, expected vMAJOR.MINOR.PATCH, for example {example}",
         example = Version::DEFAULT
@@ -174,7 +257,12 @@ mod tests {
 
     #[test]
     fn a_reference_reads_back_as_it_is_written() {
-        for text in ["kube-proxy@v1.34.4", "control-plane@v1.36.3"] {
+        for text in [
+            "kube-proxy@v1.34.4",
+            "control-plane@v1.36.3",
+            "node@v1.36.3",
+            "kind@v0.33.0",
+        ] {
             let reference: ToolRef = text.parse().unwrap();
             assert_eq!(reference.to_string(), text);
         }
@@ -184,6 +272,8 @@ mod tests {
     fn without_a_version_the_default_is_meant() {
         let reference: ToolRef = "kube-proxy".parse().unwrap();
         assert_eq!(reference.to_string(), "kube-proxy@v1.36.3");
+        let reference: ToolRef = "kind".parse().unwrap();
+        assert_eq!(reference.to_string(), "kind@v0.33.0");
     }
 
     #[test]
@@ -191,7 +281,7 @@ mod tests {
         let error = "kubeproxy@v1.36.3".parse::<ToolRef>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "unknown tool `kubeproxy`, expected one of: kube-proxy, control-plane"
+            "unknown tool `kubeproxy`, expected one of: kube-proxy, control-plane, node, kind"
         );
     }
 

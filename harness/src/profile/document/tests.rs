@@ -225,7 +225,7 @@ fn an_unknown_variation_and_an_unknown_value_are_located() {
 fn an_unknown_tool_and_a_bad_version_are_located() {
     assert_eq!(
         error_with("tool: kube-proxi\n"),
-        "mine.yaml:6:7: tool: unknown tool `kube-proxi`, expected one of: kube-proxy, control-plane"
+        "mine.yaml:6:7: tool: unknown tool `kube-proxi`, expected one of: kube-proxy, control-plane, node, kind"
     );
     let version = error_with("tool: kube-proxy@1.36\n");
     assert!(
