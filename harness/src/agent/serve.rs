@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::error::Failure;
 use super::frame::{self, Reader, decode, encode};
@@ -31,41 +32,63 @@ pub struct AgentOptions {
     pub token: String,
 }
 
-/// Serves sessions until the process ends.
+/// Serves sessions until `ends`. Then each session ends as it does when its stream does: what it has
+/// changed is undone.
 ///
 /// # Errors
 /// When it cannot listen.
-pub async fn serve(options: AgentOptions) -> io::Result<()> {
+pub async fn serve(options: AgentOptions, ends: impl Future<Output = ()>) -> io::Result<()> {
     let listener = TcpListener::bind(options.listen).await?;
     tracing::info!(listen = %options.listen, "the agent is ready");
     let token = Arc::new(options.token);
+    let ending = CancellationToken::new();
+    let mut sessions = JoinSet::new();
+    let mut ends = std::pin::pin!(ends);
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut ends => break,
+        };
+        match accepted {
             Ok((stream, peer)) => {
-                tokio::spawn(serve_stream(stream, peer, Arc::clone(&token)));
+                sessions.spawn(serve_stream(
+                    stream,
+                    peer,
+                    Arc::clone(&token),
+                    ending.clone(),
+                ));
             }
             Err(error) => {
                 tracing::warn!(%error, "failed to accept");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
+        while sessions.try_join_next().is_some() {}
     }
+    ending.cancel();
+    sessions.join_all().await;
+    Ok(())
 }
 
-async fn serve_stream(stream: TcpStream, peer: SocketAddr, token: Arc<String>) {
+async fn serve_stream(
+    stream: TcpStream,
+    peer: SocketAddr,
+    token: Arc<String>,
+    ending: CancellationToken,
+) {
     // Requests are short, and somebody waits for each.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::warn!(%error, "answers may be late");
     }
     tracing::info!(%peer, "a session begins");
-    match session(stream, &token).await {
+    match session(stream, &token, &ending).await {
         Ok(()) => tracing::info!(%peer, "the session has ended"),
         Err(error) => tracing::warn!(%peer, error = chain(&error), "the session has ended"),
     }
 }
 
-/// Serves one session. What it has opened ends with it.
-pub(super) async fn session<S>(stream: S, token: &str) -> io::Result<()>
+/// Serves one session, until its stream ends or it is to. What it has opened ends with it.
+pub(super) async fn session<S>(stream: S, token: &str, ending: &CancellationToken) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
@@ -93,7 +116,11 @@ where
         }
     });
     let served = loop {
-        let request = match frame::next(&mut reader).await {
+        let next = tokio::select! {
+            next = frame::next(&mut reader) => next,
+            () = ending.cancelled() => break Ok(()),
+        };
+        let request = match next {
             Ok(Some(request)) => request,
             Ok(None) => break Ok(()),
             Err(error) => break Err(error),

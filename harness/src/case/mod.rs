@@ -18,8 +18,7 @@ pub use flow::{Place, Target, external, node, pod};
 pub use held::{HeldExpectation, HeldFlow, held};
 pub use need::Need;
 pub use service::{
-    Backend, BalancerMode, IpMode, Policy, Port, SERVICE_PORT, Service, ServiceType,
-    SourceRange,
+    Backend, BalancerMode, IpMode, Policy, Port, SERVICE_PORT, Service, ServiceType, SourceRange,
 };
 
 use std::collections::BTreeSet;

@@ -18,6 +18,8 @@ pub enum Need {
     ExternalAddresses,
     /// Nodes that may be tainted.
     Taints,
+    /// The ranges of ClusterIPs.
+    ServiceRanges,
     /// Nodes in the zones of the story: two in the first, one in the second.
     Zones,
 }
@@ -30,6 +32,7 @@ impl fmt::Display for Need {
             Self::OtherAddresses => "second addresses of nodes",
             Self::ExternalAddresses => "external addresses",
             Self::Taints => "nodes to taint",
+            Self::ServiceRanges => "the ranges of ClusterIPs",
             Self::Zones => "zones",
         })
     }
@@ -55,6 +58,7 @@ impl Case {
                 Target::Vip | Target::VipAt(_) => needs.insert(Need::LoadBalancer),
                 Target::OtherNodePort(_) => needs.insert(Need::OtherAddresses),
                 Target::ExternalIp(_) => needs.insert(Need::ExternalAddresses),
+                Target::Unallocated => needs.insert(Need::ServiceRanges),
                 _ => false,
             };
         }

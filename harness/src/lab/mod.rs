@@ -35,9 +35,9 @@ pub(crate) use netns::placeholders;
 pub use objects::{Allocated, AllocatedPort, NAMESPACE, Objects};
 pub(crate) use phases::Phases;
 pub(crate) use provider::Provider;
-pub(crate) use sites::Sites;
 pub use provider::ProxyFates;
 pub use proxy::{NodeProxy, ProxyError, UnexpectedExit};
+pub(crate) use sites::Sites;
 
 pub use crate::case::SERVICE_PORT;
 
