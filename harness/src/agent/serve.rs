@@ -166,3 +166,65 @@ where
     };
     Ok((number, checked))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::agent::{AgentError, Remote, Site};
+    use crate::probe::Batch;
+    use crate::timing::Timing;
+    use crate::world::Protocol;
+
+    const TOKEN: &str = "a token";
+
+    /// A session, or why there is none, and what ends it from the other side.
+    async fn begun(token: &str) -> (Result<Remote, AgentError>, CancellationToken) {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let ending = CancellationToken::new();
+        let ends = ending.clone();
+        tokio::spawn(async move { session(far, TOKEN, &ends).await });
+        let timing = Timing::default();
+        let remote = Remote::begin(near, "vm1", token, 1, Duration::ZERO, &timing);
+        (remote.await, ending)
+    }
+
+    #[tokio::test]
+    async fn a_session_needs_the_agents_token() {
+        assert!(begun(TOKEN).await.0.is_ok());
+        let refused = begun("another").await.0.expect_err("it is refused");
+        let text = refused.to_string();
+        assert!(text.contains("vm1") && text.contains("another token"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn an_agent_without_hosts_says_so_and_goes_on() {
+        let (remote, _ending) = begun(TOKEN).await;
+        let site = Site::There(remote.expect("the token is right"));
+        for _ in 0..2 {
+            let batch = Batch {
+                protocol: Protocol::Tcp,
+                remotes: vec![SocketAddr::from(([127, 0, 0, 1], 1))],
+                mark: None,
+                fences: Vec::new(),
+            };
+            let error = site.call("web-0", batch).await.expect_err("it has no hosts");
+            assert!(matches!(error, AgentError::There { blind: false, .. }), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_an_agent_that_has_gone_is_told() {
+        let (remote, ending) = begun(TOKEN).await;
+        let site = Site::There(remote.expect("the token is right"));
+        ending.cancel();
+        loop {
+            // The first question may still be on its way when the session ends.
+            match site.seen(&[1]).await {
+                Err(AgentError::Gone { agent, .. }) => break assert_eq!(agent, "vm1"),
+                other => assert!(matches!(other, Err(AgentError::There { .. })), "{other:?}"),
+            }
+        }
+    }
+}

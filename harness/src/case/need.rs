@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::{Case, Change, NodeAddress, Place, Question, ServiceType, Step, Target};
+use super::{
+    Case, Change, Expectation, FlowCheck, NodeAddress, Place, Question, ServiceType, Step, Target,
+};
+use crate::world::World;
 
 /// Something that every lab of onehop's own has, and somebody's cluster may not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,6 +19,8 @@ pub enum Need {
     OtherAddresses,
     /// External addresses that the network sends to the nodes.
     ExternalAddresses,
+    /// Pods whose address is kept on the way out of the pod network: to other nodes, and to the outside.
+    PodSources,
     /// Nodes that may be tainted.
     Taints,
     /// The ranges of ClusterIPs.
@@ -31,11 +36,29 @@ impl fmt::Display for Need {
             Self::LoadBalancer => "a load balancer",
             Self::OtherAddresses => "second addresses of nodes",
             Self::ExternalAddresses => "external addresses",
+            Self::PodSources => "pods that are not masqueraded on the way to nodes and out",
             Self::Taints => "nodes to taint",
             Self::ServiceRanges => "the ranges of ClusterIPs",
             Self::Zones => "zones",
         })
     }
+}
+
+/// Whether a pod calls what its own node does not turn into the address of a pod.
+fn leaves_the_pod_network(flow: &FlowCheck) -> bool {
+    let Place::Pod(pod) = &flow.from else {
+        return false;
+    };
+    let elsewhere = |node: &String| {
+        let world = World::story();
+        world.pod(pod).is_some_and(|pod| pod.node != *node)
+    };
+    let unserved = matches!(
+        flow.expect,
+        Expectation::Unserved | Expectation::LeftToBalancer | Expectation::AsDeclared(_)
+    );
+    unserved
+        || matches!(&flow.to, Target::NodePort(node) | Target::OtherNodePort(node) if elsewhere(node))
 }
 
 impl Case {
@@ -54,6 +77,9 @@ impl Case {
                 Place::LoadBalancer => needs.insert(Need::LoadBalancer),
                 Place::Pod(_) | Place::Node(_) => false,
             };
+            if leaves_the_pod_network(&flow) {
+                needs.insert(Need::PodSources);
+            }
             match flow.to {
                 Target::Vip | Target::VipAt(_) => needs.insert(Need::LoadBalancer),
                 Target::OtherNodePort(_) => needs.insert(Need::OtherAddresses),

@@ -135,10 +135,19 @@ fn take_on(node: &mut Node, object: &NodeObject) -> Result<(), ClusterError> {
             what: "no InternalIP in its status".to_owned(),
         });
     }
-    let first = |network: &IpNet| network.hosts().next().unwrap_or(network.addr());
-    node.pod_gateway = dual(node.pod_cidrs.iter().map(first));
+    node.pod_gateway = dual(node.pod_cidrs.iter().filter_map(first));
     node.object = name;
     Ok(())
+}
+
+/// The first address of a network, which plugins give to the node itself; none of a family that is
+/// not there.
+fn first(network: &IpNet) -> Option<IpAddr> {
+    match network {
+        _ if network.addr().is_unspecified() => None,
+        IpNet::V4(v4) => Some(Ipv4Addr::from_bits(v4.network().to_bits() + 1).into()),
+        IpNet::V6(v6) => Some(Ipv6Addr::from_bits(v6.network().to_bits() + 1).into()),
+    }
 }
 
 /// The addresses of a pod, once it has one of each family.

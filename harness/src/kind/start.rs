@@ -176,8 +176,15 @@ pub async fn start(checked: &Checked, options: KindOptions) -> Result<Lab, KindL
 }
 
 /// What a pod network does not let be judged.
-fn lacks(_plugin: NetworkPlugin) -> BTreeMap<Need, String> {
-    BTreeMap::new()
+fn lacks(plugin: NetworkPlugin) -> BTreeMap<Need, String> {
+    match plugin {
+        NetworkPlugin::Ptp => BTreeMap::new(),
+        // kind images/kindnetd/cmd/kindnetd/masq.go: all but what goes to a pod.
+        NetworkPlugin::Kindnet => {
+            let why = "kindnet masquerades what leaves the pod network; --network ptp does not";
+            BTreeMap::from([(Need::PodSources, why.to_owned())])
+        }
+    }
 }
 
 /// A cluster, and what acts on it.
