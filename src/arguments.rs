@@ -1,18 +1,21 @@
 //! The command line.
 
-use std::fmt;
+mod clusters;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use onehop_harness::bench::Measure;
 use onehop_harness::case::{self, BalancerMode};
-use onehop_harness::kind::{self, KindOptions, NetworkPlugin};
-use onehop_harness::profile::Profile;
 use onehop_harness::timing::Timing;
 use onehop_harness::world::{Family, Protocol};
+
+pub(crate) use clusters::{
+    AgentArguments, ClusterArguments, ExistingArguments, ImageArguments, KindArguments,
+    NetworkArguments, PodArguments, Provider, Shard, SurveyArguments, SurveyFormat,
+};
 
 /// Proves where Kubernetes Service traffic goes.
 #[derive(Parser)]
@@ -68,33 +71,6 @@ pub(crate) enum Command {
     Network(NetworkArguments),
 }
 
-#[derive(Args)]
-pub(crate) struct AgentArguments {
-    /// Where to listen
-    #[arg(long)]
-    pub(crate) listen: SocketAddr,
-}
-
-/// An agent finds a pod by them, in the command line of its process.
-#[derive(Args)]
-pub(crate) struct PodArguments {
-    /// The run that it belongs to
-    #[arg(long)]
-    run: String,
-    /// Its name
-    name: String,
-}
-
-#[derive(Args)]
-pub(crate) struct NetworkArguments {
-    /// The name of the Node
-    #[arg(long)]
-    pub(crate) node: String,
-    /// The file that the plugins' configuration goes to
-    #[arg(long)]
-    pub(crate) configuration: PathBuf,
-}
-
 /// Which Kubernetes API the lab has.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub(crate) enum Api {
@@ -130,89 +106,50 @@ impl LabArguments {
     }
 }
 
-/// Who provides the world that cases run in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Provider {
-    /// Network namespaces of this machine: the embedded lab
-    #[default]
-    Netns,
-    /// A kind cluster, made for the run
-    Kind,
-    /// A cluster that is there, by a context of a kubeconfig
-    Existing,
-}
-
-impl fmt::Display for Provider {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Netns => "netns",
-            Self::Kind => "kind",
-            Self::Existing => "existing",
-        })
-    }
-}
-
-/// What a lab on kind takes.
-#[derive(Args)]
-#[command(next_help_heading = "With --provider kind")]
-pub(crate) struct KindArguments {
-    /// A kind cluster that is there, instead of one that is made for the run and removed again
-    #[arg(long, value_name = "NAME")]
-    pub(crate) cluster: Option<String>,
-    /// The image of the nodes, instead of kindest/node of kube-proxy's version
-    #[arg(long, value_name = "IMAGE")]
-    pub(crate) node_image: Option<String>,
-    /// The pod network
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) network: Network,
-    /// The families of nodes, pods and Services
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) ip_family: IpFamily,
-}
-
-impl KindArguments {
-    /// How a proxy is judged on kind. The directory is another one for each proxy.
-    pub(crate) fn options(&self, profile: Profile, run: &RunArguments) -> KindOptions {
-        KindOptions {
-            profile,
-            cluster: self.cluster.clone(),
-            node_image: self.node_image.clone(),
-            plugin: match self.network {
-                Network::Ptp => NetworkPlugin::Ptp,
-                Network::Kindnet => NetworkPlugin::Kindnet,
-            },
-            family: match self.ip_family {
-                IpFamily::Dual => kind::IpFamily::Dual,
-                IpFamily::Ipv4 => kind::IpFamily::Ipv4,
-            },
-            keep: run.keep,
-            dir: PathBuf::new(),
-            timing: run.lab.timing(),
+impl RunArguments {
+    /// The first option that belongs to another provider than the one that is asked for, with that provider.
+    pub(crate) fn check_provider(&self) -> Result<(), (&'static str, Provider)> {
+        let (kind, existing) = (&self.kind, &self.existing);
+        let given = [
+            ("--cluster", Provider::Kind, kind.cluster.is_some()),
+            ("--node-image", Provider::Kind, kind.node_image.is_some()),
+            ("--network", Provider::Kind, kind.network.is_some()),
+            ("--ip-family", Provider::Kind, kind.ip_family.is_some()),
+            (
+                "--context",
+                Provider::Existing,
+                existing.cluster.context.is_some(),
+            ),
+            (
+                "--kubeconfig",
+                Provider::Existing,
+                existing.cluster.kubeconfig.is_some(),
+            ),
+            (
+                "--in-cluster",
+                Provider::Existing,
+                existing.cluster.in_cluster,
+            ),
+            ("--image", Provider::Existing, existing.image.is_some()),
+            (
+                "--config-map",
+                Provider::Existing,
+                existing.config_map.is_some(),
+            ),
+            (
+                "--proxy-binary",
+                Provider::Netns,
+                self.lab.proxy_binary.is_some(),
+            ),
+        ];
+        let wrong =
+            |(_, provider, given): &(_, Provider, bool)| *given && *provider != self.provider;
+        match given.iter().find(|option| wrong(option)) {
+            Some((option, provider, _)) => Err((option, *provider)),
+            None => Ok(()),
         }
     }
-}
 
-/// The pod network of a kind cluster.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(crate) enum Network {
-    /// Point-to-point links and routes, deployed by onehop
-    #[default]
-    Ptp,
-    /// kind's own
-    Kindnet,
-}
-
-/// The families of a kind cluster.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(crate) enum IpFamily {
-    /// Both
-    #[default]
-    Dual,
-    /// IPv4 alone
-    Ipv4,
-}
-
-impl RunArguments {
     /// What the Kubernetes API is, for results.
     pub(crate) fn api_name(&self) -> &'static str {
         match (self.provider, self.lab.api) {
@@ -220,66 +157,6 @@ impl RunArguments {
             _ => "kube-apiserver",
         }
     }
-}
-
-/// Which cluster a command is about.
-#[derive(Args)]
-pub(crate) struct ClusterArguments {
-    /// The context of the kubeconfig. It is never guessed
-    #[arg(long, value_name = "NAME")]
-    pub(crate) context: Option<String>,
-    /// The kubeconfig, instead of the one that kubectl would use
-    #[arg(long, value_name = "FILE")]
-    pub(crate) kubeconfig: Option<PathBuf>,
-    /// The cluster that this is a pod of
-    #[arg(long, conflicts_with_all = ["context", "kubeconfig"])]
-    pub(crate) in_cluster: bool,
-}
-
-/// What a lab on a cluster that is there takes.
-#[derive(Args)]
-#[command(next_help_heading = "With --provider existing")]
-pub(crate) struct ExistingArguments {
-    #[command(flatten)]
-    pub(crate) cluster: ClusterArguments,
-    /// onehop's image, by a name that the nodes have or can pull; without it, the one that
-    /// `onehop image --name` says
-    #[arg(long, value_name = "IMAGE")]
-    pub(crate) image: Option<String>,
-    /// Also write the results to this ConfigMap, without their flows
-    #[arg(long, value_name = "NAMESPACE/NAME")]
-    pub(crate) config_map: Option<String>,
-}
-
-/// A share of the cases.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shard {
-    /// Its number, from 1 on.
-    pub(crate) number: usize,
-    /// How many there are.
-    pub(crate) of: usize,
-}
-
-impl FromStr for Shard {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parsed = text.split_once('/').and_then(|(number, of)| {
-            let (number, of) = (number.parse().ok()?, of.parse().ok()?);
-            (1 <= number && number <= of).then_some(Self { number, of })
-        });
-        parsed.ok_or_else(|| "a share is I/N, with I from 1 to N".to_owned())
-    }
-}
-
-#[derive(Args)]
-pub(crate) struct ImageArguments {
-    /// Where the archive goes, instead of standard output
-    #[arg(long, short, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-    /// Print the name by which clusters look for it, and write nothing
-    #[arg(long, conflicts_with = "output")]
-    pub(crate) name: bool,
 }
 
 #[derive(Args)]
@@ -431,39 +308,6 @@ pub(crate) struct TraceArguments {
     pub(crate) proxy: String,
     #[command(flatten)]
     pub(crate) lab: LabArguments,
-}
-
-#[derive(Args)]
-pub(crate) struct SurveyArguments {
-    /// The context of the kubeconfig; there is no default
-    #[arg(long, value_name = "NAME")]
-    pub(crate) context: Option<String>,
-    /// The kubeconfig, instead of those that KUBECONFIG names, or the one in the home directory
-    #[arg(long, value_name = "FILE")]
-    pub(crate) kubeconfig: Option<PathBuf>,
-    /// Only Services of this namespace
-    #[arg(long, short = 'n', value_name = "NAME")]
-    pub(crate) namespace: Option<String>,
-    /// How the survey is printed
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: SurveyFormat,
-    /// Ask no health check node port: only the API is spoken to
-    #[arg(long)]
-    pub(crate) no_probe: bool,
-    /// How long a health check node port may take to answer
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=60))]
-    pub(crate) timeout_seconds: u64,
-}
-
-/// How a survey is printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SurveyFormat {
-    /// Tables
-    #[default]
-    Text,
-    /// One JSON document, in schema `onehop.survey/v1`
-    Json,
 }
 
 #[derive(Subcommand)]

@@ -1,5 +1,7 @@
 //! `onehop run`.
 
+mod subject;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -9,11 +11,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use miette::{IntoDiagnostic, Report, Result, WrapErr, miette};
 use onehop_harness::case::Case;
-use onehop_harness::cluster::{self, ExistingOptions};
+use onehop_harness::cluster::{self, ExistingOptions, PodImage, RunId};
 use onehop_harness::error::chain;
 use onehop_harness::image::Image;
 use onehop_harness::kind::{self, KindOptions};
-use onehop_harness::lab::{ApiKind, Lab, ProxyUnderTest, directory};
+use onehop_harness::lab::{Lab, directory};
 use onehop_harness::netns::Sandbox;
 use onehop_harness::profile::Profile;
 use onehop_harness::run::{
@@ -27,6 +29,7 @@ use tokio::sync::watch;
 use crate::arguments::{Provider, RunArguments, Shard};
 use crate::progress::CaseProgress;
 use crate::{NOT_JUDGED, catalogue, context, lab, preparation, signals, table};
+use subject::{Provided, Subject};
 
 /// The results, in the directory for them.
 const RESULTS: &str = "results.json";
@@ -59,82 +62,6 @@ fn create(out: &Path) -> Result<()> {
     fs::create_dir_all(out)
         .into_diagnostic()
         .wrap_err_with(|| format!("failed to create {}", out.display()))
-}
-
-/// A proxy to be judged, and where.
-struct Subject {
-    profile: Profile,
-    version: Option<String>,
-    provided: Provided,
-}
-
-/// Who provides the lab that a proxy is judged in.
-enum Provided {
-    Netns {
-        proxy: Box<ProxyUnderTest>,
-        api: ApiKind,
-    },
-    Kind {
-        checked: kind::Checked,
-        options: Box<KindOptions>,
-    },
-    Existing {
-        client: kube::Client,
-        image: String,
-    },
-}
-
-impl Subject {
-    fn netns(proxy: ProxyUnderTest, api: ApiKind) -> Self {
-        Self {
-            profile: proxy.profile.clone(),
-            version: proxy.program.version.clone(),
-            provided: Provided::Netns {
-                proxy: Box::new(proxy),
-                api,
-            },
-        }
-    }
-
-    /// What runs there is known by its profile alone.
-    fn existing(profile: Profile, image: String, client: kube::Client) -> Self {
-        Self {
-            profile,
-            version: None,
-            provided: Provided::Existing { client, image },
-        }
-    }
-
-    fn kind(checked: kind::Checked, options: KindOptions) -> Self {
-        let profile = options.profile.clone();
-        Self {
-            version: match profile.tool {
-                Some(tool) => Some(tool.version.to_string()),
-                None => profile
-                    .find_program(None)
-                    .ok()
-                    .and_then(|program| program.version),
-            },
-            profile,
-            provided: Provided::Kind {
-                checked,
-                options: Box::new(options),
-            },
-        }
-    }
-
-    fn info(&self) -> ProxyInfo {
-        let variations = self.profile.variations.iter();
-        ProxyInfo {
-            name: self.profile.name.clone(),
-            version: self.version.clone(),
-            mode: self.profile.mode.clone(),
-            variations: variations
-                .map(|(variation, value)| (variation.to_string(), value.clone()))
-                .collect(),
-            ..ProxyInfo::default()
-        }
-    }
 }
 
 /// What a run has before it is executed.
@@ -176,6 +103,14 @@ impl Run {
     /// sandbox.
     fn prepare(&mut self) -> Result<(Ready, Runtime)> {
         let arguments = &self.arguments;
+        arguments.check_provider().map_err(|(option, provider)| {
+            let help = format!("it belongs to --provider {provider}");
+            miette!(
+                help = help,
+                "{option} has no meaning with --provider {}",
+                arguments.provider
+            )
+        })?;
         let selected = catalogue::select(&arguments.patterns, arguments.feature.as_deref())?;
         self.cases = share(selected, arguments.shard)?;
         match arguments.provider {
@@ -195,7 +130,8 @@ impl Run {
                 let (profile, image) = self.existing()?;
                 let runtime = Runtime::new().into_diagnostic()?;
                 let client = runtime.block_on(context::client_of(&arguments.existing.cluster))?;
-                let subjects = vec![Subject::existing(profile, image, client)];
+                let run = RunId::new().into_diagnostic()?;
+                let subjects = vec![Subject::existing(profile, image, run, client)];
                 Ok((
                     Ready {
                         subjects,
@@ -210,10 +146,11 @@ impl Run {
                 let runtime = Runtime::new().into_diagnostic()?;
                 let checked = runtime.block_on(kind::check(&profiles)).into_diagnostic()?;
                 let subjects = profiles.into_iter().map(|profile| {
-                    let options = arguments.kind.options(profile, arguments);
-                    Subject::kind(checked.clone(), options)
+                    let run = RunId::new().into_diagnostic()?;
+                    let options = arguments.kind.options(profile, run, arguments);
+                    Ok(Subject::kind(checked.clone(), options))
                 });
-                let subjects = subjects.collect();
+                let subjects = subjects.collect::<Result<_>>()?;
                 Ok((
                     Ready {
                         subjects,
@@ -226,7 +163,7 @@ impl Run {
     }
 
     /// The proxy that an existing cluster runs, and onehop's image there.
-    fn existing(&self) -> Result<(Profile, String)> {
+    fn existing(&self) -> Result<(Profile, PodImage)> {
         let arguments = &self.arguments;
         let [proxy] = &arguments.proxies[..] else {
             let help = "a profile says what the proxy declares not to do: kube-proxy-nftables, \
@@ -237,8 +174,14 @@ impl Run {
             ));
         };
         let image = match &arguments.existing.image {
-            Some(image) => image.clone(),
-            None => Image::of_this_program().into_diagnostic()?.name(),
+            Some(name) => PodImage {
+                name: name.clone(),
+                pulled: true,
+            },
+            None => PodImage {
+                name: Image::of_this_program().into_diagnostic()?.name(),
+                pulled: false,
+            },
         };
         Ok((Profile::load(proxy).into_diagnostic()?, image))
     }
@@ -292,14 +235,21 @@ impl Run {
             if let (true, true, Some(sandbox)) = (self.arguments.keep, failed, &mut sandbox) {
                 self.write(&results)?;
                 lab::stay(lab, sandbox).await?;
-            } else if let Err(error) = lab.end().await {
-                eprintln!("onehop: {}", chain(&error));
+            } else if let Err(error) = lab.end().await
+                && let Some(result) = results.last_mut()
+            {
+                result.error.get_or_insert_with(|| chain(&error));
             }
         }
         let results = self.write(&results)?;
         table::print(&results);
-        self.publish(&results).await?;
+        let published = self.publish(&results).await;
         println!("{}", self.arguments.out.join(RESULTS).display());
+        match (results.outcome(), published) {
+            // That a case failed is the greater news.
+            (Outcome::Failed, Err(error)) => eprintln!("onehop: {error:?}"),
+            (_, published) => published?,
+        }
         Ok(exit_code(results.outcome(), *interrupted.borrow()))
     }
 
@@ -311,8 +261,8 @@ impl Run {
         interrupted: &watch::Receiver<bool>,
     ) -> (ProxyResults, Option<Arc<Lab>>) {
         let mut results = no_results(subject.info());
-        let client = match &subject.provided {
-            Provided::Existing { client, .. } => Some(client.clone()),
+        let elsewhere = match &subject.provided {
+            Provided::Existing { client, run, .. } => Some((client.clone(), run.clone())),
             _ => None,
         };
         let profile = subject.profile.clone();
@@ -322,16 +272,19 @@ impl Run {
                 let skip = |case: &Case| skipped(case, INTERRUPTED);
                 results.cases = self.cases.iter().map(skip).collect();
                 results.summary = Summary::of(&results.cases);
-                if let Some(client) = client
-                    && let Err(error) = cluster::sweep(&client, &self.timing).await
-                {
-                    eprintln!("onehop: {}", chain(&error));
+                if let Some((client, run)) = elsewhere {
+                    cluster::abandon(&client, &run, &self.timing).await;
                 }
                 return (results, None);
             }
             lab = self.start_lab(subject, dir) => lab,
         };
         let lab = match lab {
+            Ok(lab) if profile.tool.is_some() => {
+                // A cluster has the kube-proxy that came with it.
+                results.proxy.version = lab.cluster_version().or(results.proxy.version);
+                Arc::new(lab)
+            }
             Ok(lab) => Arc::new(lab),
             Err(report) => return (self.unjudged(results, chain(report.as_ref())), None),
         };
@@ -395,10 +348,11 @@ impl Run {
                 };
                 kind::start(&checked, options).await.into_diagnostic()
             }
-            Provided::Existing { client, image } => {
+            Provided::Existing { client, image, run } => {
                 let options = ExistingOptions {
                     profile: subject.profile,
                     image,
+                    run,
                     dir,
                     timing,
                 };

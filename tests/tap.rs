@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use onehop_harness::netns::{self, Namespace, Network};
-use onehop_harness::tap::{Call, Half, Journey, Kind, Sighting, Taps, What, choose_sequence};
+use onehop_harness::tap::{
+    Call, Clocks, Half, Journey, Kind, Sighting, Taps, What, choose_sequence,
+};
 use onehop_harness::world::{CLIENT_PRIVATE, CLIENT_PUBLIC, Family, World};
 use socket2::{Domain, Socket, Type};
 
@@ -185,7 +187,7 @@ impl Lab {
         let journey = self
             .taps
             .seen(&[sequence])?
-            .journeys(since, [call])?
+            .journeys(since, [call], Clocks::One)?
             .remove(0);
         let journey = journey.ok_or("no tap saw the call")?;
         self.show(&journey);

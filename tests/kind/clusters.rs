@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
+use std::sync::Mutex;
 
 use libtest_mimic::Failed;
 use serde_json::Value;
@@ -32,13 +33,26 @@ pub(crate) fn kube_proxy_nftables() -> Result<(), Failed> {
     if ended.code != Some(0) {
         return Err(format!("in the embedded lab: {ended:?}").into());
     }
-    parity::compare(&home.results("netns"), &kind)
+    parity::compare(&home.results("netns"), &kind)?;
+    *NFTABLES.lock().expect("no holder panics") = Some(kind);
+    Ok(())
 }
+
+/// The results of nftables mode on kind, to which those on an existing cluster are held.
+pub(crate) static NFTABLES: Mutex<Option<Value>> = Mutex::new(None);
 
 /// Runs the whole suite on kind, all of which passes or is skipped for a reason that the profile
 /// declares, and nine tenths of it are judged.
 fn judged(home: &Home, proxy: &str, more: &[&str]) -> Result<Value, Failed> {
-    let arguments = ["run", "--provider", "kind", "--proxy", proxy, "--out", "kind"];
+    let arguments = [
+        "run",
+        "--provider",
+        "kind",
+        "--proxy",
+        proxy,
+        "--out",
+        "kind",
+    ];
     let ended = run(&mut home.onehop(&[&arguments, more].concat()));
     let results = home.results("kind");
     println!("{}", table(&results));
@@ -46,7 +60,10 @@ fn judged(home: &Home, proxy: &str, more: &[&str]) -> Result<Value, Failed> {
         return Err(format!("{}{}", ended.stdout, ended.stderr).into());
     }
     let cases = cases(&results);
-    let skipped: Vec<_> = cases.iter().filter(|case| case["verdict"] == "skip").collect();
+    let skipped: Vec<_> = cases
+        .iter()
+        .filter(|case| case["verdict"] == "skip")
+        .collect();
     if skipped.len() * 10 > cases.len() {
         let (skipped, all) = (skipped.len(), cases.len());
         return Err(format!("{skipped} of {all} cases were not judged").into());
@@ -62,7 +79,9 @@ fn judged(home: &Home, proxy: &str, more: &[&str]) -> Result<Value, Failed> {
 
 /// The cases of a run's one proxy.
 pub(crate) fn cases(results: &Value) -> &Vec<Value> {
-    results["results"][0]["cases"].as_array().expect("a list of cases")
+    results["results"][0]["cases"]
+        .as_array()
+        .expect("a list of cases")
 }
 
 /// The verdicts of each subject, counted, and how long the phases took.
@@ -72,9 +91,15 @@ fn table(results: &Value) -> String {
         let id = case["id"].as_str().unwrap_or_default();
         let subject = id.split('/').next().unwrap_or_default();
         let verdict = case["verdict"].as_str().unwrap_or_default();
-        *subjects.entry(subject).or_default().entry(verdict).or_default() += 1;
+        *subjects
+            .entry(subject)
+            .or_default()
+            .entry(verdict)
+            .or_default() += 1;
     }
-    let rows = subjects.iter().map(|(subject, verdicts)| format!("  {subject:20} {verdicts:?}"));
+    let rows = subjects
+        .iter()
+        .map(|(subject, verdicts)| format!("  {subject:20} {verdicts:?}"));
     let rows: Vec<_> = rows.collect();
     format!("{}\n  {}", rows.join("\n"), results["results"][0]["phases"])
 }
@@ -84,6 +109,7 @@ pub(crate) fn nothing_is_left() -> Result<(), Failed> {
     let output = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).output();
         let output = output.expect("it was there before");
+        assert!(output.status.success(), "{output:?}");
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     let clusters = output("kind", &["get", "clusters"]);
@@ -97,7 +123,9 @@ pub(crate) fn nothing_is_left() -> Result<(), Failed> {
 
 /// Removes the cluster that a test has kept.
 pub(crate) fn remove() {
-    let removed = Command::new("kind").args(["delete", "cluster", "--name", CLUSTER]).output();
+    let removed = Command::new("kind")
+        .args(["delete", "cluster", "--name", CLUSTER])
+        .output();
     if let Err(error) = removed {
         eprintln!("the cluster {CLUSTER} may be left behind: {error}");
     }

@@ -29,7 +29,9 @@ fn expect(home: &Home, ended: &Ended, text: &str) -> Result<(), Failed> {
 /// The folder of a program in `PATH`.
 fn folder_of(program: &str) -> String {
     let path = std::env::var("PATH").unwrap_or_default();
-    let mut folders = path.split(':').filter(|folder| fs::exists(format!("{folder}/{program}")).unwrap_or(false));
+    let mut folders = path
+        .split(':')
+        .filter(|folder| fs::exists(format!("{folder}/{program}")).unwrap_or(false));
     folders.next().unwrap_or_default().to_owned()
 }
 
@@ -37,14 +39,24 @@ pub(crate) fn a_missing_program_is_named() -> Result<(), Failed> {
     let home = Home::new();
     // Not even what onehop has installed itself.
     let mut without = home.onehop(&RUN);
-    let without = without.env("PATH", "/nowhere").env("XDG_CACHE_HOME", home.path());
-    expect(&home, &run(without), "kind is not in PATH; install it: onehop tools install kind")?;
+    let without = without
+        .env("PATH", "/nowhere")
+        .env("XDG_CACHE_HOME", home.path());
+    expect(
+        &home,
+        &run(without),
+        "kind is not in PATH; install it: onehop tools install kind",
+    )?;
 
     let only = home.path().join("bin");
     fs::create_dir(&only)?;
     std::os::unix::fs::symlink(format!("{}/kind", folder_of("kind")), only.join("kind"))?;
     let mut without = home.onehop(&RUN);
-    expect(&home, &run(without.env("PATH", &only)), "docker is not in PATH; install a Docker engine")?;
+    expect(
+        &home,
+        &run(without.env("PATH", &only)),
+        "docker is not in PATH; install a Docker engine",
+    )?;
 
     let mut silent = home.onehop(&RUN);
     let silent = silent.env("DOCKER_HOST", "unix:///nowhere.sock");
@@ -55,7 +67,30 @@ pub(crate) fn an_image_that_is_no_node_leaves_nothing() -> Result<(), Failed> {
     let home = Home::new();
     let mut unknown = home.onehop(&RUN);
     let unknown = run(unknown.args(["--node-image", "kindest/node:no-such-version"]));
-    expect(&home, &unknown, "failed to make the kind cluster onehop of kindest/node:no-such-version")?;
+    expect(
+        &home,
+        &unknown,
+        "failed to make the kind cluster onehop of kindest/node:no-such-version",
+    )?;
+    nothing_is_left()?;
+
+    // One that is there, and starts no node: onehop's own.
+    let own = run(&mut home.onehop(&["image", "--name"])).stdout;
+    let broken = "kindest/node:onehop-test-broken";
+    let tagged = Command::new("docker")
+        .args(["tag", own.trim(), broken])
+        .output()?;
+    if !tagged.status.success() {
+        return Err(String::from_utf8_lossy(&tagged.stderr).into_owned().into());
+    }
+    let mut fails = home.onehop(&RUN);
+    let fails = run(fails.args(["--node-image", broken]));
+    Command::new("docker").args(["rmi", broken]).output()?;
+    expect(
+        &home,
+        &fails,
+        "failed to make the kind cluster onehop of kindest/node:onehop-test-broken",
+    )?;
     nothing_is_left()
 }
 
@@ -69,7 +104,14 @@ pub(crate) fn a_full_disk_is_told_and_leaves_nothing() -> Result<(), Failed> {
         out = out.display()
     );
     let mut full = Command::new("unshare");
-    full.args(["--mount", "sh", "-c", &script, "sh", env!("CARGO_BIN_EXE_onehop")]);
+    full.args([
+        "--mount",
+        "sh",
+        "-c",
+        &script,
+        "sh",
+        env!("CARGO_BIN_EXE_onehop"),
+    ]);
     home.settle(full.args(RUN));
     let ended = run(&mut full);
     let said = format!("{}{}", ended.stdout, ended.stderr);
@@ -88,17 +130,29 @@ pub(crate) fn somebody_elses_cluster_is_left_alone() -> Result<(), Failed> {
     ];
     let name = format!("{CLUSTER}-control-plane");
     let [cluster, role] = &labels;
-    let create = ["create", "--name", &name, "--label", cluster, "--label", role, NODE_IMAGE];
+    let create = [
+        "create", "--name", &name, "--label", cluster, "--label", role, NODE_IMAGE,
+    ];
     let made = Command::new("docker").args(create).output()?;
     let ended = run(&mut home.onehop(&RUN));
-    let stays = Command::new("docker").args(["rm", "--force", &name]).output()?;
+    let stays = Command::new("docker")
+        .args(["rm", "--force", &name])
+        .output()?;
     if !made.status.success() || !String::from_utf8_lossy(&stays.stdout).contains(&name) {
         return Err("the cluster was not left alone".into());
     }
-    expect(&home, &ended, "there is a kind cluster named onehop already, and it is not onehop's")?;
+    expect(
+        &home,
+        &ended,
+        "there is a kind cluster named onehop already, and it is not onehop's",
+    )?;
     let mut unknown = home.onehop(&RUN);
     let unknown = run(unknown.args(["--cluster", "no-such-cluster"]));
-    expect(&home, &unknown, "there is no kind cluster named no-such-cluster")
+    expect(
+        &home,
+        &unknown,
+        "there is no kind cluster named no-such-cluster",
+    )
 }
 
 /// The next run of that name finds what was left, and removes it before anything else.
@@ -106,14 +160,23 @@ pub(crate) fn what_a_killed_run_left_is_swept() -> Result<(), Failed> {
     let home = Home::new();
     let killed = Running::start(&mut home.onehop(&RUN));
     let containers = || {
-        let listed = Command::new("docker").args(["ps", "--quiet", "--no-trunc"]).output();
+        let listed = Command::new("docker")
+            .args(["ps", "--format", "{{.Names}}"])
+            .output();
         let listed = listed.expect("docker is there");
         String::from_utf8_lossy(&listed.stdout).into_owned()
     };
-    eventually("its containers run", || !containers().is_empty())?;
+    // The last that it makes: by then, there is a whole cluster with a lab on it.
+    eventually("its containers run", || {
+        containers().contains("onehop-outside")
+    })?;
     let mut second = home.onehop(&RUN);
     let second = run(second.args(["--out", "onehop-out"]));
-    expect(&home, &second, "another run of onehop has the kind cluster onehop")?;
+    expect(
+        &home,
+        &second,
+        "another run of onehop has the kind cluster onehop",
+    )?;
     killed.signal_group(Signal::SIGKILL);
     drop(killed);
     let left = containers();

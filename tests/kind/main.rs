@@ -21,11 +21,26 @@ type Test = fn() -> Result<(), Failed>;
 
 /// In the order in which they run: some use what another one before has left.
 const TESTS: [(&str, Test); 9] = [
-    ("a_missing_program_is_named", errors::a_missing_program_is_named),
-    ("an_image_that_is_no_node_leaves_nothing", errors::an_image_that_is_no_node_leaves_nothing),
-    ("a_full_disk_is_told_and_leaves_nothing", errors::a_full_disk_is_told_and_leaves_nothing),
-    ("somebody_elses_cluster_is_left_alone", errors::somebody_elses_cluster_is_left_alone),
-    ("what_a_killed_run_left_is_swept", errors::what_a_killed_run_left_is_swept),
+    (
+        "a_missing_program_is_named",
+        errors::a_missing_program_is_named,
+    ),
+    (
+        "an_image_that_is_no_node_leaves_nothing",
+        errors::an_image_that_is_no_node_leaves_nothing,
+    ),
+    (
+        "a_full_disk_is_told_and_leaves_nothing",
+        errors::a_full_disk_is_told_and_leaves_nothing,
+    ),
+    (
+        "somebody_elses_cluster_is_left_alone",
+        errors::somebody_elses_cluster_is_left_alone,
+    ),
+    (
+        "what_a_killed_run_left_is_swept",
+        errors::what_a_killed_run_left_is_swept,
+    ),
     ("bundled", clusters::bundled),
     ("kube_proxy_iptables", clusters::kube_proxy_iptables),
     ("kube_proxy_nftables", clusters::kube_proxy_nftables),

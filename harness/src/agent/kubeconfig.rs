@@ -4,16 +4,18 @@ use std::io;
 
 use super::error::AgentError;
 
-/// A client of the API that a kubeconfig leads to.
+/// A client of the API that a kubeconfig leads to. What is wrong with one is not quoted: it has
+/// credentials.
 pub(crate) async fn client_of(kubeconfig: &str) -> Result<kube::Client, AgentError> {
-    let bad = |error: String| AgentError::Host {
-        host: "lb".to_owned(),
+    let bad = |what: &str| AgentError::Host {
+        host: "the cluster".to_owned(),
         what: "use the kubeconfig".to_owned(),
-        source: io::Error::other(error),
+        source: io::Error::other(what.to_owned()),
     };
-    let parsed = kube::config::Kubeconfig::from_yaml(kubeconfig).map_err(|e| bad(e.to_string()))?;
+    let parsed = kube::config::Kubeconfig::from_yaml(kubeconfig);
+    let parsed = parsed.map_err(|_| bad("it is none"))?;
     let options = kube::config::KubeConfigOptions::default();
     let config = kube::Config::from_custom_kubeconfig(parsed, &options).await;
-    let config = config.map_err(|error| bad(error.to_string()))?;
-    kube::Client::try_from(config).map_err(|error| bad(error.to_string()))
+    let config = config.map_err(|_| bad("its context cannot be used"))?;
+    kube::Client::try_from(config).map_err(|error| bad(&error.to_string()))
 }

@@ -33,3 +33,9 @@ pub use outside::Outside;
 pub use pods::pause;
 pub use serve::{AgentOptions, serve};
 pub use site::{Flows, Kept, Site, StrayCaller};
+
+/// Which machine this is, since its last start: everything on it is stamped by one clock.
+pub(crate) fn machine() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    id.unwrap_or_default().trim().to_owned()
+}

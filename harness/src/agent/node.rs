@@ -42,52 +42,42 @@ pub(super) struct Changed {
     settings: NodeSettings,
 }
 
-impl NodeSettings {
-    /// Makes the changes on the machine that this process runs on.
-    pub(super) async fn apply(self) -> Result<Changed, AgentError> {
+impl Changed {
+    /// Nothing yet, on the machine that this process runs on.
+    pub(super) fn none() -> Result<Self, AgentError> {
         let own = Namespace::own("this machine");
         let own = own.map_err(AgentError::host("this machine", "enter the network"))?;
-        let mut changed = Changed {
+        Ok(Self {
             host: Host::of(own)?,
             before: Vec::new(),
-            settings: Self {
-                interface: self.interface.clone(),
-                ..Self::default()
-            },
-        };
-        match changed.make(self).await {
-            Ok(()) => Ok(changed),
-            Err(error) => {
-                changed.undo().await;
-                Err(error)
-            }
-        }
+            settings: NodeSettings::default(),
+        })
     }
-}
 
-impl Changed {
-    async fn make(&mut self, wanted: NodeSettings) -> Result<(), AgentError> {
+    /// Makes these changes, and notes each before it is made.
+    pub(super) async fn make(&mut self, wanted: NodeSettings) -> Result<(), AgentError> {
+        self.settings.interface = wanted.interface;
         for (key, value) in wanted.parameters {
             // A parameter that this kernel does not have is none that it could be wrong about.
             let Some(before) = read(&key)? else { continue };
             if before != value {
+                self.before.push((key.clone(), before));
                 write(&key, &value)?;
-                self.before.push((key, before));
             }
         }
         let own = self.host.addresses().await?;
         for address in wanted.addresses {
             if !own.contains(&address.addr()) {
-                self.host.add_address(LOOPBACK, address).await?;
                 self.settings.addresses.push(address);
+                self.host.add_address(LOOPBACK, address).await?;
             }
         }
         for route in wanted.routes {
+            self.settings.routes.push(route.clone());
             let interface = &self.settings.interface;
             self.host
                 .route(route.to, Some(route.via), interface)
                 .await?;
-            self.settings.routes.push(route);
         }
         Ok(())
     }

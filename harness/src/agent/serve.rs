@@ -23,8 +23,8 @@ const WAITING: usize = 64;
 /// How long a stream may take to say who it is.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How an agent is started.
-#[derive(Clone, Debug)]
+/// How an agent is started. It has a secret, and no `Debug`.
+#[derive(Clone)]
 pub struct AgentOptions {
     /// Where it listens.
     pub listen: SocketAddr,
@@ -195,7 +195,10 @@ mod tests {
         assert!(begun(TOKEN).await.0.is_ok());
         let refused = begun("another").await.0.expect_err("it is refused");
         let text = refused.to_string();
-        assert!(text.contains("vm1") && text.contains("another token"), "{text}");
+        assert!(
+            text.contains("vm1") && text.contains("another token"),
+            "{text}"
+        );
     }
 
     #[tokio::test]
@@ -209,8 +212,14 @@ mod tests {
                 mark: None,
                 fences: Vec::new(),
             };
-            let error = site.call("web-0", batch).await.expect_err("it has no hosts");
-            assert!(matches!(error, AgentError::There { blind: false, .. }), "{error}");
+            let error = site
+                .call("web-0", batch)
+                .await
+                .expect_err("it has no hosts");
+            assert!(
+                matches!(error, AgentError::There { blind: false, .. }),
+                "{error}"
+            );
         }
     }
 

@@ -11,6 +11,7 @@ use super::error::AgentError;
 use super::frame::encode;
 use super::kubeconfig::client_of;
 use super::local::Agent;
+use super::machine;
 use super::node::Changed;
 use super::outside::Outside;
 use super::pods;
@@ -94,7 +95,8 @@ impl Session {
                 if let Some(before) = changed.take() {
                     before.undo().await;
                 }
-                *changed = Some(settings.apply().await?);
+                // It is kept before anything is changed: this request may be abandoned half-way.
+                changed.insert(Changed::none()?).make(settings).await?;
                 done()
             }
             Request::Node { node, run, pods } => said(&self.become_node(&node, &run, &pods).await?),
@@ -188,7 +190,7 @@ impl Session {
                 })?;
                 said(&agent.outcome_of_stray(caller, sent).await?)
             }
-            other => Err(AgentError::Unknown(format!("answer to {other:?}"))),
+            _ => Err(no("answer to what is asked of a session")),
         }
     }
 
@@ -197,14 +199,14 @@ impl Session {
         node: &str,
         run: &str,
         pods: &[String],
-    ) -> Result<Vec<IpAddr>, AgentError> {
+    ) -> Result<(Vec<IpAddr>, String), AgentError> {
         let own = Namespace::own(node).map_err(AgentError::host(node, "enter the network"))?;
         let addresses = Host::of(own.clone())?.addresses().await?;
         let mut hosts = pods::find(run, pods).await?;
         hosts.push(own);
         let agent = self.agent(hosts)?;
         self.role.write().await.agent = Some(agent);
-        Ok(addresses)
+        Ok((addresses, machine()))
     }
 
     fn agent(&self, hosts: impl IntoIterator<Item = Namespace>) -> Result<Agent, AgentError> {

@@ -18,8 +18,8 @@ pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What every answer is: octets of what the request's documentation says, or why not.
 pub(super) type Answer = Result<Vec<u8>, Failure>;
 
-/// How a session begins.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// How a session begins. It has a secret, and no `Debug`.
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Hello {
     pub(super) version: String,
     /// What the agent was started with.
@@ -32,15 +32,15 @@ pub(super) struct Hello {
     pub(super) timing: Timing,
 }
 
-/// A request.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// A request. Some have secrets, and it has no `Debug`.
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) enum Request {
     /// The first of a session. Answers nothing.
     Hello(Hello),
     /// Changes the machine's own network, until the session ends. Answers nothing.
     Settle(NodeSettings),
     /// Becomes a node and pods that run on it, which are known by the run's name and theirs. Answers
-    /// the addresses of the node's interfaces, `Vec<IpAddr>`.
+    /// the addresses of the node's interfaces and by which start of its machine they are, `(Vec<IpAddr>, String)`.
     Node {
         node: String,
         run: String,

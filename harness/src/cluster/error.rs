@@ -70,6 +70,9 @@ pub enum ClusterError {
         /// The name.
         name: String,
     },
+    /// There are no random octets.
+    #[error("failed to read random octets")]
+    Random(#[source] std::io::Error),
     /// A tunnel to an agent.
     #[error("failed to reach the agent on {node} through the cluster's API")]
     Tunnel {

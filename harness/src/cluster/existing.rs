@@ -8,8 +8,9 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 
 use super::lease::{self, Holder};
+use super::objects::{PodImage, RunId, delete, delete_of};
 use super::provider::{Cluster, Secretive};
-use super::{ClusterError, ClusterParts, delete_all, discover, prepare};
+use super::{ClusterError, ClusterParts, discover, prepare};
 use crate::case::Need;
 use crate::lab::{Lab, LabError, NAMESPACE, Phases, directory};
 use crate::profile::Profile;
@@ -20,8 +21,10 @@ use crate::timing::Timing;
 pub struct ExistingOptions {
     /// What the proxy that the cluster runs does and does not do.
     pub profile: Profile,
-    /// onehop's image, by a name that the nodes have or can pull.
-    pub image: String,
+    /// onehop's image, which the nodes have or can pull.
+    pub image: PodImage,
+    /// The name of the run.
+    pub run: RunId,
     /// A directory of the lab's own. It is emptied first.
     pub dir: PathBuf,
     /// Timings and tolerances.
@@ -36,28 +39,26 @@ pub struct ExistingOptions {
 pub async fn start(client: Client, options: ExistingOptions) -> Result<Lab, LabError> {
     directory::make_empty(&options.dir)?;
     let mut phases = Phases::start();
-    match lease::holder(&client).await.map_err(LabError::from)? {
-        Holder::Nobody => {}
-        Holder::Killed => delete_all(&client, &options.timing).await?,
-        Holder::Run(holder) => return Err(ClusterError::InUse { holder }.into()),
-        Holder::Stranger => return Err(ClusterError::Stranger.into()),
-    }
+    clean(&client, &options.timing).await?;
     let version = client.apiserver_version().await;
     let version = version
         .map_err(LabError::object("ask for the version"))?
         .git_version;
     phases.end("cluster");
-    let (built, timing) = (build(&client, &version, options, phases), Timing::default());
-    match built.await {
-        Ok(lab) => Ok(lab),
-        Err(error) => {
-            // The first error is the one to tell; a second one says what is left behind.
-            if let Err(left) = delete_all(&client, &timing).await {
-                let left = crate::error::chain(&left);
-                tracing::error!(left, "the namespace {NAMESPACE} may be left behind");
-            }
-            Err(error)
-        }
+    let (run, timing) = (options.run.clone(), options.timing.clone());
+    let built = build(&client, &version, options, phases).await;
+    if built.is_err() {
+        abandon(&client, &run, &timing).await;
+    }
+    built
+}
+
+/// Removes what a run has made, because it comes to nothing. Why it does is the error to tell; one here
+/// says what is left behind.
+pub async fn abandon(client: &Client, run: &RunId, timing: &Timing) {
+    if let Err(left) = delete_of(client, run, timing).await {
+        let left = crate::error::chain(&left);
+        tracing::error!(left, "the namespace {NAMESPACE} may be left behind");
     }
 }
 
@@ -67,7 +68,8 @@ async fn build(
     options: ExistingOptions,
     mut phases: Phases,
 ) -> Result<Lab, LabError> {
-    let mut prepared = prepare(client.clone(), &options.image, &options.timing).await?;
+    let (image, run) = (&options.image, &options.run);
+    let mut prepared = prepare(client.clone(), image, run, &options.timing).await?;
     phases.end("pods");
     let mut lacks = lacks();
     match service_ranges(client).await {
@@ -85,7 +87,9 @@ async fn build(
         outside: None,
         proxies: None,
         nodes: None,
-        proxy_is_new: false,
+        run: options.run.clone(),
+        unlabels: Vec::new(),
+        serves_health: false,
         lease: None,
         leaves_namespace: false,
         _guard: None,
@@ -132,7 +136,7 @@ fn lacks() -> BTreeMap<Need, String> {
 }
 
 /// The ranges of ClusterIPs, where the API tells (Kubernetes 1.33 and later, with the right to list them).
-async fn service_ranges(client: &Client) -> Option<Vec<ipnet::IpNet>> {
+pub(crate) async fn service_ranges(client: &Client) -> Option<Vec<ipnet::IpNet>> {
     let ranges: Api<ServiceCIDR> = Api::all(client.clone());
     let listed = ranges.list(&ListParams::default()).await.ok()?;
     let specs = listed.items.into_iter().filter_map(|range| range.spec);
@@ -143,19 +147,6 @@ async fn service_ranges(client: &Client) -> Option<Vec<ipnet::IpNet>> {
     (!cidrs.is_empty()).then_some(cidrs)
 }
 
-/// Removes what a run has left on a cluster, by whoever knows that it has ended. A namespace that is
-/// not onehop's is left alone.
-///
-/// # Errors
-/// When the API refuses.
-pub async fn sweep(client: &Client, timing: &Timing) -> Result<(), ClusterError> {
-    match lease::holder(client).await? {
-        Holder::Nobody => Ok(()),
-        Holder::Stranger => Err(ClusterError::Stranger),
-        Holder::Killed | Holder::Run(_) => delete_all(client, timing).await,
-    }
-}
-
 /// Removes what a run that was killed has left on a cluster; whether there was anything.
 ///
 /// # Errors
@@ -163,8 +154,8 @@ pub async fn sweep(client: &Client, timing: &Timing) -> Result<(), ClusterError>
 pub async fn clean(client: &Client, timing: &Timing) -> Result<bool, ClusterError> {
     match lease::holder(client).await? {
         Holder::Nobody => Ok(false),
-        Holder::Killed => {
-            delete_all(client, timing).await?;
+        Holder::Killed(left) => {
+            delete(client, &left, timing).await?;
             Ok(true)
         }
         Holder::Run(holder) => Err(ClusterError::InUse { holder }),

@@ -1,7 +1,7 @@
 //! From a cluster to a lab on it.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,16 +12,19 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 
 use super::agents::{self, Opening};
-use super::objects::{self, RunId};
+use super::objects::{self, PodImage, RunId};
 use super::provider::Cluster;
 use super::{ClusterError, discover, lease, wait};
-use crate::agent::{NodeSettings, Remote, Route, Site};
+use crate::agent::{self, AgentError, NodeSettings, Remote, Route, Site};
 use crate::case::Need;
-use crate::lab::{Lab, LabError, NAMESPACE, Objects, Parts, Phases, Provider, Sites, baseline};
+use crate::lab::{
+    BASELINE_PORT, Lab, LabError, NAMESPACE, Objects, Parts, Phases, Provider, Sites, baseline,
+};
+use crate::probe::Batch;
 use crate::profile::Profile;
-use crate::tap;
+use crate::tap::{self, Call, Clocks, Half, Journey, Rewrite, What};
 use crate::timing::Timing;
-use crate::world::{Dual, Family, LOAD_BALANCER, World};
+use crate::world::{Dual, Family, LOAD_BALANCER, Protocol, World};
 
 /// Kernel parameters of every node, for as long as it is probed.
 const PARAMETERS: [(&str, &str); 2] = [
@@ -39,6 +42,9 @@ const BEHIND_BALANCER: [(&str, &str); 2] = [
     ("net/ipv4/conf/all/send_redirects", "0"),
     ("net/ipv4/conf/default/send_redirects", "0"),
 ];
+
+/// A port that nobody listens on (discard).
+const CLOSED_PORT: u16 = 9;
 
 /// A cluster with pods and agents, and a session with each.
 pub(crate) struct Prepared {
@@ -67,10 +73,10 @@ pub(crate) struct ClusterParts {
 /// Puts the world of the story on a cluster: a namespace, agents on three nodes, and pods.
 pub(crate) async fn prepare(
     client: Client,
-    image: &str,
+    image: &PodImage,
+    run: &RunId,
     timing: &Timing,
 ) -> Result<Prepared, ClusterError> {
-    let run = RunId::new();
     let nodes: Api<NodeObject> = Api::all(client.clone());
     let listed = nodes.list(&ListParams::default()).await;
     let listed = listed
@@ -81,15 +87,15 @@ pub(crate) async fn prepare(
     let families = discover::families(usable[0]);
     let objects: Vec<_> = world.nodes.iter().map(|node| node.object.clone()).collect();
 
-    objects::create_namespace(&client, &run).await?;
-    let lease = lease::take(&client, &run).await?;
-    let token = objects::random();
-    objects::create_agents(&client, &run, image, &token, &objects).await?;
+    objects::create_namespace(&client, run).await?;
+    let lease = lease::take(&client, run).await?;
+    let token = objects::random().map_err(ClusterError::Random)?;
+    objects::create_agents(&client, run, image, &token, &objects).await?;
     let created = world.pods.iter().map(|pod| {
         let node = world
             .node(&pod.node)
             .expect("a world's pods run on its nodes");
-        objects::create_pod(&client, &run, image, &pod.name, &node.object)
+        objects::create_pod(&client, run, image, &pod.name, &node.object)
     });
     try_join_all(created).await?;
     let addresses = await_pods(&client, &world, &families, timing).await?;
@@ -111,7 +117,7 @@ pub(crate) async fn prepare(
     Ok(Prepared {
         world,
         families,
-        run,
+        run: run.clone(),
         token,
         epoch,
         timing: timing.clone(),
@@ -273,17 +279,20 @@ impl Prepared {
             mut cluster,
             profile,
             dir,
-            lacks,
+            mut lacks,
             mut phases,
         } = parts;
         cluster.lease = Some(self.lease);
-        let mut sites = Sites::default();
+        let (mut sites, mut clocks) = (Sites::default(), Clocks::One);
         for (node, agent) in self.world.nodes.iter_mut().zip(self.nodes) {
             let on = self.world.pods.iter().filter(|pod| pod.node == node.name);
             let mut hosts: Vec<_> = on.map(|pod| pod.name.clone()).collect();
-            let addresses = agent
+            let (addresses, machine) = agent
                 .become_node(&node.name, &self.run.to_string(), &hosts)
                 .await?;
+            if machine != agent::machine() {
+                clocks = Clocks::Several;
+            }
             let special = |ip: &IpAddr| ip.is_loopback() || is_link_local(*ip);
             node.further = addresses.into_iter().filter(|ip| !special(ip)).collect();
             hosts.push(node.name.clone());
@@ -298,8 +307,11 @@ impl Prepared {
         }
         phases.end("agents");
         let (backends, baseline) = baseline::measure(&sites, &self.world, &self.families).await?;
+        if let Some(why) = masquerading(&sites, &self.world, &self.families, self.epoch).await? {
+            lacks.insert(Need::PodSources, why);
+        }
         phases.end("baseline");
-        if let (Some(profile), true) = (&profile, cluster.proxy_is_new) {
+        if let (Some(profile), true) = (&profile, cluster.serves_health) {
             cluster
                 .await_proxies(profile, &self.world, &sites, &self.timing)
                 .await?;
@@ -319,6 +331,7 @@ impl Prepared {
             baseline,
             dir,
             lacks,
+            clocks,
         }))
     }
 
@@ -326,6 +339,49 @@ impl Prepared {
     pub(crate) fn token(&self) -> &str {
         &self.token
     }
+}
+
+/// Why pods do not keep their address on the way to other nodes, if so. Many pod networks masquerade
+/// whatever leaves them, and a proxy would be blamed for it.
+async fn masquerading(
+    sites: &Sites,
+    world: &World,
+    families: &[Family],
+    epoch: Duration,
+) -> Result<Option<String>, ClusterError> {
+    let [first, second] = [0, 1].map(|position| &world.nodes[position]);
+    let on = |node: &str| world.pods.iter().find(|pod| pod.node == node);
+    let (Some(from), Some(fence)) = (on(&first.name), on(&second.name)) else {
+        return Ok(None);
+    };
+    for &family in families {
+        let remote = SocketAddr::new(second.address.of(family), CLOSED_PORT);
+        let batch = Batch {
+            protocol: Protocol::Tcp,
+            remotes: vec![remote],
+            mark: None,
+            fences: vec![SocketAddr::new(fence.address.of(family), BASELINE_PORT)],
+        };
+        let since = tap::now().saturating_sub(epoch);
+        let calls = sites.of(&from.name).call(&from.name, batch).await?;
+        let seen = sites.seen(&[calls[0].sequence]).await?;
+        let call = Call::new(&from.name, calls[0].local, remote);
+        let journeys = seen
+            .journeys(since, [call], Clocks::Several)
+            .map_err(AgentError::from)?;
+        let rewrites = journeys[0]
+            .as_ref()
+            .map(Journey::rewrites)
+            .unwrap_or_default();
+        let source = |r: &&Rewrite| r.half == Half::Request && r.what == What::Source;
+        if let Some(by) = rewrites.iter().find(source) {
+            let (from, host) = (&from.name, &by.host);
+            return Ok(Some(format!(
+                "{host} masquerades what {from} sends to another node"
+            )));
+        }
+    }
+    Ok(None)
 }
 
 fn parameters(of: &[(&str, &str)]) -> Vec<(String, String)> {

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::ClusterError;
 use super::objects::{RUN_LABEL, RunId};
+use crate::agent;
 use crate::lab::NAMESPACE;
 
 /// The name of the Lease.
@@ -36,14 +37,14 @@ impl Drop for Held {
 }
 
 /// What is known of whoever has the namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Holder {
     /// Nobody: there is none.
     Nobody,
     /// A run that goes on, by its name.
     Run(String),
-    /// A run that was killed.
-    Killed,
+    /// A run that was killed, and what it left.
+    Killed(Box<Namespace>),
     /// Somebody else: the namespace is not onehop's.
     Stranger,
 }
@@ -56,31 +57,48 @@ pub(crate) async fn holder(client: &Client) -> Result<Holder, ClusterError> {
     let Some(namespace) = found else {
         return Ok(Holder::Nobody);
     };
-    let labels = namespace.metadata.labels.unwrap_or_default();
+    let labels = namespace.metadata.labels.clone().unwrap_or_default();
     let Some(run) = labels.get(RUN_LABEL) else {
         return Ok(Holder::Stranger);
     };
+    let (renewed, holder) = read(client).await?;
+    let holder = holder.unwrap_or_else(|| run.clone());
+    if is_dead(&holder) {
+        return Ok(Holder::Killed(Box::new(namespace)));
+    }
+    // A run makes its namespace first.
+    let made = namespace.metadata.creation_timestamp.clone();
+    let since = renewed.or(made.map(|Time(at)| at));
+    if since.is_some_and(|at| is_fresh(at, Timestamp::now())) {
+        return Ok(Holder::Run(holder));
+    }
+    // The clock of another machine says little: only a Lease that nobody renews is nobody's.
+    tokio::time::sleep(RENEWED_EVERY * 2 + Duration::from_secs(1)).await;
+    Ok(match read(client).await?.0 {
+        again if again == renewed => Holder::Killed(Box::new(namespace)),
+        _ => Holder::Run(holder),
+    })
+}
+
+/// When the Lease was last renewed, and who has it.
+async fn read(client: &Client) -> Result<(Option<Timestamp>, Option<String>), ClusterError> {
     let lease = leases(client).get_opt(NAME).await;
     let lease = lease.map_err(ClusterError::object("read the Lease"))?;
     let spec = lease.and_then(|lease| lease.spec).unwrap_or_default();
-    // A run makes its namespace first.
-    let made = namespace.metadata.creation_timestamp.map(|Time(at)| at);
-    let renewed = spec.renew_time.map(|MicroTime(at)| at).or(made);
-    let holder = spec.holder_identity.unwrap_or_else(|| run.clone());
-    Ok(match renewed {
-        Some(at) if is_fresh(at, Timestamp::now()) && !is_dead(&holder) => Holder::Run(holder),
-        _ => Holder::Killed,
-    })
+    Ok((
+        spec.renew_time.map(|MicroTime(at)| at),
+        spec.holder_identity,
+    ))
 }
 
 /// Whether a holder was a process of this very machine, and is there no more: then nobody has to
 /// wait until its Lease has run out.
 fn is_dead(holder: &str) -> bool {
     let mut parts = holder.split('/');
-    let (machine, process) = (parts.next(), parts.next());
+    let (name, process) = (parts.next(), parts.next());
     let process = process.and_then(|id| id.parse::<u32>().ok());
     let gone = |id| !std::path::Path::new(&format!("/proc/{id}")).exists();
-    machine == Some(&hostname()) && process.is_some_and(gone)
+    name == Some(&*machine()) && process.is_some_and(gone)
 }
 
 fn is_fresh(renewed: Timestamp, now: Timestamp) -> bool {
@@ -90,7 +108,7 @@ fn is_fresh(renewed: Timestamp, now: Timestamp) -> bool {
 
 /// Takes the Lease for a run, in the namespace that it has made, and renews it.
 pub(crate) async fn take(client: &Client, run: &RunId) -> Result<Held, ClusterError> {
-    let holder = format!("{}/{}/{run}", hostname(), std::process::id());
+    let holder = format!("{}/{}/{run}", machine(), std::process::id());
     let lease = json!({
         "metadata": { "name": NAME, "labels": { RUN_LABEL: run.to_string() } },
         "spec": {
@@ -125,9 +143,12 @@ fn leases(client: &Client) -> Api<Lease> {
     Api::namespaced(client.clone(), NAMESPACE)
 }
 
-fn hostname() -> String {
+/// This machine since it was started, and the process ids of this process: by both, a process id means
+/// the same process.
+fn machine() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().to_owned()
+    let ids = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    format!("{}@{}.{}", name.trim(), agent::machine(), ids.display())
 }
 
 #[cfg(test)]
@@ -136,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_process_of_this_machine_that_is_gone_holds_nothing() {
-        let own = |process: u32| format!("{}/{process}/r", hostname());
+        let own = |process: u32| format!("{}/{process}/r", machine());
         assert!(!is_dead(&own(std::process::id())));
         assert!(is_dead(&own(u32::MAX)));
         assert!(!is_dead(&format!("another-machine/{}/r", u32::MAX)));

@@ -8,15 +8,16 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{ListParams, LogParams};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{ListParams, LogParams, Patch, PatchParams};
 use kube::{Api, Client};
+use serde_json::json;
 
-use super::objects::delete_all;
+use super::objects::{RunId, delete_of};
 use super::{ClusterError, lease, wait};
 use crate::agent::Remote;
 use crate::balancer::View;
-use crate::lab::{LabError, ProxyFates, Sites};
+use crate::lab::{LabError, ProxyFates, Sites, ZONE_LABEL};
 use crate::probe::HttpOutcome;
 use crate::profile::{Placeholders, Profile};
 use crate::timing::Timing;
@@ -34,8 +35,12 @@ pub(crate) struct Cluster {
     pub(crate) proxies: Option<ProxyPods>,
     /// Runs commands on nodes, where somebody can.
     pub(crate) nodes: Option<Box<dyn NodeCommands>>,
-    /// Whether the proxy has just been started, and is waited for.
-    pub(crate) proxy_is_new: bool,
+    /// The run.
+    pub(crate) run: RunId,
+    /// Nodes that lose the label of their zone when the lab ends, because it has given it to them.
+    pub(crate) unlabels: Vec<String>,
+    /// Whether the proxy serves its health where the profile says, so that it can be waited for.
+    pub(crate) serves_health: bool,
     /// By which no other run begins on the cluster.
     pub(crate) lease: Option<lease::Held>,
     /// Whether the namespace stays when the lab ends, because the cluster does not.
@@ -164,6 +169,13 @@ impl Cluster {
             return Ok(ProxyFates::default());
         };
         let now = proxies.restarts(&self.client.0).await?;
+        let gone = proxies
+            .restarts_before
+            .keys()
+            .filter(|pod| !now.contains_key(*pod));
+        let gone: Vec<_> = gone
+            .map(|pod| format!("{pod} is gone since the lab began"))
+            .collect();
         let restarted = now.iter().filter_map(|(pod, restarts)| {
             let before = proxies
                 .restarts_before
@@ -173,7 +185,11 @@ impl Cluster {
             let more = restarts.saturating_sub(before);
             (more > 0).then_some((pod, more))
         });
-        let mut fates = ProxyFates::default();
+        let mut fates = ProxyFates {
+            exits: u32::try_from(gone.len()).expect("few pods"),
+            texts: gone,
+            ..ProxyFates::default()
+        };
         for (pod, more) in restarted {
             fates.restarts += more;
             fates.exits += more;
@@ -186,10 +202,18 @@ impl Cluster {
 
     /// Leaves the cluster as it was.
     pub(crate) async fn end(&self, timing: &Timing) -> Result<(), LabError> {
-        if !self.leaves_namespace {
-            delete_all(&self.client.0, timing).await?;
+        if self.leaves_namespace {
+            return Ok(());
         }
-        Ok(())
+        for node in &self.unlabels {
+            let nodes: Api<Node> = Api::all(self.client.0.clone());
+            let none = json!({ "metadata": { "labels": { ZONE_LABEL: null } } });
+            let patched = nodes
+                .patch(node, &PatchParams::default(), &Patch::Merge(none))
+                .await;
+            patched.map_err(ClusterError::object("take the label from a node"))?;
+        }
+        Ok(delete_of(&self.client.0, &self.run, timing).await?)
     }
 
     /// Writes what can be had of the nodes and the proxies.

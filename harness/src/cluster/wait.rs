@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::ClusterError;
+use crate::error::chain;
 
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -15,9 +16,14 @@ pub(super) async fn until<T>(
 ) -> Result<T, ClusterError> {
     let started = Instant::now();
     loop {
-        let state = match ask().await? {
-            Ok(answer) => return Ok(answer),
-            Err(state) => state,
+        let state = match ask().await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(state)) => state,
+            // A refusal stays one; an API that is away may come back.
+            Err(ClusterError::Object { source, .. }) if !matches!(*source, kube::Error::Api(_)) => {
+                chain(&*source)
+            }
+            Err(error) => return Err(error),
         };
         if started.elapsed() > time {
             return Err(ClusterError::NotInTime {

@@ -12,7 +12,8 @@ use super::command::Run;
 use super::docker::Docker;
 use crate::tools::{self, Cache, Tool, ToolRef, find_in_path};
 
-/// What a cluster's file says while a run has made it, and once it is kept.
+/// What a cluster's file says while a run makes it; then the id of its control plane's container follows,
+/// by which it is known from another one of the same name; and once it is kept.
 const MADE: &str = "made";
 const KEPT: &str = "kept";
 
@@ -77,6 +78,9 @@ impl Kind {
 pub(super) struct KindCluster {
     pub(super) name: String,
     kind: Kind,
+    docker: Docker,
+    /// The id of its control plane's container.
+    id: String,
     lock: Flock<File>,
     /// Whether it is removed when this is dropped.
     ends: bool,
@@ -99,18 +103,27 @@ impl KindCluster {
         let mut said = String::new();
         lock.read_to_string(&mut said).map_err(lock_error(name))?;
         if kind.clusters().await?.iter().any(|known| known == name) {
-            if said != MADE {
-                let name = name.to_owned();
-                return Err(KindError::Exists { name });
+            let there = docker.id(&format!("{name}-control-plane")).await?;
+            let name = name.to_owned();
+            match said.split_once(' ') {
+                // A run that was killed while it made the cluster did not come to know the id.
+                None if said == MADE => {}
+                Some((MADE, id)) if Some(id) == there.as_deref() => {}
+                Some((KEPT, id)) if Some(id) == there.as_deref() => {
+                    return Err(KindError::Kept { name });
+                }
+                _ => return Err(KindError::Exists { name }),
             }
-            docker.remove_containers(name).await?;
-            delete(kind, name);
+            delete(kind, &name);
         }
+        docker.remove_containers(name).await?;
         write(&mut lock, MADE).map_err(lock_error(name))?;
         // From here on, whatever is there of it is removed.
         let cluster = Self {
             name: name.to_owned(),
             kind: kind.clone(),
+            docker: docker.clone(),
+            id: String::new(),
             lock,
             ends: true,
         };
@@ -120,6 +133,13 @@ impl KindCluster {
             .arg_path("--kubeconfig", kubeconfig)
             .args(["--config", "-"]);
         create.input(config).output().await?;
+        let mut cluster = cluster;
+        cluster.id = docker
+            .id(&cluster.control_plane())
+            .await?
+            .unwrap_or_default();
+        let made = format!("{MADE} {}", cluster.id);
+        write(&mut cluster.lock, &made).map_err(lock_error(name))?;
         Ok(cluster)
     }
 
@@ -127,7 +147,11 @@ impl KindCluster {
     ///
     /// # Errors
     /// When there is none of this name, or another run uses it.
-    pub(super) async fn attach(kind: &Kind, name: &str) -> Result<Self, KindError> {
+    pub(super) async fn attach(
+        kind: &Kind,
+        docker: &Docker,
+        name: &str,
+    ) -> Result<Self, KindError> {
         let known = kind.clusters().await?;
         if !known.iter().any(|known| known == name) {
             let known = match known[..] {
@@ -140,6 +164,8 @@ impl KindCluster {
         Ok(Self {
             name: name.to_owned(),
             kind: kind.clone(),
+            docker: docker.clone(),
+            id: String::new(),
             lock: take_lock(name)?,
             ends: false,
         })
@@ -153,23 +179,28 @@ impl KindCluster {
     /// Leaves it behind, for whoever wants to look around in it.
     pub(super) fn keep(&mut self) -> Result<(), KindError> {
         self.ends = false;
-        write(&mut self.lock, KEPT).map_err(lock_error(&self.name))
+        write(&mut self.lock, &format!("{KEPT} {}", self.id)).map_err(lock_error(&self.name))
     }
 }
 
 impl Drop for KindCluster {
     fn drop(&mut self) {
-        if self.ends {
-            delete(&self.kind, &self.name);
-            if let Err(error) = write(&mut self.lock, "") {
-                tracing::error!(%error, "the file of the cluster stays");
-            }
+        if !self.ends {
+            return;
+        }
+        // What stays is removed by the next run: the file goes on to say whose it is.
+        let removed = self.docker.remove_containers_now(&self.name);
+        if delete(&self.kind, &self.name)
+            && removed
+            && let Err(error) = write(&mut self.lock, "")
+        {
+            tracing::error!(%error, "the file of the cluster stays");
         }
     }
 }
 
-/// Removes a cluster, and waits until it is gone. What is left then is removed by the next run.
-fn delete(kind: &Kind, name: &str) {
+/// Removes a cluster, and waits until it is gone; whether it is. What is left is removed by the next run.
+fn delete(kind: &Kind, name: &str) -> bool {
     let deleted = Command::new(&kind.program)
         .args(["delete", "cluster", "--name", name])
         .stdin(Stdio::null())
@@ -177,11 +208,12 @@ fn delete(kind: &Kind, name: &str) {
         .stderr(Stdio::piped())
         .output();
     let why = match deleted {
-        Ok(output) if output.status.success() => return,
+        Ok(output) if output.status.success() => return true,
         Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
         Err(error) => error.to_string(),
     };
     eprintln!("onehop: the kind cluster {name} is left behind: {why}");
+    false
 }
 
 /// A file of the cluster's name that is locked for as long as a run uses it.

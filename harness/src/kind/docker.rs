@@ -1,7 +1,7 @@
 //! The Docker engine, by its command line: kind needs that as well.
 
-use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::path::PathBuf;
+use std::process::{Command, Output};
 
 use ipnet::IpNet;
 use serde_json::Value;
@@ -104,6 +104,18 @@ impl Docker {
         Ok([of("IPAddress"), of("GlobalIPv6Address")])
     }
 
+    /// The id of a container, if there is one of this name.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub(super) async fn id(&self, container: &str) -> Result<Option<String>, KindError> {
+        let inspect = self.run("look for a container");
+        let inspect = inspect.args(["inspect", "--format", "{{.Id}}", container]);
+        let output = inspect.raw().await?;
+        let id = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        Ok(output.status.success().then_some(id))
+    }
+
     /// Runs a command in a container; what it printed, however it ended.
     ///
     /// # Errors
@@ -161,8 +173,19 @@ impl Docker {
         remove.args(ids).output().await.map(drop)
     }
 
-    /// The path of the command line.
-    pub fn program(&self) -> &Path {
-        &self.program
+    /// As [`Self::remove_containers`], at once and where nothing can be awaited; whether it is done.
+    pub(super) fn remove_containers_now(&self, cluster: &str) -> bool {
+        let filter = format!("label={LABEL}={cluster}");
+        let listed = Command::new(&self.program)
+            .args(["ps", "--all", "--quiet", "--filter", &filter])
+            .output();
+        let Ok(listed) = listed else { return false };
+        let ids = String::from_utf8_lossy(&listed.stdout).into_owned();
+        ids.split_whitespace().all(|id| {
+            let removed = Command::new(&self.program)
+                .args(["rm", "--force", id])
+                .output();
+            removed.is_ok_and(|removed| removed.status.success())
+        })
     }
 }

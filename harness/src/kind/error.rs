@@ -59,6 +59,15 @@ pub enum KindError {
         /// The name.
         name: String,
     },
+    /// An earlier run has kept the cluster.
+    #[error(
+        "the kind cluster {name} was kept by an earlier run: use it with --cluster {name}, or remove \
+         it with: kind delete cluster --name {name}"
+    )]
+    Kept {
+        /// The name.
+        name: String,
+    },
     /// Another run uses the cluster.
     #[error("another run of onehop has the kind cluster {name}; wait for it, or end it")]
     InUse {

@@ -1,6 +1,8 @@
 //! The container that is everything outside of the cluster.
 
-use testcontainers::core::{ContainerPort, WaitFor};
+use std::net::IpAddr;
+
+use testcontainers::core::WaitFor;
 use testcontainers::runners::AsyncRunner as _;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt as _};
 use tokio::net::TcpStream;
@@ -21,7 +23,7 @@ pub(super) const NETWORK: &str = "kind";
 #[derive(Debug)]
 pub(super) struct Outside {
     pub(super) name: String,
-    container: ContainerAsync<GenericImage>,
+    _container: ContainerAsync<GenericImage>,
 }
 
 impl Outside {
@@ -32,7 +34,6 @@ impl Outside {
         let name = format!("{cluster}-outside");
         let listen = format!("0.0.0.0:{AGENT_PORT}");
         let container = GenericImage::new(repository, tag)
-            .with_exposed_port(ContainerPort::Tcp(AGENT_PORT))
             .with_wait_for(WaitFor::message_on_stderr("the agent is ready"))
             .with_container_name(&name)
             .with_network(NETWORK)
@@ -43,19 +44,15 @@ impl Outside {
             .start()
             .await
             .map_err(failed)?;
-        Ok(Self { name, container })
+        Ok(Self {
+            name,
+            _container: container,
+        })
     }
 
-    /// A way to its agent.
-    pub(super) async fn connect(&self) -> Result<TcpStream, KindError> {
-        let failed = |error| KindError::Outside(Box::new(error));
-        let host = self.container.get_host().await.map_err(failed)?;
-        let port = self
-            .container
-            .get_host_port_ipv4(AGENT_PORT)
-            .await
-            .map_err(failed)?;
-        let stream = TcpStream::connect((host.to_string(), port)).await;
+    /// A way to its agent, by the container's own address: no port of this machine is opened for it.
+    pub(super) async fn connect(&self, address: IpAddr) -> Result<TcpStream, KindError> {
+        let stream = TcpStream::connect((address, AGENT_PORT)).await;
         stream.map_err(|source| KindError::Run {
             program: "the agent in its container",
             source,

@@ -2,23 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
 
 use super::KindError;
 use super::cluster::{Kind, KindCluster};
 use super::config::{self, IpFamily, ManifestValues, NetworkPlugin};
 use super::docker::Docker;
 use super::outside::{NETWORK, Outside};
-use crate::case::Need;
 use crate::cluster::{
-    Cluster, ClusterError, ClusterParts, NodeCommands, Prepared, ProxyPods, Secretive, nodes_ready,
-    prepare, sweep,
+    Cluster, ClusterError, ClusterParts, NodeCommands, PodImage, Prepared, ProxyPods, RunId,
+    Secretive, abandon, clean, networks, nodes_ready, prepare, service_ranges,
 };
-use crate::lab::{Lab, LabError, Phases, directory};
+use crate::lab::{Lab, LabError, Objects, Phases, directory};
 use crate::profile::{KindProfile, Profile};
 use crate::timing::Timing;
 use crate::tools::Version;
@@ -37,6 +41,8 @@ pub struct KindOptions {
     pub plugin: NetworkPlugin,
     /// The families.
     pub family: IpFamily,
+    /// The name of the run.
+    pub run: RunId,
     /// Whether a cluster that was made stays after the run.
     pub keep: bool,
     /// A directory of the lab's own. It is emptied first.
@@ -87,115 +93,168 @@ fn of_kind(profile: &Profile) -> Result<&KindProfile, KindError> {
 pub async fn start(checked: &Checked, options: KindOptions) -> Result<Lab, KindLabError> {
     let Checked { docker, kind } = checked;
     directory::make_empty(&options.dir).map_err(LabError::from)?;
-    let own = of_kind(&options.profile)?;
     let mut phases = Phases::start();
     let image = docker.own_image().await?;
     phases.end("image");
-
-    let kubeconfig = options.dir.join("kubeconfig");
-    let mut cluster = match &options.cluster {
-        Some(name) => KindCluster::attach(kind, name).await?,
-        None => {
-            let config = config::cluster(&own.kube_proxy_mode, options.plugin, options.family);
-            let node_image = options
-                .node_image
-                .clone()
-                .unwrap_or_else(|| node_image(&options.profile));
-            let made =
-                KindCluster::create(kind, docker, CLUSTER, &config, &node_image, &kubeconfig);
-            made.await?
-        }
-    };
-    let made = options.cluster.is_none();
-    if options.keep && made {
-        cluster.keep()?;
-    }
-    let text = kind.kubeconfig(&cluster.name, false).await?;
-    std::fs::write(&kubeconfig, &text).map_err(|source| KindError::File {
-        what: "write",
-        path: kubeconfig,
-        source,
-    })?;
-    let client = client_of(&text).await?;
+    let cluster = obtain(checked, &options).await?;
+    let (text, run) = (
+        kind.kubeconfig(&cluster.name, false).await?,
+        options.run.clone(),
+    );
+    write_kubeconfig(&options.dir.join("kubeconfig"), &text)?;
+    let client = crate::agent::client_of(&text).await;
+    let client = client.map_err(KindError::from)?;
     phases.end("cluster");
     kind.load(&cluster.name, &image).await?;
     phases.end("load");
-
     let site = Site {
-        docker,
-        kind,
-        cluster: &cluster,
-        image: &image,
-    };
-    let api = site.api_address().await?;
-    if made {
-        site.deploy(&options, own, &api[0]).await?;
-    }
-    // What a killed run has left in a cluster that goes on.
-    sweep(&client, &options.timing).await?;
-    nodes_ready(&client, &options.timing).await?;
-    phases.end("nodes");
-    let version = client.apiserver_version().await;
-    let version = version
-        .map_err(ClusterError::object("ask for the version"))?
-        .git_version;
-    let mut prepared = prepare(client.clone(), &image, &options.timing).await?;
-    phases.end("pods");
-    let (outside, agent) = site.outside(&mut prepared, &api).await?;
-    phases.end("outside");
-
-    let labelled = crate::lab::Objects::new(client.clone(), &prepared.families);
-    let labelled = labelled.label_zones(&prepared.world).await;
-    labelled.map_err(LabError::object("label the nodes"))?;
-    let proxies = match own.kube_proxy_mode.as_str() {
-        "none" => None,
-        _ => Some(ProxyPods::find(&client, KUBE_PROXY.0, KUBE_PROXY.1).await?),
-    };
-    let lacks = lacks(options.plugin);
-    let cluster = Cluster {
-        provider: "kind",
-        client: Secretive(client),
-        version,
-        outside: Some(agent.clone()),
-        proxies,
-        nodes: Some(Box::new(Nodes(docker.clone()))),
-        // A cluster that goes on is left as it was.
-        proxy_is_new: true,
-        lease: None,
-        leaves_namespace: made && !options.keep,
-        _guard: Some(Box::new((outside, cluster))),
-    };
-    let parts = ClusterParts {
+        docker: docker.clone(),
+        kind: kind.clone(),
+        client: client.clone(),
+        made: options.cluster.is_none(),
         cluster,
-        profile: Some(options.profile),
-        dir: options.dir,
-        lacks,
-        phases,
+        image,
     };
-    Ok(prepared.finish(Some(agent), parts).await?)
+    let (goes_on, timing) = (!site.made || options.keep, options.timing.clone());
+    let lab = site.lab(options, phases).await;
+    if lab.is_err() && goes_on {
+        abandon(&client, &run, &timing).await;
+    }
+    lab
 }
 
-/// What a pod network does not let be judged.
-fn lacks(plugin: NetworkPlugin) -> BTreeMap<Need, String> {
-    match plugin {
-        NetworkPlugin::Ptp => BTreeMap::new(),
-        // kind images/kindnetd/cmd/kindnetd/masq.go: all but what goes to a pod.
-        NetworkPlugin::Kindnet => {
-            let why = "kindnet masquerades what leaves the pod network; --network ptp does not";
-            BTreeMap::from([(Need::PodSources, why.to_owned())])
-        }
+/// The cluster that is named, or one that is made.
+async fn obtain(checked: &Checked, options: &KindOptions) -> Result<KindCluster, KindError> {
+    let Checked { docker, kind } = checked;
+    if let Some(name) = &options.cluster {
+        return KindCluster::attach(kind, docker, name).await;
     }
+    let mode = &of_kind(&options.profile)?.kube_proxy_mode;
+    let config = config::cluster(mode, options.plugin, options.family);
+    let image = options.node_image.clone();
+    let image = image.unwrap_or_else(|| node_image(&options.profile));
+    let kubeconfig = options.dir.join("kubeconfig");
+    let made = KindCluster::create(kind, docker, CLUSTER, &config, &image, &kubeconfig);
+    let mut cluster = made.await?;
+    if options.keep {
+        cluster.keep()?;
+    }
+    Ok(cluster)
+}
+
+/// Writes a file that nobody else may read: it has a cluster's keys.
+fn write_kubeconfig(path: &Path, text: &str) -> Result<(), KindError> {
+    let failed = |source| KindError::File {
+        what: "write",
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(failed)
 }
 
 /// A cluster, and what acts on it.
-struct Site<'a> {
-    docker: &'a Docker,
-    kind: &'a Kind,
-    cluster: &'a KindCluster,
-    image: &'a str,
+struct Site {
+    docker: Docker,
+    kind: Kind,
+    client: kube::Client,
+    cluster: KindCluster,
+    /// Whether the run has made it.
+    made: bool,
+    image: String,
 }
 
-impl Site<'_> {
+impl Site {
+    /// Builds the lab.
+    async fn lab(self, options: KindOptions, mut phases: Phases) -> Result<Lab, KindLabError> {
+        let own = of_kind(&options.profile)?;
+        let (client, timing) = (&self.client, &options.timing);
+        let api = self.api_address().await?;
+        if self.made {
+            self.deploy(&options, own, &api[0]).await?;
+        } else {
+            // What a killed run has left, and who else is there.
+            clean(client, timing).await?;
+            self.check_proxy(own).await?;
+        }
+        nodes_ready(client, timing).await?;
+        phases.end("nodes");
+        let version = client.apiserver_version().await;
+        let version = version
+            .map_err(ClusterError::object("ask for the version"))?
+            .git_version;
+        let image = PodImage {
+            name: self.image.clone(),
+            pulled: false,
+        };
+        let mut prepared = prepare(client.clone(), &image, &options.run, timing).await?;
+        if let Some(ranges) = service_ranges(client).await {
+            prepared.world.service_cidrs = networks(ranges);
+        }
+        phases.end("pods");
+        let (outside, agent) = self.outside(&mut prepared, &api).await?;
+        phases.end("outside");
+        let objects = Objects::new(client.clone(), &prepared.families);
+        let labelled = objects.label_zones(&prepared.world).await;
+        labelled.map_err(LabError::object("label the nodes"))?;
+        let proxies = match (&own.pods, own.kube_proxy_mode.as_str()) {
+            (Some((namespace, labels)), _) => Some((namespace.as_str(), labels.as_str())),
+            (None, "none") => None,
+            (None, _) => Some(KUBE_PROXY),
+        };
+        let proxies = match proxies {
+            Some((namespace, labels)) => Some(ProxyPods::find(client, namespace, labels).await?),
+            None => None,
+        };
+        let nodes = prepared.world.nodes.iter();
+        let cluster = Cluster {
+            provider: "kind",
+            client: Secretive(client.clone()),
+            version,
+            outside: Some(agent.clone()),
+            proxies,
+            nodes: Some(Box::new(Nodes(self.docker.clone()))),
+            run: options.run,
+            unlabels: nodes.map(|node| node.object.clone()).collect(),
+            serves_health: true,
+            lease: None,
+            // A cluster that goes on is left as it was.
+            leaves_namespace: self.made && !options.keep,
+            _guard: Some(Box::new((outside, self.cluster))),
+        };
+        let parts = ClusterParts {
+            cluster,
+            profile: Some(options.profile),
+            dir: options.dir,
+            lacks: BTreeMap::new(),
+            phases,
+        };
+        Ok(prepared.finish(Some(agent), parts).await?)
+    }
+
+    /// Checks that a cluster that was there runs what is to be judged.
+    async fn check_proxy(&self, own: &KindProfile) -> Result<(), KindError> {
+        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), KUBE_PROXY.0);
+        let found = maps.get_opt("kube-proxy").await;
+        let found = found.map_err(ClusterError::object("read kube-proxy's configuration"))?;
+        let config = found.and_then(|map| map.data?.remove("config.conf"));
+        let mode = config.map_or_else(|| "none".to_owned(), |config| mode_of(&config));
+        if mode == own.kube_proxy_mode {
+            return Ok(());
+        }
+        Err(KindError::OtherProxy {
+            name: self.cluster.name.clone(),
+            found: format!("kubeProxyMode {mode}"),
+            wanted: own.kube_proxy_mode.clone(),
+        })
+    }
+
     /// The addresses of the control plane, IPv4 first.
     async fn api_address(&self) -> Result<[String; 2], KindError> {
         self.docker
@@ -219,7 +278,7 @@ impl Site<'_> {
             joined(AddressPlan::service_cidrs()),
         );
         let values = ManifestValues {
-            image: self.image,
+            image: &self.image,
             api_host,
             api_port: API_PORT,
             cluster_cidr: &cluster_cidr,
@@ -251,13 +310,19 @@ impl Site<'_> {
         // One that a killed run has left.
         self.docker.remove_containers(&self.cluster.name).await?;
         let name = &self.cluster.name;
-        let outside = Outside::start(name, self.image, prepared.token()).await?;
+        let outside = Outside::start(name, &self.image, prepared.token()).await?;
         let addresses = self.docker.addresses(&outside.name, NETWORK).await?;
         let parsed = addresses.iter().filter_map(|address| address.parse().ok());
         let address: Dual = crate::cluster::dual(parsed);
+        prepared.world.balancer = address;
         prepared.world.node_networks =
             crate::cluster::networks(self.docker.subnets(NETWORK).await?);
-        let stream = outside.connect().await?;
+        let own = if address.v4.is_unspecified() {
+            address.v6.into()
+        } else {
+            address.v4.into()
+        };
+        let stream = outside.connect(own).await?;
         let agent = prepared.begin_outside(stream, prepared.token()).await?;
         prepared.settle(Some(address)).await?;
         agent.become_outside(&prepared.world).await?;
@@ -296,9 +361,13 @@ fn node_image(profile: &Profile) -> String {
     format!("kindest/node:{version}")
 }
 
-async fn client_of(kubeconfig: &str) -> Result<kube::Client, KindLabError> {
-    let client = crate::agent::client_of(kubeconfig).await;
-    Ok(client.map_err(KindError::from)?)
+/// The mode in a configuration of kube-proxy. Without one, it is that of the platform's default.
+fn mode_of(config: &str) -> String {
+    let config: serde_json::Value = serde_saphyr::from_str(config).unwrap_or_default();
+    match config["mode"].as_str() {
+        None | Some("") => "iptables".to_owned(),
+        Some(mode) => mode.to_owned(),
+    }
 }
 
 /// A lab on kind that could not be built.

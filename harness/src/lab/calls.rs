@@ -206,7 +206,9 @@ impl Lab {
             .iter()
             .map(|connection| tap::Call::new(from.host(), connection.local, connection.remote));
         let seen = self.sites.seen(&sequences).await?;
-        let journeys = seen.journeys(since, asked).map_err(AgentError::from)?;
+        let journeys = seen
+            .journeys(since, asked, self.clocks)
+            .map_err(AgentError::from)?;
         let calls = connections
             .into_iter()
             .zip(journeys)

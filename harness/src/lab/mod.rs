@@ -32,6 +32,7 @@ pub use documents::{affinity, policy, service_spec, source_ranges, target_port};
 pub use error::LabError;
 pub use netns::Netns;
 pub(crate) use netns::placeholders;
+pub(crate) use objects::ZONE_LABEL;
 pub use objects::{Allocated, AllocatedPort, NAMESPACE, Objects};
 pub(crate) use phases::Phases;
 pub(crate) use provider::Provider;
@@ -46,6 +47,7 @@ use crate::balancer::View;
 use crate::case::{Need, Target};
 use crate::probe::HttpOutcome;
 use crate::profile::{Feature, Profile, Program, Variation};
+use crate::tap::Clocks;
 use crate::timing::Timing;
 use crate::verdict::{Baseline, Ground};
 use crate::world::{Family, World};
@@ -95,6 +97,7 @@ pub struct Lab {
     families: Vec<Family>,
     lacks: BTreeMap<Need, String>,
     epoch: Duration,
+    clocks: Clocks,
 }
 
 /// What a provider has built.
@@ -115,6 +118,8 @@ pub(crate) struct Parts {
     pub(crate) lacks: BTreeMap<Need, String>,
     /// Since when sightings count their time.
     pub(crate) epoch: Duration,
+    /// Whose clocks stamp sightings.
+    pub(crate) clocks: Clocks,
 }
 
 impl Lab {
@@ -137,6 +142,7 @@ impl Lab {
             probers: Semaphore::new(calls::PROBERS),
             lacks: parts.lacks,
             epoch: parts.epoch,
+            clocks: parts.clocks,
         }
     }
 
@@ -173,6 +179,14 @@ impl Lab {
     /// What its Kubernetes API is, for results.
     pub fn api_name(&self) -> String {
         self.provider.api_name()
+    }
+
+    /// The version of the Kubernetes that it is on, where that is a cluster.
+    pub fn cluster_version(&self) -> Option<String> {
+        match &self.provider {
+            Provider::Netns(_) => None,
+            Provider::Cluster(cluster) => Some(cluster.version.clone()),
+        }
     }
 
     pub(crate) fn provider(&self) -> &Provider {

@@ -151,6 +151,7 @@ impl Lab {
             timing,
             dir,
             epoch,
+            clocks: tap::Clocks::One,
             phases: phases.done(),
         }))
     }

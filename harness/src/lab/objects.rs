@@ -15,6 +15,9 @@ use super::documents::{
 use crate::case::{Backend, IpMode, SERVICE_PORT, Service as Spec};
 use crate::world::{Dual, Family, World};
 
+/// The label of a node that says its zone.
+pub(crate) const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+
 /// The namespace of every object that belongs to one.
 pub const NAMESPACE: &str = "onehop";
 
@@ -113,7 +116,7 @@ impl Objects {
     pub(crate) async fn label_zones(&self, world: &World) -> kube::Result<()> {
         let nodes: Api<Node> = Api::all(self.client.clone());
         for node in &world.nodes {
-            let labels = json!({ "topology.kubernetes.io/zone": node.zone });
+            let labels = json!({ ZONE_LABEL: node.zone });
             let patch = Patch::Merge(json!({ "metadata": { "labels": labels } }));
             nodes
                 .patch(&node.object, &PatchParams::default(), &patch)

@@ -65,10 +65,11 @@ struct KindDocument {
     manifests: Vec<String>,
     #[serde(default)]
     images: Vec<String>,
+    pods: Option<Spanned<String>>,
 }
 
 /// The values of `kind.kubeProxyMode`.
-const KIND_MODES: [&str; 4] = ["nftables", "iptables", "ipvs", "none"];
+const KIND_MODES: [&str; 3] = ["nftables", "iptables", "none"];
 
 /// Reads a profile.
 pub(super) fn parse(text: &str, origin: &Origin) -> Result<Profile, ProfileError> {
@@ -254,7 +255,17 @@ impl Checker<'_> {
             let problem = unknown("mode", &mode.value, KIND_MODES.into_iter());
             return Err(self.invalid("kind.kubeProxyMode", mode.referenced, problem));
         }
+        let pods = kind.pods.map(|pods| match pods.value.split_once('/') {
+            Some((namespace, labels)) if labels.contains('=') && !namespace.is_empty() => {
+                Ok((namespace.to_owned(), labels.to_owned()))
+            }
+            _ => {
+                let problem = "the pods of a proxy are named as NAMESPACE/LABEL=VALUE";
+                Err(self.invalid("kind.pods", pods.referenced, problem))
+            }
+        });
         Ok(KindProfile {
+            pods: pods.transpose()?,
             kube_proxy_mode: mode.value,
             manifests: kind.manifests,
             images: kind.images,

@@ -102,12 +102,14 @@ pub struct Features {
 /// How a proxy runs on a kind cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KindProfile {
-    /// `nftables`, `iptables`, `ipvs`, or `none` for a cluster without kube-proxy.
+    /// `nftables`, `iptables`, or `none` for a cluster without kube-proxy.
     pub kube_proxy_mode: String,
     /// Manifests that are applied to the cluster.
     pub manifests: Vec<String>,
     /// Images that are loaded into its nodes.
     pub images: Vec<String>,
+    /// The proxy's pods, by namespace and labels: their restarts count, and their logs are evidence.
+    pub pods: Option<(String, String)>,
 }
 
 /// A profile for one node: all placeholders replaced.

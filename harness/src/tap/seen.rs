@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::capture::TapError;
 use super::journey::{Call, Journey};
-use super::packet::Sighting;
+use super::packet::{Direction, Sighting};
 
 /// A time in which packets were lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,20 @@ pub(super) struct Loss {
     pub(super) to: Duration,
     pub(super) packets: u64,
 }
+
+/// Whose clocks have stamped what was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Clocks {
+    /// One machine's: stamps tell the order.
+    #[default]
+    One,
+    /// Those of several machines, which differ by more than a packet takes: between hosts, hops tell
+    /// the order.
+    Several,
+}
+
+/// How far the clocks of two machines may be apart. A sender waits twice as long before it sends again.
+const APART: Duration = Duration::from_millis(500);
 
 /// What taps have seen of calls by their sequence numbers. A journey may cross the hosts of several
 /// [`Taps`](super::Taps): what each has seen is [put together](Self::and) before it is read.
@@ -55,6 +69,7 @@ impl Seen {
         self,
         since: Duration,
         calls: impl IntoIterator<Item = Call>,
+        clocks: Clocks,
     ) -> Result<Vec<Option<Journey>>, TapError> {
         let Self {
             sightings,
@@ -64,6 +79,10 @@ impl Seen {
         let calls = calls.into_iter().zip(sightings);
         calls
             .map(|(call, sightings)| {
+                let sightings = match clocks {
+                    Clocks::One => sightings,
+                    Clocks::Several => stamped_by_hops(&call, sightings),
+                };
                 let journey = Journey::assemble(call, sightings);
                 // A call that no tap saw may be among what was lost or forgotten since it can have
                 // been made.
@@ -82,6 +101,38 @@ impl Seen {
             })
             .collect()
     }
+}
+
+/// The same sightings with stamps that follow from their hops: every router takes one from what a packet
+/// has left to live, and on a host itself its own stamps tell.
+///
+/// Each belongs to the last transmission that the caller's own stamps say was sent before it.
+fn stamped_by_hops(call: &Call, mut sightings: Vec<Sighting>) -> Vec<Sighting> {
+    sightings.sort_by_key(|s| s.at);
+    let sent: Vec<Duration> = sightings
+        .iter()
+        .filter(|s| s.host == call.from && s.direction == Direction::Out && s.kind.is_call())
+        .map(|s| s.at)
+        .collect();
+    let most = |calls: bool| {
+        let ttls = sightings.iter().filter(|s| s.kind.is_call() == calls);
+        ttls.map(|s| s.ttl).max().unwrap_or_default()
+    };
+    let (called_with, answered_with) = (most(true), most(false));
+    let step = Duration::from_micros(2);
+    for sighting in &mut sightings {
+        let before = sent.iter().rev().find(|at| **at <= sighting.at + APART);
+        let began = before.or(sent.first()).copied().unwrap_or(sighting.at);
+        let (lead, most) = if sighting.kind.is_call() {
+            (Duration::ZERO, called_with)
+        } else {
+            (APART / 2, answered_with)
+        };
+        let hops = u32::from(most.saturating_sub(sighting.ttl));
+        let arrived = u32::from(sighting.direction == Direction::In);
+        sighting.at = began + lead + step * hops + step / 2 * arrived;
+    }
+    sightings
 }
 
 /// Packets lost while the journey was under way. One that came back was under way until then;
@@ -110,7 +161,7 @@ fn lost_since(losses: &[Loss], since: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tap::{Direction, Kind};
+    use crate::tap::Kind;
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -148,7 +199,7 @@ mod tests {
         if answered {
             sightings.push(sighting("a", Direction::In, Kind::SynAck, 12 * MS));
         }
-        let journeys = seen(sightings, from, to).journeys(Duration::ZERO, [call()]);
+        let journeys = seen(sightings, from, to).journeys(Duration::ZERO, [call()], Clocks::One);
         matches!(journeys, Err(TapError::Lost(3)))
     }
 
@@ -165,7 +216,7 @@ mod tests {
     fn a_call_that_no_tap_saw_may_be_lost_with_a_loss_since_it_was_made_and_no_other() {
         let seen = seen(Vec::new(), 20 * MS, 30 * MS);
         let unseen = |since: Duration| {
-            let journeys = seen.clone().journeys(since, [call()]);
+            let journeys = seen.clone().journeys(since, [call()], Clocks::One);
             journeys.map(|journeys| journeys[0].is_some())
         };
         assert!(matches!(unseen(10 * MS), Err(TapError::Lost(3))));
@@ -180,7 +231,7 @@ mod tests {
             losses: Vec::new(),
             forgotten_until: Some(10 * MS),
         };
-        let unseen = |since: Duration| seen.clone().journeys(since, [call()]);
+        let unseen = |since: Duration| seen.clone().journeys(since, [call()], Clocks::One);
         assert!(matches!(unseen(10 * MS), Err(TapError::Forgotten)));
         assert!(unseen(11 * MS).is_ok());
     }
@@ -195,9 +246,64 @@ mod tests {
         let called = part(sighting("a", Direction::Out, Kind::Syn, 10 * MS));
         let arrived = part(sighting("b", Direction::In, Kind::Syn, 11 * MS));
         let all = Seen::default().and(answer).and(called).and(arrived);
-        let journeys = all.journeys(Duration::ZERO, [call()]).expect("none lost");
+        let journeys = all
+            .journeys(Duration::ZERO, [call()], Clocks::One)
+            .expect("none lost");
         let journey = journeys[0].as_ref().expect("the call was seen");
         assert_eq!(journey.hosts(), ["a", "b"]);
         assert_eq!(journey.reply.len(), 1);
+    }
+
+    /// A call from a by b to c, and the answer, with the hosts' clocks apart by this many
+    /// milliseconds, of which 100 are none.
+    fn apart(clocks: [u64; 3]) -> Vec<Sighting> {
+        use Direction::{In, Out};
+        let steps = [
+            ("a", Out, Kind::Syn, 64),
+            ("b", In, Kind::Syn, 64),
+            ("b", Out, Kind::Syn, 63),
+            ("c", In, Kind::Syn, 63),
+            ("c", Out, Kind::SynAck, 64),
+            ("b", In, Kind::SynAck, 64),
+            ("b", Out, Kind::SynAck, 63),
+            ("a", In, Kind::SynAck, 63),
+        ];
+        let stamped = (0..)
+            .zip(steps)
+            .map(|(step, (host, direction, kind, ttl))| {
+                let clock = match host {
+                    "a" => clocks[0],
+                    "b" => clocks[1],
+                    _ => clocks[2],
+                };
+                let at = Duration::from_millis(clock) + Duration::from_micros(20 * step);
+                Sighting {
+                    ttl,
+                    ..sighting(host, direction, kind, at)
+                }
+            });
+        stamped.collect()
+    }
+
+    #[test]
+    fn clocks_of_several_machines_do_not_change_a_journey() {
+        for clocks in [
+            [100, 100, 100],
+            [100, 50, 150],
+            [150, 100, 50],
+            [100, 5, 190],
+        ] {
+            let seen = Seen {
+                sightings: vec![apart(clocks)],
+                ..Seen::default()
+            };
+            let journeys = seen.journeys(Duration::ZERO, [call()], Clocks::Several);
+            let journey = journeys.expect("none lost")[0]
+                .clone()
+                .expect("it was seen");
+            assert_eq!(journey.hosts(), ["a", "b", "c"], "{clocks:?}");
+            assert_eq!(journey.reply.len(), 4, "{clocks:?}");
+            assert!(journey.came_back(), "{clocks:?}");
+        }
     }
 }

@@ -224,6 +224,8 @@ impl AddressPlan {
 pub struct World {
     /// The networks of the nodes' addresses, IPv4 then IPv6.
     pub node_networks: [IpNet; 2],
+    /// The load balancer's own addresses on the node network.
+    pub balancer: Dual,
     /// All pod subnets, IPv4 then IPv6.
     pub cluster_cidrs: [IpNet; 2],
     /// The ranges that ClusterIPs come from, IPv4 then IPv6.
@@ -281,6 +283,7 @@ impl World {
         };
         Self {
             node_networks: AddressPlan::node_networks(),
+            balancer: AddressPlan::load_balancer(),
             cluster_cidrs: AddressPlan::cluster_cidrs(),
             service_cidrs: AddressPlan::service_cidrs(),
             nodes: nodes.collect(),
@@ -300,8 +303,8 @@ impl World {
             unreachable!("service ranges are IPv4, then IPv6");
         };
         Dual {
-            v4: Ipv4Addr::from_bits(v4.broadcast().to_bits() - 1),
-            v6: Ipv6Addr::from_bits(v6.broadcast().to_bits() - 1),
+            v4: Ipv4Addr::from_bits(v4.broadcast().to_bits().saturating_sub(1)),
+            v6: Ipv6Addr::from_bits(v6.broadcast().to_bits().saturating_sub(1)),
         }
     }
 
@@ -351,6 +354,9 @@ impl World {
         let clients = self.clients.iter().map(|c| (c.name.clone(), c.address));
         if let Some(node) = self.node_owning(address) {
             return node.name.clone();
+        }
+        if self.balancer.contains(address) {
+            return LOAD_BALANCER.to_owned();
         }
         if let Some((name, _)) = pods.chain(clients).find(|(_, dual)| dual.contains(address)) {
             return name;

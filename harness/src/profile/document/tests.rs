@@ -245,7 +245,7 @@ fn an_unknown_kind_mode_is_located() {
     assert_eq!(
         error_with("kind: {kubeProxyMode: nft}\n"),
         "mine.yaml:6:23: kind.kubeProxyMode: unknown mode `nft`, did you mean `nftables`? \
-         expected one of: nftables, iptables, ipvs, none"
+         expected one of: nftables, iptables, none"
     );
 }
 
