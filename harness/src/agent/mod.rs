@@ -23,6 +23,7 @@ mod serve;
 mod session;
 mod site;
 mod wire;
+mod workload;
 
 pub use client::Remote;
 pub use error::AgentError;
@@ -33,3 +34,6 @@ pub use outside::Outside;
 pub use pods::pause;
 pub use serve::{AgentOptions, serve};
 pub use site::{Flows, Kept, Site, StrayCaller};
+pub use workload::{
+    BECOME_PATHS, CONTROL_PORT, READY_PATH, ServingPod, ServingPodError, serve_pod,
+};

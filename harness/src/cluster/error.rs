@@ -47,6 +47,16 @@ pub enum ClusterError {
         /// What it lacks.
         what: String,
     },
+    /// A node could not be stopped, or its processes do not go on.
+    #[error("failed to {} {node}: {why}", if *.stopped { "stop" } else { "start" })]
+    Stop {
+        /// The node.
+        node: String,
+        /// Whether it was to be stopped.
+        stopped: bool,
+        /// Why not.
+        why: String,
+    },
     /// A tunnel to an agent.
     #[error("failed to reach the agent on {node} through the cluster's API")]
     Tunnel {

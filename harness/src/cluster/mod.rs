@@ -16,6 +16,7 @@ mod network;
 mod objects;
 mod provider;
 mod wait;
+mod workload;
 
 pub use agents::AGENT_PORT;
 pub use context::{ContextError, client, contexts};
@@ -25,3 +26,4 @@ pub(crate) use lab::{ClusterParts, Prepared, nodes_ready, prepare};
 pub use network::{PodNetworkError, keep as keep_pod_network};
 pub(crate) use objects::delete_all;
 pub(crate) use provider::{Cluster, NodeCommands, ProxyPods, Secretive};
+pub(crate) use workload::{CASE_LABEL, NamedPort, WorkloadPod};

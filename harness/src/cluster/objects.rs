@@ -177,7 +177,7 @@ fn metadata(name: &str, run: &RunId) -> Value {
 }
 
 /// A typed object from JSON that this file wrote itself.
-fn object<K: serde::de::DeserializeOwned>(json: Value) -> K {
+pub(super) fn object<K: serde::de::DeserializeOwned>(json: Value) -> K {
     serde_json::from_value(json).expect("the lab's own objects are valid")
 }
 

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, LogParams};
 use kube::{Api, Client};
 
-use super::objects::delete_all;
+use super::objects::{RunId, delete_all};
 use super::{ClusterError, wait};
 use crate::agent::Remote;
 use crate::balancer::View;
@@ -28,11 +28,15 @@ pub(crate) struct Cluster {
     pub(crate) provider: &'static str,
     pub(crate) client: Secretive,
     pub(crate) version: String,
+    /// The run, by which agents find its pods.
+    pub(crate) run: RunId,
+    /// The image of its pods.
+    pub(crate) image: String,
     /// The agent with the load balancer, where there is one.
     pub(crate) outside: Option<Remote>,
     /// The pods of the proxy under test, where it is known which they are.
     pub(crate) proxies: Option<ProxyPods>,
-    /// Runs commands on nodes, where somebody can.
+    /// Runs commands on nodes, where somebody can. Without it, none can be stopped either.
     pub(crate) nodes: Option<Box<dyn NodeCommands>>,
     /// Whether the namespace stays when the lab ends, because the cluster does not.
     pub(crate) leaves_namespace: bool,
@@ -59,10 +63,13 @@ pub(crate) struct ProxyPods {
     pub(crate) restarts_before: BTreeMap<String, u32>,
 }
 
-/// Runs commands on nodes, by the names of their objects.
+/// Runs commands on nodes, and stops nodes, by the names of their objects.
 pub(crate) trait NodeCommands: fmt::Debug + Send + Sync {
     /// What the command prints, or why there is nothing.
     fn run<'a>(&'a self, node: &'a str, command: &'a [&'a str]) -> BoxFuture<'a, Vec<u8>>;
+
+    /// Stops every process on a node, or lets them go on; or why not.
+    fn stop<'a>(&'a self, node: &'a str, stopped: bool) -> BoxFuture<'a, Result<(), String>>;
 }
 
 impl ProxyPods {

@@ -103,6 +103,19 @@ impl Docker {
         run.args(command).raw().await
     }
 
+    /// Stops every process of a container where it is, or lets them go on. Its network goes on in any case, as far as
+    /// that is the kernel's.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub(super) async fn pause(&self, container: &str, paused: bool) -> Result<(), KindError> {
+        let (what, command) = match paused {
+            true => ("stop the processes of a container", "pause"),
+            false => ("let the processes of a container go on", "unpause"),
+        };
+        self.run(what).args([command, container]).output().await.map(drop)
+    }
+
     /// Applies Kubernetes objects by the kubectl of a control plane's container.
     ///
     /// # Errors

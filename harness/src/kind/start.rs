@@ -145,6 +145,8 @@ pub async fn start(checked: &Checked, options: KindOptions) -> Result<Lab, KindL
         provider: "kind",
         client: Secretive(client),
         version,
+        run: prepared.run.clone(),
+        image,
         outside: Some(agent.clone()),
         proxies,
         nodes: Some(Box::new(Nodes(docker.clone()))),
@@ -263,6 +265,14 @@ impl NodeCommands for Nodes {
                 Ok(Output { stdout, stderr, .. }) => [stdout, stderr].concat(),
                 Err(error) => format!("{error}\n").into_bytes(),
             }
+        }
+        .boxed()
+    }
+
+    fn stop<'a>(&'a self, node: &'a str, stopped: bool) -> BoxFuture<'a, Result<(), String>> {
+        async move {
+            let done = self.0.pause(node, stopped).await;
+            done.map_err(|error| crate::error::chain(&error))
         }
         .boxed()
     }

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::agent::{Agent, Site};
 use crate::balancer::Balancer;
+use crate::case::Need;
 use crate::netns::{API, FABRIC, Host, Namespace, Network};
 use crate::profile::Placeholders;
 use crate::tap;
@@ -143,7 +144,9 @@ impl Lab {
             provider: Provider::Netns(Box::new(netns)),
             profile: proxy.map(|proxy| proxy.profile),
             families: Family::ALL.to_vec(),
-            lacks: BTreeMap::new(),
+            lacks: BTreeMap::from([Need::Controllers, Need::StoppableNodes].map(|need| {
+                (need, "the lab in network namespaces has none".to_owned())
+            })),
             sites,
             backends,
             baseline,
