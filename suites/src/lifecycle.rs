@@ -101,7 +101,9 @@ fn of_pods() -> Vec<Case> {
         .settle()
         .check(
             "the new pods",
-            three_pods().into_iter().chain([Question::Answered("inside"), Question::Answered("outside")]),
+            three_pods()
+                .into_iter()
+                .chain([Question::Answered("inside"), Question::Answered("outside")]),
         ),
         Case::new(
             "lifecycle/rolling-update-of-the-only-local-pod",
@@ -113,7 +115,10 @@ fn of_pods() -> Vec<Case> {
         .sources(&[KEP, TOPOLOGY, SLICES])
         .needs(Feature::TerminatingEndpoints)
         .workload(LINGERS_LONG, &[ONE.updated(Update::OldFirst)])
-        .check("the old pod", [reaches(&private(), node_port("vm1"), on_vm1(READY))])
+        .check(
+            "the old pod",
+            [reaches(&private(), node_port("vm1"), on_vm1(READY))],
+        )
         .traffic("outside", &private(), node_port("vm1"))
         .change(Change::Roll)
         .settle()
@@ -242,11 +247,19 @@ fn three_pods() -> [Question; 2] {
 }
 
 fn inside(pods: PodsOf) -> Question {
-    reaches(&client_on("vm1"), Target::ClusterIp, from_pod_on("vm1", &[]).of(pods))
+    reaches(
+        &client_on("vm1"),
+        Target::ClusterIp,
+        from_pod_on("vm1", &[]).of(pods),
+    )
 }
 
 fn from_vm2(pods: PodsOf) -> Question {
-    reaches(&client_on("vm2"), Target::ClusterIp, from_pod_on("vm2", &[]).of(pods))
+    reaches(
+        &client_on("vm2"),
+        Target::ClusterIp,
+        from_pod_on("vm2", &[]).of(pods),
+    )
 }
 
 fn healthy(nodes: &[&str]) -> Question {

@@ -77,7 +77,9 @@ pub async fn serve_pod(pod: ServingPod) -> Result<(), ServingPodError> {
     let listen = |port: &u16| Backend::listen(&host, &world, *port);
     let _backends: Vec<_> = pod.ports.iter().map(listen).collect::<Result<_, _>>()?;
     let control = SocketAddr::from((Ipv6Addr::UNSPECIFIED, CONTROL_PORT));
-    let control = TcpListener::bind(control).await.map_err(io("listen for the kubelet"))?;
+    let control = TcpListener::bind(control)
+        .await
+        .map_err(io("listen for the kubelet"))?;
     let control = tokio::spawn(say_ready(control));
     pause().await.map_err(io("wait for a signal"))?;
     tracing::info!(seconds = pod.lingers.as_secs(), "asked to end");

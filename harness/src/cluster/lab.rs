@@ -24,7 +24,7 @@ use crate::timing::Timing;
 use crate::world::{Dual, Family, LOAD_BALANCER, World};
 
 /// Kernel parameters of every node, for as long as it is probed.
-const PARAMETERS: [(&str, &str); 4] = [
+const PARAMETERS: [(&str, &str); 5] = [
     // A rejected call is answered by ICMP. The kernel limits those answers, which turns a burst of
     // refused calls into silently dropped ones. No limit applies to types that are not in the mask;
     // the one that is left in IPv6's is the echo request.
@@ -34,6 +34,10 @@ const PARAMETERS: [(&str, &str); 4] = [
     // sender a shorter way, and later packets would not cross the entry node.
     ("net/ipv4/conf/all/send_redirects", "0"),
     ("net/ipv4/conf/default/send_redirects", "0"),
+    // A node would make sure for a second or two that nobody else on the link to a new pod has the
+    // address that it has there, and leave the pod without a way back meanwhile, ready or not. A
+    // connection that is lost to that says nothing about a proxy.
+    ("net/ipv6/conf/default/accept_dad", "0"),
 ];
 
 /// A cluster with pods and agents, and a session with each.

@@ -61,7 +61,10 @@ impl Cluster {
                 world,
             };
             let created = object(template.deployment(*deployment));
-            let created = self.deployments().create(&PostParams::default(), &created).await;
+            let created = self
+                .deployments()
+                .create(&PostParams::default(), &created)
+                .await;
             created.map_err(ClusterError::object("create a Deployment"))?;
         }
         Ok(())
@@ -82,7 +85,8 @@ impl Cluster {
     pub(crate) async fn roll(&self, case: &str, deployment: &str) -> Result<(), ClusterError> {
         let annotations = json!({ "onehop.dev/rolled": super::objects::random() });
         let template = json!({ "metadata": { "annotations": annotations } });
-        self.patch_deployment(case, deployment, json!({ "template": template })).await
+        self.patch_deployment(case, deployment, json!({ "template": template }))
+            .await
     }
 
     async fn patch_deployment(
@@ -93,8 +97,13 @@ impl Cluster {
     ) -> Result<(), ClusterError> {
         let patch = Patch::Merge(json!({ "spec": spec }));
         let name = object_name(case, deployment);
-        let patched = self.deployments().patch(&name, &PatchParams::default(), &patch).await;
-        patched.map(drop).map_err(ClusterError::object("change a Deployment"))
+        let patched = self
+            .deployments()
+            .patch(&name, &PatchParams::default(), &patch)
+            .await;
+        patched
+            .map(drop)
+            .map_err(ClusterError::object("change a Deployment"))
     }
 
     /// The pods of a case that run, as they are now.
@@ -105,14 +114,18 @@ impl Cluster {
         families: &[Family],
     ) -> Result<Vec<WorkloadPod>, ClusterError> {
         let listed = self.list_pods(case).await?;
-        let pods = listed.iter().filter_map(|pod| workload_pod(pod, world, families));
+        let pods = listed
+            .iter()
+            .filter_map(|pod| workload_pod(pod, world, families));
         Ok(pods.collect())
     }
 
     async fn list_pods(&self, case: &str) -> Result<Vec<PodObject>, ClusterError> {
         let own = ListParams::default().labels(&format!("{CASE_LABEL}={case}"));
         let listed = self.pods().list(&own).await;
-        Ok(listed.map_err(ClusterError::object("list the pods of a case"))?.items)
+        Ok(listed
+            .map_err(ClusterError::object("list the pods of a case"))?
+            .items)
     }
 
     /// Waits until each Deployment has so many pods, all of its last template and ready, and until no other pod of
@@ -156,7 +169,10 @@ impl Cluster {
     ) -> Result<(), ClusterError> {
         let own = ListParams::default().labels(&format!("{CASE_LABEL}={case}"));
         let at_once = DeleteParams::default().grace_period(1);
-        let deleted = self.deployments().delete_collection(&DeleteParams::background(), &own).await;
+        let deleted = self
+            .deployments()
+            .delete_collection(&DeleteParams::background(), &own)
+            .await;
         deleted.map_err(ClusterError::object("delete the Deployments"))?;
         let patience = Patience::new("the pods of the case were not gone", timing.cluster_ready);
         loop {
@@ -173,19 +189,29 @@ impl Cluster {
     /// Keeps further pods from a Node, or lets them come.
     pub(crate) async fn cordon(&self, node: &str, cordoned: bool) -> Result<(), ClusterError> {
         let patch = Patch::Merge(json!({ "spec": { "unschedulable": cordoned } }));
-        let patched = self.nodes_api().patch(node, &PatchParams::default(), &patch).await;
-        patched.map(drop).map_err(ClusterError::object("cordon the node"))
+        let patched = self
+            .nodes_api()
+            .patch(node, &PatchParams::default(), &patch)
+            .await;
+        patched
+            .map(drop)
+            .map_err(ClusterError::object("cordon the node"))
     }
 
     /// Evicts a pod, as `kubectl drain` does.
     pub(crate) async fn evict(&self, pod: &str) -> Result<(), ClusterError> {
         let evicted = self.pods().evict(pod, &EvictParams::default()).await;
-        evicted.map(drop).map_err(ClusterError::object(format!("evict the pod {pod}")))
+        evicted
+            .map(drop)
+            .map_err(ClusterError::object(format!("evict the pod {pod}")))
     }
 
     /// Stops every process on a Node, or lets them go on.
     pub(crate) async fn stop_node(&self, node: &str, stopped: bool) -> Result<(), ClusterError> {
-        let nodes = self.nodes.as_ref().expect("cases are checked against what the lab lacks");
+        let nodes = self
+            .nodes
+            .as_ref()
+            .expect("cases are checked against what the lab lacks");
         let failed = |why| ClusterError::Stop {
             node: node.to_owned(),
             stopped,
@@ -338,19 +364,29 @@ impl Template<'_> {
     fn container(&self) -> Value {
         let run = self.run.to_string();
         // An agent knows the process by how it begins.
-        let mut command = [PROGRAM, "pod", "--run", &run, "$(POD)", "--node", "$(NODE)", "--lingers"]
-            .map(str::to_owned)
-            .to_vec();
+        let mut command = [
+            PROGRAM,
+            "pod",
+            "--run",
+            &run,
+            "$(POD)",
+            "--node",
+            "$(NODE)",
+            "--lingers",
+        ]
+        .map(str::to_owned)
+        .to_vec();
         command.push(self.lingers.to_string());
         for (_, number, _) in self.ports {
             command.extend(["--serve".to_owned(), number.to_string()]);
         }
         for node in &self.world.nodes {
-            command.extend(["--call".to_owned(), format!("{}={}", node.object, node.name)]);
+            command.extend([
+                "--call".to_owned(),
+                format!("{}={}", node.object, node.name),
+            ]);
         }
-        let field = |name: &str, path: &str| {
-            json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": path } } })
-        };
+        let field = |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": path } } });
         let ports = self.ports.iter().map(|(name, number, protocol)| {
             json!({ "name": name, "containerPort": number, "protocol": protocol })
         });
@@ -397,13 +433,19 @@ mod tests {
     fn a_deployment_runs_pods_that_agents_find_and_services_select() {
         let deployment = deployment();
         let template = deployment.spec.expect("a spec").template;
-        let labels = template.metadata.and_then(|meta| meta.labels).expect("labels");
+        let labels = template
+            .metadata
+            .and_then(|meta| meta.labels)
+            .expect("labels");
         assert_eq!(labels[CASE_LABEL], "lifecycle-x");
         let container = &template.spec.expect("a pod").containers[0];
         let command = container.command.clone().unwrap_or_default();
         assert_eq!(command[..3], [PROGRAM, "pod", "--run"]);
         assert_eq!(command[4], "$(POD)");
-        assert!(command.windows(2).any(|pair| pair == ["--serve", "20007"]), "{command:?}");
+        assert!(
+            command.windows(2).any(|pair| pair == ["--serve", "20007"]),
+            "{command:?}"
+        );
         assert!(command.contains(&"vm3=vm3".to_owned()), "{command:?}");
     }
 
@@ -419,11 +461,18 @@ mod tests {
                 "readyReplicas": ready,
             }))
         };
-        for (generation, replicas, ready, settled) in
-            [(1, 2, 2, false), (2, 3, 2, false), (2, 2, 1, false), (2, 2, 2, true)]
-        {
+        for (generation, replicas, ready, settled) in [
+            (1, 2, 2, false),
+            (2, 3, 2, false),
+            (2, 2, 1, false),
+            (2, 2, 2, true),
+        ] {
             deployment.status = Some(status(generation, replicas, ready));
-            assert_eq!(unsettled(&deployment, 2).is_none(), settled, "{generation} {replicas} {ready}");
+            assert_eq!(
+                unsettled(&deployment, 2).is_none(),
+                settled,
+                "{generation} {replicas} {ready}"
+            );
         }
         deployment.status = Some(object(json!({ "observedGeneration": 2 })));
         assert_eq!(unsettled(&deployment, 0), None);

@@ -116,6 +116,20 @@ impl Docker {
         self.run(what).args([command, container]).output().await.map(drop)
     }
 
+    /// Lets every stopped node of a kind cluster go on.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub(super) async fn unpause_nodes(&self, cluster: &str) -> Result<(), KindError> {
+        let of_cluster = format!("label=io.x-k8s.kind.cluster={cluster}");
+        let list = self.run("list stopped nodes").args(["ps", "--quiet", "--filter", "status=paused"]);
+        let ids = list.args(["--filter", &of_cluster]).output().await?;
+        for id in ids.split_whitespace() {
+            self.pause(id, false).await?;
+        }
+        Ok(())
+    }
+
     /// Applies Kubernetes objects by the kubectl of a control plane's container.
     ///
     /// # Errors

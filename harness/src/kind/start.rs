@@ -123,6 +123,7 @@ pub async fn start(checked: &Checked, options: KindOptions) -> Result<Lab, KindL
         site.deploy(&options, own, &api[0]).await?;
     }
     // What a killed run has left in a cluster that goes on.
+    docker.unpause_nodes(&cluster.name).await?;
     delete_all(&client, &options.timing).await?;
     nodes_ready(&client, &options.timing).await?;
     phases.end("nodes");

@@ -66,6 +66,13 @@ impl Netns {
             .namespace()
     }
 
+    /// What no lab in network namespaces has, and why.
+    pub fn lacks() -> BTreeMap<Need, String> {
+        let needs = [Need::Controllers, Need::StoppableNodes];
+        let why = "the lab in network namespaces has none, --provider kind does";
+        needs.map(|need| (need, why.to_owned())).into()
+    }
+
     async fn start_proxies(
         &mut self,
         nodes: &[Node],
@@ -144,9 +151,7 @@ impl Lab {
             provider: Provider::Netns(Box::new(netns)),
             profile: proxy.map(|proxy| proxy.profile),
             families: Family::ALL.to_vec(),
-            lacks: BTreeMap::from([Need::Controllers, Need::StoppableNodes].map(|need| {
-                (need, "the lab in network namespaces has none".to_owned())
-            })),
+            lacks: Netns::lacks(),
             sites,
             backends,
             baseline,

@@ -86,7 +86,9 @@ impl Ongoing {
             let to = format!("{to}, all the while as {name:?}");
             let mut row = row(&from.to_string(), &to, Some(*family));
             row.count = tally.answered + tally.others.values().sum::<u64>();
-            Ok(row.expect_all("every connection answered", &tally.text(), tally.wrong()).into())
+            Ok(row
+                .expect_all("every connection answered", &tally.text(), tally.wrong())
+                .into())
         });
         each.collect()
     }
@@ -113,7 +115,10 @@ impl Tally {
         let total = self.answered + self.others.values().sum::<u64>();
         let few = (total < FEW).then(|| format!("only {total} connections were made"));
         let others = self.others.iter();
-        others.map(|(kind, n)| format!("{kind} ({n} of {total})")).chain(few).collect()
+        others
+            .map(|(kind, n)| format!("{kind} ({n} of {total})"))
+            .chain(few)
+            .collect()
     }
 }
 

@@ -9,7 +9,9 @@ use super::progress::Progress;
 use super::row::{Answer, row};
 use super::runner::CaseRun;
 use crate::agent::{BECOME_PATHS, CONTROL_PORT};
-use crate::case::{Check, Expectation, FlowCheck, HeldExpectation, PodState, PodsOf, Question, Workload};
+use crate::case::{
+    Check, Expectation, FlowCheck, HeldExpectation, PodState, PodsOf, Question, Workload,
+};
 use crate::cluster::{CASE_LABEL, NamedPort, WorkloadPod};
 use crate::lab::{Allocated, LabError, port_name, target_port};
 use crate::probe::HttpOutcome;
@@ -45,23 +47,32 @@ impl CaseRun {
         });
         let ports: Vec<NamedPort> = ports.collect();
         let cluster = lab.cluster();
-        cluster.create_workload(name, workload, &ports, lab.world()).await?;
+        cluster
+            .create_workload(name, workload, &ports, lab.world())
+            .await?;
         let deployments = workload.deployments.iter();
         let running = Running {
             replicas: deployments.map(|one| (one.name, one.replicas)).collect(),
             adopted: Mutex::default(),
         };
-        cluster.settled(name, &running.replicas, lab.timing()).await?;
+        cluster
+            .settled(name, &running.replicas, lab.timing())
+            .await?;
         let (objects, label) = (lab.objects(), (CASE_LABEL, name));
         let created = objects.create_selecting_service(name, spec, lab.world(), label, self.port());
-        let created = created.await.map_err(LabError::object("create the Service"))?;
+        let created = created
+            .await
+            .map_err(LabError::object("create the Service"))?;
         Ok((running, created))
     }
 
     /// Waits until the workload is as its Deployments want it.
     pub(super) async fn settle(&self, name: &str, progress: &Progress) -> Result<(), LabError> {
         let running = progress.workload();
-        let settled = self.lab.cluster().settled(name, &running.replicas, self.lab.timing());
+        let settled = self
+            .lab
+            .cluster()
+            .settled(name, &running.replicas, self.lab.timing());
         Ok(settled.await?)
     }
 
@@ -78,15 +89,23 @@ impl CaseRun {
         };
         scene.pods = self.workload_pods(name).await?;
         let mut adopted = running.adopted.lock().await;
-        for pod in scene.pods.iter().filter(|pod| pod.state != PodState::Unready) {
+        for pod in scene
+            .pods
+            .iter()
+            .filter(|pod| pod.state != PodState::Unready)
+        {
             if !adopted.contains(&pod.name) {
-                lab.adopt(&pod.node, std::slice::from_ref(&pod.name)).await?;
+                lab.adopt(&pod.node, std::slice::from_ref(&pod.name))
+                    .await?;
                 adopted.insert(pod.name.clone());
             }
         }
         for pod in &scene.pods {
-            let ports = (0..self.case.service.ports.len()).map(|at| target_port(self.port(), at, 0));
-            scene.listening.extend(ports.map(|port| (pod.address, port)));
+            let ports =
+                (0..self.case.service.ports.len()).map(|at| target_port(self.port(), at, 0));
+            scene
+                .listening
+                .extend(ports.map(|port| (pod.address, port)));
             scene.world.pods.push(Pod {
                 name: pod.name.clone(),
                 node: pod.node.clone(),
@@ -103,7 +122,9 @@ impl CaseRun {
         }
         let now = self.workload_pods(name).await?;
         let states = |pods: &[WorkloadPod]| -> BTreeMap<String, PodState> {
-            pods.iter().map(|pod| (pod.name.clone(), pod.state)).collect()
+            pods.iter()
+                .map(|pod| (pod.name.clone(), pod.state))
+                .collect()
         };
         let (before, now) = (states(&scene.pods), states(&now));
         if before == now {
@@ -119,7 +140,10 @@ impl CaseRun {
 
     async fn workload_pods(&self, name: &str) -> Result<Vec<WorkloadPod>, LabError> {
         let lab = &self.lab;
-        Ok(lab.cluster().workload_pods(name, lab.world(), lab.families()).await?)
+        Ok(lab
+            .cluster()
+            .workload_pods(name, lab.world(), lab.families())
+            .await?)
     }
 
     /// Sets how many pods a Deployment is to have.
@@ -163,7 +187,9 @@ impl CaseRun {
     ) -> Result<(), LabError> {
         let family = self.lab.families()[0];
         let mut paths = BECOME_PATHS.into_iter();
-        let (_, path) = paths.find(|(becomes, _)| *becomes == ready).expect("there are both");
+        let (_, path) = paths
+            .find(|(becomes, _)| *becomes == ready)
+            .expect("there are both");
         let pods = self.workload_pods(name).await?;
         for pod in pods.iter().filter(|pod| pod.deployment == deployment) {
             let server = SocketAddr::new(pod.address.of(family), CONTROL_PORT);
@@ -201,7 +227,11 @@ impl Scene {
     pub(super) fn named_flow(&self, flow: &FlowCheck) -> Result<FlowCheck, Vec<Answer>> {
         let (mut flow, mut wrong) = (flow.clone(), Vec::new());
         self.name(&mut flow.expect, &mut wrong);
-        if wrong.is_empty() { Ok(flow) } else { Err(wrong) }
+        if wrong.is_empty() {
+            Ok(flow)
+        } else {
+            Err(wrong)
+        }
     }
 
     fn name(&self, expect: &mut Expectation, wrong: &mut Vec<Answer>) {
@@ -272,7 +302,9 @@ mod tests {
         let reach = Reach::pods(&[], Source::Preserved, Hops::Direct, entry).of(selected);
         Check {
             label: "now".to_owned(),
-            questions: vec![external("client").calls(Target::NodePort("vm2".to_owned()), reach.into())],
+            questions: vec![
+                external("client").calls(Target::NodePort("vm2".to_owned()), reach.into()),
+            ],
         }
     }
 
@@ -282,7 +314,10 @@ mod tests {
             (PodsOf::ready(2, &["vm1", "vm3"]), vec!["a", "b"]),
             (PodsOf::terminating(1, &["vm3"]), vec!["c"]),
         ] {
-            let named = scene().named(&check(selected)).ok().expect("there are as many");
+            let named = scene()
+                .named(&check(selected))
+                .ok()
+                .expect("there are as many");
             let Expectation::Reaches(reach) = &named.questions[0].flows()[0].expect else {
                 panic!("it expects to reach");
             };
@@ -293,7 +328,9 @@ mod tests {
 
     #[test]
     fn another_number_of_pods_is_wrong() {
-        let wrong = scene().named(&check(PodsOf::ready(2, &["vm3"]))).expect_err("there is one");
+        let wrong = scene()
+            .named(&check(PodsOf::ready(2, &["vm3"])))
+            .expect_err("there is one");
         assert_eq!(wrong.len(), 1);
         let texts = &wrong[0].result.wrong;
         assert_eq!(texts, &["1 of them instead of the 2 ready pods on vm3"]);
