@@ -78,7 +78,7 @@ pub(super) async fn ask(
             Question::Held { name, expect } => subject.held(name, expect).await,
             Question::Answered(name) => {
                 let going = subject.traffic.get(name).expect("cases are checked");
-                going.answered()
+                going.answered().map_err(|error| *error)
             }
             Question::HealthCheckAllocated(expected) => {
                 let got = subject.service.health_check_node_port.is_some();

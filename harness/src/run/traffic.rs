@@ -36,7 +36,7 @@ struct Tally {
     answered: u64,
     others: BTreeMap<String, u64>,
     /// Why it could not go on. That says nothing about the proxy.
-    error: Option<LabError>,
+    error: Option<Box<LabError>>,
 }
 
 impl Ongoing {
@@ -76,7 +76,7 @@ impl Ongoing {
     ///
     /// # Errors
     /// When the probes could not go on.
-    pub(super) fn answered(&self) -> Result<Vec<Answer>, LabError> {
+    pub(super) fn answered(&self) -> Result<Vec<Answer>, Box<LabError>> {
         let each = self.by_family.iter().map(|(family, tally)| {
             let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(error) = tally.error.take() {
@@ -152,7 +152,7 @@ impl Going {
                         }
                     }
                     Err(error) => {
-                        tally.error = Some(error);
+                        tally.error = Some(Box::new(error));
                         return;
                     }
                 }
