@@ -27,10 +27,12 @@ pub(crate) fn agent(arguments: &AgentArguments) -> Result<ExitCode> {
         token,
     };
     let listen = arguments.listen;
-    until_asked_to_end(async move {
-        let served = serve(options).await.into_diagnostic();
+    Runtime::new().into_diagnostic()?.block_on(async {
+        let ends = signals::asked_to_end().into_diagnostic()?;
+        let served = serve(options, ends).await.into_diagnostic();
         served.wrap_err_with(|| format!("failed to listen on {listen}"))
-    })
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Is a pod, until it is asked to end.
@@ -54,19 +56,16 @@ pub(crate) fn pod(arguments: PodArguments) -> Result<ExitCode> {
 
 /// Keeps a node's pod network until it is asked to end.
 pub(crate) fn network(arguments: NetworkArguments) -> Result<ExitCode> {
-    until_asked_to_end(async move {
+    let kept = async move {
         let client = kube::Client::try_default().await.into_diagnostic();
         let client = client.wrap_err("failed to reach the API as a pod of its cluster")?;
         let kept = keep_pod_network(client, &arguments.node, &arguments.configuration).await;
         kept.into_diagnostic()
-    })
-}
-
-fn until_asked_to_end(work: impl Future<Output = Result<()>>) -> Result<ExitCode> {
+    };
     Runtime::new().into_diagnostic()?.block_on(async {
         let ends = signals::asked_to_end().into_diagnostic()?;
         tokio::select! {
-            done = work => done.map(|()| ExitCode::SUCCESS),
+            done = kept => done.map(|()| ExitCode::SUCCESS),
             () = ends => Ok(ExitCode::SUCCESS),
         }
     })

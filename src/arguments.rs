@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -52,6 +53,10 @@ pub(crate) enum Command {
     Apiserver(ApiserverArguments),
     /// Run the bundled Service proxy, in place of kube-proxy
     Proxy(Box<ProxyArguments>),
+    /// Remove what a run that was killed has left in a cluster
+    Clean(ClusterArguments),
+    /// Write this program as an image, a tar archive for `docker import`
+    Image(ImageArguments),
     /// Act on the hosts of a machine, for a run elsewhere; its token is in ONEHOP_TOKEN
     #[command(hide = true)]
     Agent(AgentArguments),
@@ -151,6 +156,8 @@ pub(crate) enum Provider {
     Netns,
     /// A kind cluster, made for the run
     Kind,
+    /// A cluster that is there, by a context of a kubeconfig
+    Existing,
 }
 
 impl fmt::Display for Provider {
@@ -158,6 +165,7 @@ impl fmt::Display for Provider {
         f.write_str(match self {
             Self::Netns => "netns",
             Self::Kind => "kind",
+            Self::Existing => "existing",
         })
     }
 }
@@ -232,13 +240,75 @@ impl RunArguments {
     }
 }
 
+/// Which cluster a command is about.
+#[derive(Args)]
+pub(crate) struct ClusterArguments {
+    /// The context of the kubeconfig. It is never guessed
+    #[arg(long, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// The kubeconfig, instead of the one that kubectl would use
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// The cluster that this is a pod of
+    #[arg(long, conflicts_with_all = ["context", "kubeconfig"])]
+    pub(crate) in_cluster: bool,
+}
+
+/// What a lab on a cluster that is there takes.
+#[derive(Args)]
+#[command(next_help_heading = "With --provider existing")]
+pub(crate) struct ExistingArguments {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArguments,
+    /// onehop's image, by a name that the nodes have or can pull; without it, the one that
+    /// `onehop image --name` says
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) image: Option<String>,
+    /// Also write the results to this ConfigMap, without their flows
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pub(crate) config_map: Option<String>,
+}
+
+/// A share of the cases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shard {
+    /// Its number, from 1 on.
+    pub(crate) number: usize,
+    /// How many there are.
+    pub(crate) of: usize,
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.split_once('/').and_then(|(number, of)| {
+            let (number, of) = (number.parse().ok()?, of.parse().ok()?);
+            (1 <= number && number <= of).then_some(Self { number, of })
+        });
+        parsed.ok_or_else(|| "a share is I/N, with I from 1 to N".to_owned())
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct ImageArguments {
+    /// Where the archive goes, instead of standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Print the name by which clusters look for it, and write nothing
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) name: bool,
+}
+
 #[derive(Args)]
 pub(crate) struct RunArguments {
     /// Cases to run: parts of their ids, or whole ids with `*`; all when there is none
     pub(crate) patterns: Vec<String>,
     /// A proxy under test: a built-in profile, with a version if wanted (NAME@v1.36.3), or the path
     /// of a profile; may be given more than once
-    #[arg(long = "proxy", value_name = "NAME|FILE", default_values = ["bundled"])]
+    ///
+    /// Where it is not given, it is `bundled`; of an existing cluster, the proxy that it runs must be named
+    #[arg(long = "proxy", value_name = "NAME|FILE")]
     pub(crate) proxies: Vec<String>,
     /// Where the cases run
     #[arg(long, value_enum, default_value_t)]
@@ -247,9 +317,14 @@ pub(crate) struct RunArguments {
     pub(crate) lab: LabArguments,
     #[command(flatten)]
     pub(crate) kind: KindArguments,
+    #[command(flatten)]
+    pub(crate) existing: ExistingArguments,
     /// Only cases that need this feature
     #[arg(long, value_name = "FEATURE")]
     pub(crate) feature: Option<String>,
+    /// Only this share of the cases, by their order in the catalogue
+    #[arg(long, value_name = "I/N")]
+    pub(crate) shard: Option<Shard>,
     /// How many cases run side by side
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) jobs: u16,

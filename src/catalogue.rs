@@ -3,9 +3,7 @@
 use std::process::ExitCode;
 
 use miette::{Result, miette};
-use onehop_harness::case::{
-    Backend, Case, Change, Feature, NodeAddress, Question, Step, Traffic,
-};
+use onehop_harness::case::{Backend, Case, Change, Feature, NodeAddress, Question, Step, Traffic};
 use onehop_suites as suites;
 
 use crate::arguments::ListArguments;

@@ -7,7 +7,10 @@ mod apiserver;
 mod arguments;
 mod bench;
 mod catalogue;
+mod clean;
+mod context;
 mod faults;
+mod image;
 mod lab;
 mod logging;
 mod preparation;
@@ -64,6 +67,8 @@ fn main() -> ExitCode {
         Command::Tools(arguments) => tools::tools(arguments),
         Command::Apiserver(arguments) => apiserver::serve(&arguments),
         Command::Proxy(arguments) => proxy::proxy(*arguments),
+        Command::Clean(arguments) => clean::clean(&arguments),
+        Command::Image(arguments) => image::image(&arguments),
         Command::Agent(arguments) => agent::agent(&arguments),
         Command::Pod(arguments) => agent::pod(arguments),
         Command::Network(arguments) => agent::network(arguments),

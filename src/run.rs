@@ -9,7 +9,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use miette::{IntoDiagnostic, Report, Result, WrapErr, miette};
 use onehop_harness::case::Case;
+use onehop_harness::cluster::{self, ExistingOptions};
 use onehop_harness::error::chain;
+use onehop_harness::image::Image;
 use onehop_harness::kind::{self, KindOptions};
 use onehop_harness::lab::{ApiKind, Lab, ProxyUnderTest, directory};
 use onehop_harness::netns::Sandbox;
@@ -22,12 +24,14 @@ use onehop_harness::timing::Timing;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::arguments::{Provider, RunArguments};
+use crate::arguments::{Provider, RunArguments, Shard};
 use crate::progress::CaseProgress;
-use crate::{NOT_JUDGED, catalogue, lab, preparation, signals, table};
+use crate::{NOT_JUDGED, catalogue, context, lab, preparation, signals, table};
 
 /// The results, in the directory for them.
 const RESULTS: &str = "results.json";
+/// The proxy that is judged where none is named.
+const DEFAULT_PROXY: &str = "bundled";
 /// The evidence, in the directory of a proxy.
 const EVIDENCE: &str = "evidence";
 
@@ -74,6 +78,10 @@ enum Provided {
         checked: kind::Checked,
         options: Box<KindOptions>,
     },
+    Existing {
+        client: kube::Client,
+        image: String,
+    },
 }
 
 impl Subject {
@@ -88,10 +96,25 @@ impl Subject {
         }
     }
 
+    /// What runs there is known by its profile alone.
+    fn existing(profile: Profile, image: String, client: kube::Client) -> Self {
+        Self {
+            profile,
+            version: None,
+            provided: Provided::Existing { client, image },
+        }
+    }
+
     fn kind(checked: kind::Checked, options: KindOptions) -> Self {
         let profile = options.profile.clone();
         Self {
-            version: profile.tool.map(|tool| tool.version.to_string()),
+            version: match profile.tool {
+                Some(tool) => Some(tool.version.to_string()),
+                None => profile
+                    .find_program(None)
+                    .ok()
+                    .and_then(|program| program.version),
+            },
             profile,
             provided: Provided::Kind {
                 checked,
@@ -124,6 +147,8 @@ struct Ready {
 /// A run about to be executed.
 struct Run {
     arguments: RunArguments,
+    /// Those that are judged, as they were given.
+    proxies: Vec<String>,
     cases: Vec<Case>,
     timing: Timing,
     seed: u64,
@@ -138,6 +163,10 @@ impl Run {
             timing: arguments.lab.timing(),
             started: SystemTime::now(),
             clock: Instant::now(),
+            proxies: match &arguments.proxies[..] {
+                [] => vec![DEFAULT_PROXY.to_owned()],
+                named => named.to_vec(),
+            },
             arguments,
             cases: Vec::new(),
         }
@@ -147,11 +176,11 @@ impl Run {
     /// sandbox.
     fn prepare(&mut self) -> Result<(Ready, Runtime)> {
         let arguments = &self.arguments;
-        self.cases = catalogue::select(&arguments.patterns, arguments.feature.as_deref())?;
+        let selected = catalogue::select(&arguments.patterns, arguments.feature.as_deref())?;
+        self.cases = share(selected, arguments.shard)?;
         match arguments.provider {
             Provider::Netns => {
-                let prepared =
-                    preparation::prepare(&arguments.proxies, &arguments.lab, arguments.keep)?;
+                let prepared = preparation::prepare(&self.proxies, &arguments.lab, arguments.keep)?;
                 let api = prepared.api;
                 let subjects = prepared.proxies.into_iter();
                 let subjects = subjects.map(|proxy| Subject::netns(proxy, api.clone()));
@@ -162,8 +191,21 @@ impl Run {
                 // Only now: a runtime has threads.
                 Ok((ready, Runtime::new().into_diagnostic()?))
             }
+            Provider::Existing => {
+                let (profile, image) = self.existing()?;
+                let runtime = Runtime::new().into_diagnostic()?;
+                let client = runtime.block_on(context::client_of(&arguments.existing.cluster))?;
+                let subjects = vec![Subject::existing(profile, image, client)];
+                Ok((
+                    Ready {
+                        subjects,
+                        sandbox: None,
+                    },
+                    runtime,
+                ))
+            }
             Provider::Kind => {
-                let loaded = arguments.proxies.iter().map(|spec| Profile::load(spec));
+                let loaded = self.proxies.iter().map(|spec| Profile::load(spec));
                 let profiles: Vec<_> = loaded.collect::<Result<_, _>>().into_diagnostic()?;
                 let runtime = Runtime::new().into_diagnostic()?;
                 let checked = runtime.block_on(kind::check(&profiles)).into_diagnostic()?;
@@ -172,9 +214,33 @@ impl Run {
                     Subject::kind(checked.clone(), options)
                 });
                 let subjects = subjects.collect();
-                Ok((Ready { subjects, sandbox: None }, runtime))
+                Ok((
+                    Ready {
+                        subjects,
+                        sandbox: None,
+                    },
+                    runtime,
+                ))
             }
         }
+    }
+
+    /// The proxy that an existing cluster runs, and onehop's image there.
+    fn existing(&self) -> Result<(Profile, String)> {
+        let arguments = &self.arguments;
+        let [proxy] = &arguments.proxies[..] else {
+            let help = "a profile says what the proxy declares not to do: kube-proxy-nftables, \
+                        kube-proxy-iptables, bundled, or a file";
+            return Err(miette!(
+                help = help,
+                "name the one proxy that the cluster runs with --proxy"
+            ));
+        };
+        let image = match &arguments.existing.image {
+            Some(image) => image.clone(),
+            None => Image::of_this_program().into_diagnostic()?.name(),
+        };
+        Ok((Profile::load(proxy).into_diagnostic()?, image))
     }
 
     /// Writes the results of a run that ended before any lab: for each proxy, why.
@@ -186,7 +252,7 @@ impl Run {
             });
             self.unjudged(results, chain(report.as_ref()))
         };
-        let results: Vec<_> = self.arguments.proxies.iter().map(unjudged).collect();
+        let results: Vec<_> = self.proxies.iter().map(unjudged).collect();
         self.write(&results)
     }
 
@@ -232,6 +298,7 @@ impl Run {
         }
         let results = self.write(&results)?;
         table::print(&results);
+        self.publish(&results).await?;
         println!("{}", self.arguments.out.join(RESULTS).display());
         Ok(exit_code(results.outcome(), *interrupted.borrow()))
     }
@@ -244,6 +311,10 @@ impl Run {
         interrupted: &watch::Receiver<bool>,
     ) -> (ProxyResults, Option<Arc<Lab>>) {
         let mut results = no_results(subject.info());
+        let client = match &subject.provided {
+            Provided::Existing { client, .. } => Some(client.clone()),
+            _ => None,
+        };
         let profile = subject.profile.clone();
         let lab = tokio::select! {
             biased;
@@ -251,6 +322,11 @@ impl Run {
                 let skip = |case: &Case| skipped(case, INTERRUPTED);
                 results.cases = self.cases.iter().map(skip).collect();
                 results.summary = Summary::of(&results.cases);
+                if let Some(client) = client
+                    && let Err(error) = cluster::sweep(&client, &self.timing).await
+                {
+                    eprintln!("onehop: {}", chain(&error));
+                }
                 return (results, None);
             }
             lab = self.start_lab(subject, dir) => lab,
@@ -292,6 +368,17 @@ impl Run {
         (results, Some(lab))
     }
 
+    /// Writes the results to a ConfigMap, where one is named.
+    async fn publish(&self, results: &Results) -> Result<()> {
+        let existing = &self.arguments.existing;
+        let Some(name) = &existing.config_map else {
+            return Ok(());
+        };
+        let client = context::client_of(&existing.cluster).await?;
+        let published = cluster::publish(&client, name, &results.without_flows()).await;
+        published.map_err(|error| miette!("{}", chain(&error)))
+    }
+
     async fn start_lab(&self, subject: Subject, dir: &Path) -> Result<Lab> {
         let timing = self.timing.clone();
         let out = std::path::absolute(dir).into_diagnostic()?;
@@ -301,8 +388,21 @@ impl Run {
         match subject.provided {
             Provided::Netns { proxy, api } => lab::start(api, Some(*proxy), &dir, timing).await,
             Provided::Kind { checked, options } => {
-                let options = KindOptions { dir, timing, ..*options };
+                let options = KindOptions {
+                    dir,
+                    timing,
+                    ..*options
+                };
                 kind::start(&checked, options).await.into_diagnostic()
+            }
+            Provided::Existing { client, image } => {
+                let options = ExistingOptions {
+                    profile: subject.profile,
+                    image,
+                    dir,
+                    timing,
+                };
+                cluster::start(client, options).await.into_diagnostic()
             }
         }
     }
@@ -334,6 +434,19 @@ impl Run {
     }
 }
 
+/// A share of these cases: every N-th, so that each has some of every subject.
+fn share(cases: Vec<Case>, shard: Option<Shard>) -> Result<Vec<Case>> {
+    let Some(Shard { number, of }) = shard else {
+        return Ok(cases);
+    };
+    let all = cases.len();
+    let shared: Vec<_> = cases.into_iter().skip(number - 1).step_by(of).collect();
+    if shared.is_empty() {
+        return Err(miette!("the share {number}/{of} of {all} cases is empty"));
+    }
+    Ok(shared)
+}
+
 /// A directory name for each proxy, and none twice: of its name, and its version if that was asked
 /// for. Another of the same name and version gets a number.
 fn directories(subjects: &[Subject]) -> Vec<String> {
@@ -358,7 +471,6 @@ fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
         })
         .collect()
 }
-
 
 /// Results without any.
 fn no_results(proxy: ProxyInfo) -> ProxyResults {

@@ -7,22 +7,23 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use miette::{IntoDiagnostic, Result, miette};
-use onehop_harness::cluster::{client, contexts};
+use onehop_harness::cluster::client;
 use onehop_harness::error::chain;
 use onehop_harness::survey::{Survey, SurveyOptions, look};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::arguments::{SurveyArguments, SurveyFormat};
-use crate::signals;
+use crate::{context, signals};
 
 /// The schema of `--format json`.
 const SCHEMA: &str = "onehop.survey/v1";
 
 pub(crate) fn survey(arguments: &SurveyArguments) -> Result<ExitCode> {
-    let Some(context) = arguments.context.as_deref() else {
-        return Err(no_context(arguments));
-    };
+    let context = context::named(
+        arguments.context.as_deref(),
+        arguments.kubeconfig.as_deref(),
+    )?;
     let patience = Duration::from_secs(arguments.timeout_seconds);
     let options = SurveyOptions {
         namespace: arguments.namespace.clone(),
@@ -55,19 +56,6 @@ pub(crate) fn survey(arguments: &SurveyArguments) -> Result<ExitCode> {
         _ => {}
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The refusal to guess a cluster, with the contexts that there are.
-fn no_context(arguments: &SurveyArguments) -> miette::Report {
-    let help = match contexts(arguments.kubeconfig.as_deref()) {
-        Ok(contexts) if contexts.is_empty() => "the kubeconfig has no contexts".to_owned(),
-        Ok(contexts) => format!("the kubeconfig has {}", contexts.join(", ")),
-        Err(error) => chain(&error),
-    };
-    miette!(
-        help = help,
-        "which cluster? Name it with --context, because current-context is easily another one"
-    )
 }
 
 fn document(survey: &Survey, context: &str, options: &SurveyOptions) -> Result<Value> {

@@ -10,10 +10,10 @@ const QUOTED_LINES: usize = 15;
 /// An error with its causes, outermost first, separated by `: `.
 ///
 /// What a report quotes: the causes say what to do more often than the error does.
-pub fn chain(error: &dyn Error) -> String {
+pub fn chain(error: &(dyn Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-    causes.fold(error.to_string(), |text, cause| {
-        let cause = cause.to_string();
+    causes.fold(plain(error), |text, cause| {
+        let cause = plain(cause);
         // Some libraries repeat the cause in their own text.
         if text.ends_with(&cause) {
             text
@@ -21,6 +21,18 @@ pub fn chain(error: &dyn Error) -> String {
             format!("{text}: {cause}")
         }
     })
+}
+
+/// What an error itself says. kube says everything that it knows of an API's refusal, twice.
+fn plain(error: &(dyn Error + 'static)) -> String {
+    let refusal = match error.downcast_ref::<kube::Error>() {
+        Some(kube::Error::Api(status)) => Some(&**status),
+        _ => error.downcast_ref::<kube::core::Status>(),
+    };
+    match refusal {
+        Some(status) if !status.message.is_empty() => status.message.clone(),
+        _ => error.to_string(),
+    }
 }
 
 /// The last lines of a log that say anything, indented and shortened, as an error quotes them.

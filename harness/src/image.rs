@@ -4,7 +4,10 @@
 //! A static program is alone in it. Any other is found again with its loader and its libraries, as
 //! they are on this machine, so that the image runs wherever the kernel does.
 
-#![expect(unsafe_code, reason = "the loader's list of libraries is read through a C callback")]
+#![expect(
+    unsafe_code,
+    reason = "the loader's list of libraries is read through a C callback"
+)]
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, OsStr};
@@ -19,6 +22,9 @@ use sha2::{Digest as _, Sha256};
 pub const PROGRAM: &str = "/onehop";
 /// Where its libraries are in the image.
 pub const LIBRARIES: &str = "/lib";
+
+/// The repository of the image.
+const REPOSITORY: &str = "onehop";
 
 /// This program as the files of an image.
 #[derive(Clone, Debug)]
@@ -58,7 +64,15 @@ impl Image {
             hasher.update(content);
         }
         let octets = hasher.finalize();
-        octets[..8].iter().map(|octet| format!("{octet:02x}")).collect()
+        octets[..8]
+            .iter()
+            .map(|octet| format!("{octet:02x}"))
+            .collect()
+    }
+
+    /// The name by which engines and nodes have it.
+    pub fn name(&self) -> String {
+        format!("{REPOSITORY}:{}", self.digest())
     }
 
     /// The files as a tar archive.
@@ -120,7 +134,12 @@ const PT_INTERP: u32 = 3;
 
 impl<'a> Elf<'a> {
     fn parse(octets: &'a [u8]) -> io::Result<Self> {
-        let bad = || io::Error::new(io::ErrorKind::InvalidData, "this program is no 64-bit ELF file");
+        let bad = || {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                "this program is no 64-bit ELF file",
+            )
+        };
         if octets.get(..6) != Some(b"\x7fELF\x02\x01") {
             return Err(bad());
         }
@@ -158,7 +177,10 @@ impl<'a> Elf<'a> {
     /// What is loaded of the program. Sections, most of which are for debuggers, are left out: they
     /// are four fifths of a debug build.
     fn without_debug_information(&self) -> Vec<u8> {
-        let ends = self.segments.iter().map(|(_, offset, length)| offset + length);
+        let ends = self
+            .segments
+            .iter()
+            .map(|(_, offset, length)| offset + length);
         let end = ends.max().unwrap_or(self.octets.len());
         let mut kept = self.octets[..end].to_vec();
         // No section table, and no sections in it.
@@ -186,7 +208,10 @@ mod tests {
         assert!(content.len() as u64 <= own);
         fs::write(&program, content).expect("written");
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("set");
-        let listed = Command::new(&program).arg("--list").output().expect("it runs");
+        let listed = Command::new(&program)
+            .arg("--list")
+            .output()
+            .expect("it runs");
         assert!(listed.status.success(), "{listed:?}");
     }
 
@@ -213,7 +238,10 @@ mod tests {
         let mut archive = Vec::new();
         image.write(&mut archive).expect("written to memory");
         let mut archive = tar::Archive::new(archive.as_slice());
-        assert_eq!(archive.entries().expect("an archive").count(), image.files.len());
+        assert_eq!(
+            archive.entries().expect("an archive").count(),
+            image.files.len()
+        );
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What a node's proxy says of its own health, by which load balancers under Cluster may choose nodes.
 
-use onehop_harness::case::{BalancerMode, Case, Change, HealthPath, Policy, Question, Service, TaintEffect};
+use onehop_harness::case::{
+    BalancerMode, Case, Change, HealthPath, Policy, Question, Service, TaintEffect,
+};
 
 use crate::health_check::port;
 use crate::story::{STORY, kept_on, node_port, private, reaches};

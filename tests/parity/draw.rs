@@ -47,7 +47,11 @@ const SOURCE_RANGES: [&[SourceRange]; 8] = [
     &[Network("172.18.0.0/24"), Network("fd00:18::/64")],
     &[Network("172.18.0.1/32"), Network("fd00:18::1/128")],
     &[Network("10.244.0.0/16"), Network("fd00:10:244::/48")],
-    &[Network("10.244.1.0/24"), Network("172.18.0.11/32"), Network("fd00:10:244:1::/64")],
+    &[
+        Network("10.244.1.0/24"),
+        Network("172.18.0.11/32"),
+        Network("fd00:10:244:1::/64"),
+    ],
     &[Network("172.18.0.0/24")],
     &[Network("fd00:18::/64"), Network("fd00:10:244::/48")],
     &[Network("192.0.2.0/24"), Network("2001:db8:dead::/64")],

@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::error::Failure;
 use super::frame::{self, Reader, decode, encode};
@@ -31,41 +32,63 @@ pub struct AgentOptions {
     pub token: String,
 }
 
-/// Serves sessions until the process ends.
+/// Serves sessions until `ends`. Then each session ends as it does when its stream does: what it has
+/// changed is undone.
 ///
 /// # Errors
 /// When it cannot listen.
-pub async fn serve(options: AgentOptions) -> io::Result<()> {
+pub async fn serve(options: AgentOptions, ends: impl Future<Output = ()>) -> io::Result<()> {
     let listener = TcpListener::bind(options.listen).await?;
     tracing::info!(listen = %options.listen, "the agent is ready");
     let token = Arc::new(options.token);
+    let ending = CancellationToken::new();
+    let mut sessions = JoinSet::new();
+    let mut ends = std::pin::pin!(ends);
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut ends => break,
+        };
+        match accepted {
             Ok((stream, peer)) => {
-                tokio::spawn(serve_stream(stream, peer, Arc::clone(&token)));
+                sessions.spawn(serve_stream(
+                    stream,
+                    peer,
+                    Arc::clone(&token),
+                    ending.clone(),
+                ));
             }
             Err(error) => {
                 tracing::warn!(%error, "failed to accept");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
+        while sessions.try_join_next().is_some() {}
     }
+    ending.cancel();
+    sessions.join_all().await;
+    Ok(())
 }
 
-async fn serve_stream(stream: TcpStream, peer: SocketAddr, token: Arc<String>) {
+async fn serve_stream(
+    stream: TcpStream,
+    peer: SocketAddr,
+    token: Arc<String>,
+    ending: CancellationToken,
+) {
     // Requests are short, and somebody waits for each.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::warn!(%error, "answers may be late");
     }
     tracing::info!(%peer, "a session begins");
-    match session(stream, &token).await {
+    match session(stream, &token, &ending).await {
         Ok(()) => tracing::info!(%peer, "the session has ended"),
         Err(error) => tracing::warn!(%peer, error = chain(&error), "the session has ended"),
     }
 }
 
-/// Serves one session. What it has opened ends with it.
-pub(super) async fn session<S>(stream: S, token: &str) -> io::Result<()>
+/// Serves one session, until its stream ends or it is to. What it has opened ends with it.
+pub(super) async fn session<S>(stream: S, token: &str, ending: &CancellationToken) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
@@ -93,7 +116,11 @@ where
         }
     });
     let served = loop {
-        let request = match frame::next(&mut reader).await {
+        let next = tokio::select! {
+            next = frame::next(&mut reader) => next,
+            () = ending.cancelled() => break Ok(()),
+        };
+        let request = match next {
             Ok(Some(request)) => request,
             Ok(None) => break Ok(()),
             Err(error) => break Err(error),
@@ -138,4 +165,66 @@ where
         Ok(hello)
     };
     Ok((number, checked))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::agent::{AgentError, Remote, Site};
+    use crate::probe::Batch;
+    use crate::timing::Timing;
+    use crate::world::Protocol;
+
+    const TOKEN: &str = "a token";
+
+    /// A session, or why there is none, and what ends it from the other side.
+    async fn begun(token: &str) -> (Result<Remote, AgentError>, CancellationToken) {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let ending = CancellationToken::new();
+        let ends = ending.clone();
+        tokio::spawn(async move { session(far, TOKEN, &ends).await });
+        let timing = Timing::default();
+        let remote = Remote::begin(near, "vm1", token, 1, Duration::ZERO, &timing);
+        (remote.await, ending)
+    }
+
+    #[tokio::test]
+    async fn a_session_needs_the_agents_token() {
+        assert!(begun(TOKEN).await.0.is_ok());
+        let refused = begun("another").await.0.expect_err("it is refused");
+        let text = refused.to_string();
+        assert!(text.contains("vm1") && text.contains("another token"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn an_agent_without_hosts_says_so_and_goes_on() {
+        let (remote, _ending) = begun(TOKEN).await;
+        let site = Site::There(remote.expect("the token is right"));
+        for _ in 0..2 {
+            let batch = Batch {
+                protocol: Protocol::Tcp,
+                remotes: vec![SocketAddr::from(([127, 0, 0, 1], 1))],
+                mark: None,
+                fences: Vec::new(),
+            };
+            let error = site.call("web-0", batch).await.expect_err("it has no hosts");
+            assert!(matches!(error, AgentError::There { blind: false, .. }), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_an_agent_that_has_gone_is_told() {
+        let (remote, ending) = begun(TOKEN).await;
+        let site = Site::There(remote.expect("the token is right"));
+        ending.cancel();
+        loop {
+            // The first question may still be on its way when the session ends.
+            match site.seen(&[1]).await {
+                Err(AgentError::Gone { agent, .. }) => break assert_eq!(agent, "vm1"),
+                other => assert!(matches!(other, Err(AgentError::There { .. })), "{other:?}"),
+            }
+        }
+    }
 }

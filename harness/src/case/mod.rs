@@ -19,8 +19,7 @@ pub use flow::{Place, Target, external, node, pod};
 pub use held::{HeldExpectation, HeldFlow, held};
 pub use need::Need;
 pub use service::{
-    Backend, BalancerMode, IpMode, Policy, Port, SERVICE_PORT, Service, ServiceType,
-    SourceRange,
+    Backend, BalancerMode, IpMode, Policy, Port, SERVICE_PORT, Service, ServiceType, SourceRange,
 };
 pub use workload::{Deployment, PodState, PodsOf, Update, Workload};
 
@@ -496,7 +495,8 @@ impl Case {
         let traffics: BTreeSet<_> = self.traffics().map(|traffic| traffic.name).collect();
         let questions = || self.checks().flat_map(|check| &check.questions);
         let answered = |name: &str| {
-            let about = |question: &Question| matches!(question, Question::Answered(n) if *n == name);
+            let about =
+                |question: &Question| matches!(question, Question::Answered(n) if *n == name);
             questions().any(about)
         };
         let begun = |question: &Question| match question {
@@ -518,7 +518,10 @@ impl Case {
                 matches!(change, Scale { .. } | Readiness { .. } | Roll | Drain(_))
             };
             let settles = self.steps.contains(&Step::Settle) || !traffics.is_empty();
-            if settles || self.changes().any(of_workload) || flows.iter().any(|f| selects(f) == Some(true)) {
+            if settles
+                || self.changes().any(of_workload)
+                || flows.iter().any(|f| selects(f) == Some(true))
+            {
                 defects.push("has no workload, and speaks of one");
             }
             return defects;

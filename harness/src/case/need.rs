@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::{Case, Change, NodeAddress, Place, Question, ServiceType, Target};
+use super::{
+    Case, Change, Expectation, FlowCheck, NodeAddress, Place, Question, ServiceType, Target,
+};
+use crate::world::World;
 
 /// Something that not every lab has: somebody's cluster may lack what is outside of it, and a lab in network namespaces
 /// what is real about a cluster.
@@ -17,8 +20,12 @@ pub enum Need {
     OtherAddresses,
     /// External addresses that the network sends to the nodes.
     ExternalAddresses,
+    /// Pods whose address is kept on the way out of the pod network: to other nodes, and to the outside.
+    PodSources,
     /// Nodes that may be tainted.
     Taints,
+    /// The ranges of ClusterIPs.
+    ServiceRanges,
     /// Nodes in the zones of the story: two in the first, one in the second.
     Zones,
     /// Kubelets that run pods, and the controllers of a cluster.
@@ -34,12 +41,31 @@ impl fmt::Display for Need {
             Self::LoadBalancer => "a load balancer",
             Self::OtherAddresses => "second addresses of nodes",
             Self::ExternalAddresses => "external addresses",
+            Self::PodSources => "pods that are not masqueraded on the way to nodes and out",
             Self::Taints => "nodes to taint",
+            Self::ServiceRanges => "the ranges of ClusterIPs",
             Self::Zones => "zones",
             Self::Controllers => "kubelets and controllers",
             Self::StoppableNodes => "nodes that can be stopped",
         })
     }
+}
+
+/// Whether a pod calls what its own node does not turn into the address of a pod.
+fn leaves_the_pod_network(flow: &FlowCheck) -> bool {
+    let Place::Pod(pod) = &flow.from else {
+        return false;
+    };
+    let elsewhere = |node: &String| {
+        let world = World::story();
+        world.pod(pod).is_some_and(|pod| pod.node != *node)
+    };
+    let unserved = matches!(
+        flow.expect,
+        Expectation::Unserved | Expectation::LeftToBalancer | Expectation::AsDeclared(_)
+    );
+    unserved
+        || matches!(&flow.to, Target::NodePort(node) | Target::OtherNodePort(node) if elsewhere(node))
 }
 
 impl Case {
@@ -52,8 +78,13 @@ impl Case {
         if self.service.external_ips {
             needs.insert(Need::ExternalAddresses);
         }
+        if self.flows().iter().any(leaves_the_pod_network) {
+            needs.insert(Need::PodSources);
+        }
         let flows = self.flows().into_iter().map(|flow| (flow.from, flow.to));
-        let traffics = self.traffics().map(|traffic| (traffic.from.clone(), traffic.to.clone()));
+        let traffics = self
+            .traffics()
+            .map(|traffic| (traffic.from.clone(), traffic.to.clone()));
         for (from, to) in flows.chain(traffics) {
             match from {
                 Place::External(_) => needs.insert(Need::OutsideClients),
@@ -64,6 +95,7 @@ impl Case {
                 Target::Vip | Target::VipAt(_) => needs.insert(Need::LoadBalancer),
                 Target::OtherNodePort(_) => needs.insert(Need::OtherAddresses),
                 Target::ExternalIp(_) => needs.insert(Need::ExternalAddresses),
+                Target::Unallocated => needs.insert(Need::ServiceRanges),
                 _ => false,
             };
         }

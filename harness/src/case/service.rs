@@ -93,7 +93,9 @@ impl SourceRange {
             Self::Nodes => world.node_networks,
         };
         // A family that the world does not have is one address, which nobody has.
-        let there = both.iter().filter(|network| !network.addr().is_unspecified());
+        let there = both
+            .iter()
+            .filter(|network| !network.addr().is_unspecified());
         there.map(ToString::to_string).collect()
     }
 }

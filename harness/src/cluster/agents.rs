@@ -27,7 +27,10 @@ pub(super) async fn running(
     wait::until("the agents did not run", timing.cluster_ready, async || {
         let listed = pods.list(&own).await;
         let listed = listed.map_err(ClusterError::object("list the agents"))?;
-        let ready = listed.items.iter().filter(|pod| super::lab::is_running(pod));
+        let ready = listed
+            .items
+            .iter()
+            .filter(|pod| super::lab::is_running(pod));
         let by_node: BTreeMap<_, _> = ready
             .filter_map(|pod| {
                 let node = pod.spec.as_ref()?.node_name.clone()?;

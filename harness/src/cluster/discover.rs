@@ -28,13 +28,18 @@ fn is_usable(node: &NodeObject) -> bool {
     let cordoned = spec.and_then(|spec| spec.unschedulable).unwrap_or_default();
     let taints = spec.and_then(|spec| spec.taints.as_ref());
     let tainted = taints.into_iter().flatten();
-    let away = tainted.clone().any(|taint| KEEPS_PODS_AWAY.contains(&taint.effect.as_str()));
+    let away = tainted
+        .clone()
+        .any(|taint| KEEPS_PODS_AWAY.contains(&taint.effect.as_str()));
     is_ready(node) && !cordoned && !away
 }
 
 /// Whether a node says that it is ready.
 pub(super) fn is_ready(node: &NodeObject) -> bool {
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let conditions = node
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref());
     let mut conditions = conditions.into_iter().flatten();
     conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
@@ -52,8 +57,14 @@ pub(super) fn families(node: &NodeObject) -> Vec<Family> {
 }
 
 pub(super) fn addresses(node: &NodeObject) -> Vec<IpAddr> {
-    let all = node.status.as_ref().and_then(|status| status.addresses.as_ref());
-    let internal = all.into_iter().flatten().filter(|a| a.type_ == "InternalIP");
+    let all = node
+        .status
+        .as_ref()
+        .and_then(|status| status.addresses.as_ref());
+    let internal = all
+        .into_iter()
+        .flatten()
+        .filter(|a| a.type_ == "InternalIP");
     internal.filter_map(|a| a.address.parse().ok()).collect()
 }
 
@@ -124,15 +135,27 @@ fn take_on(node: &mut Node, object: &NodeObject) -> Result<(), ClusterError> {
             what: "no InternalIP in its status".to_owned(),
         });
     }
-    let first = |network: &IpNet| network.hosts().next().unwrap_or(network.addr());
-    node.pod_gateway = dual(node.pod_cidrs.iter().map(first));
+    node.pod_gateway = dual(node.pod_cidrs.iter().filter_map(first));
     node.object = name;
     Ok(())
 }
 
+/// The first address of a network, which plugins give to the node itself; none of a family that is
+/// not there.
+fn first(network: &IpNet) -> Option<IpAddr> {
+    match network {
+        _ if network.addr().is_unspecified() => None,
+        IpNet::V4(v4) => Some(Ipv4Addr::from_bits(v4.network().to_bits() + 1).into()),
+        IpNet::V6(v6) => Some(Ipv6Addr::from_bits(v6.network().to_bits() + 1).into()),
+    }
+}
+
 /// The addresses of a pod, once it has one of each family.
 pub(super) fn pod_addresses(pod: &PodObject, families: &[Family]) -> Option<Dual> {
-    let all = pod.status.as_ref().and_then(|status| status.pod_ips.as_ref())?;
+    let all = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.pod_ips.as_ref())?;
     let found = dual(all.iter().filter_map(|ip| ip.ip.parse().ok()));
     let has = |family: &Family| !found.of(*family).is_unspecified();
     families.iter().all(has).then_some(found)
@@ -179,7 +202,10 @@ mod tests {
             node("kind-worker3", 5, None, false),
         ];
         let usable = usable(&nodes);
-        assert_eq!(names(&usable), ["kind-worker", "kind-worker2", "kind-worker10"]);
+        assert_eq!(
+            names(&usable),
+            ["kind-worker", "kind-worker2", "kind-worker10"]
+        );
     }
 
     #[test]
@@ -189,12 +215,21 @@ mod tests {
         assert_eq!(families(nodes[0]), Family::ALL);
         let world = world(&nodes).expect("three are enough");
         let second = &world.nodes[1];
-        assert_eq!((second.name.as_str(), second.object.as_str()), ("vm2", "n2"));
+        assert_eq!(
+            (second.name.as_str(), second.object.as_str()),
+            ("vm2", "n2")
+        );
         assert_eq!(second.address.to_string(), "172.18.0.2,fc00::2");
-        assert_eq!(second.pod_gateway.to_string(), "10.244.2.1,fd00:10:244:2::1");
+        assert_eq!(
+            second.pod_gateway.to_string(),
+            "10.244.2.1,fd00:10:244:2::1"
+        );
         assert!(matches!(
             super::world(&nodes[..2]),
-            Err(ClusterError::TooFewNodes { needed: 3, found: 2 })
+            Err(ClusterError::TooFewNodes {
+                needed: 3,
+                found: 2
+            })
         ));
     }
 
@@ -203,6 +238,9 @@ mod tests {
         let found = dual(["10.0.0.1".parse().expect("an address")]);
         assert!(found.v6.is_unspecified());
         let [v4, v6] = networks(["10.0.0.0/8".parse().expect("a network")]);
-        assert_eq!((v4.to_string().as_str(), v6.to_string().as_str()), ("10.0.0.0/8", "::/128"));
+        assert_eq!(
+            (v4.to_string().as_str(), v6.to_string().as_str()),
+            ("10.0.0.0/8", "::/128")
+        );
     }
 }

@@ -32,7 +32,9 @@ pub enum ClusterError {
         state: String,
     },
     /// The cluster is too small.
-    #[error("the lab needs {needed} nodes that are ready and take pods, and the cluster has {found}")]
+    #[error(
+        "the lab needs {needed} nodes that are ready and take pods, and the cluster has {found}"
+    )]
     TooFewNodes {
         /// How many it needs.
         needed: usize,
@@ -56,6 +58,27 @@ pub enum ClusterError {
         stopped: bool,
         /// Why not.
         why: String,
+    },
+    /// Another run is under way.
+    #[error(
+        "another run of onehop uses the cluster: {holder}; wait for it, or end it and run \
+         `onehop clean` half a minute later"
+    )]
+    InUse {
+        /// Who it is: machine, process, run.
+        holder: String,
+    },
+    /// The namespace is somebody else's.
+    #[error(
+        "the cluster has a namespace onehop that onehop did not make (it has no label \
+         onehop.dev/run); it is left as it is: remove it yourself, or use another cluster"
+    )]
+    Stranger,
+    /// No ConfigMap has this name.
+    #[error("`{name}` is no ConfigMap: name it as NAMESPACE/NAME")]
+    ConfigMap {
+        /// The name.
+        name: String,
     },
     /// A tunnel to an agent.
     #[error("failed to reach the agent on {node} through the cluster's API")]

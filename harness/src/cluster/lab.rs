@@ -14,7 +14,7 @@ use kube::{Api, Client};
 use super::agents::{self, Opening};
 use super::objects::{self, RunId};
 use super::provider::Cluster;
-use super::{ClusterError, discover, wait};
+use super::{ClusterError, discover, lease, wait};
 use crate::agent::{NodeSettings, Remote, Route, Site};
 use crate::case::Need;
 use crate::lab::{Lab, LabError, NAMESPACE, Objects, Parts, Phases, Provider, Sites, baseline};
@@ -24,12 +24,16 @@ use crate::timing::Timing;
 use crate::world::{Dual, Family, LOAD_BALANCER, World};
 
 /// Kernel parameters of every node, for as long as it is probed.
-const PARAMETERS: [(&str, &str); 5] = [
+const PARAMETERS: [(&str, &str); 2] = [
     // A rejected call is answered by ICMP. The kernel limits those answers, which turns a burst of
     // refused calls into silently dropped ones. No limit applies to types that are not in the mask;
     // the one that is left in IPv6's is the echo request.
     ("net/ipv4/icmp_ratemask", "0"),
     ("net/ipv6/icmp/ratemask", "128"),
+];
+
+/// Further ones of nodes that are onehop's to change: a load balancer sends packets to them, and cases have new pods come.
+const BEHIND_BALANCER: [(&str, &str); 3] = [
     // A node that forwards out of the interface that a packet came by would otherwise tell the
     // sender a shorter way, and later packets would not cross the entry node.
     ("net/ipv4/conf/all/send_redirects", "0"),
@@ -51,6 +55,7 @@ pub(crate) struct Prepared {
     timing: Timing,
     /// By the order of the world's nodes.
     nodes: Vec<Remote>,
+    lease: lease::Held,
 }
 
 /// What makes the rest of a lab.
@@ -72,17 +77,22 @@ pub(crate) async fn prepare(
     let run = RunId::new();
     let nodes: Api<NodeObject> = Api::all(client.clone());
     let listed = nodes.list(&ListParams::default()).await;
-    let listed = listed.map_err(ClusterError::object("list the nodes"))?.items;
+    let listed = listed
+        .map_err(ClusterError::object("list the nodes"))?
+        .items;
     let usable = discover::usable(&listed);
     let mut world = discover::world(&usable)?;
     let families = discover::families(usable[0]);
     let objects: Vec<_> = world.nodes.iter().map(|node| node.object.clone()).collect();
 
     objects::create_namespace(&client, &run).await?;
+    let lease = lease::take(&client, &run).await?;
     let token = objects::random();
     objects::create_agents(&client, &run, image, &token, &objects).await?;
     let created = world.pods.iter().map(|pod| {
-        let node = world.node(&pod.node).expect("a world's pods run on its nodes");
+        let node = world
+            .node(&pod.node)
+            .expect("a world's pods run on its nodes");
         objects::create_pod(&client, &run, image, &pod.name, &node.object)
     });
     try_join_all(created).await?;
@@ -99,7 +109,8 @@ pub(crate) async fn prepare(
         timing,
     };
     let numbered = (1..).zip(&world.nodes);
-    let opened = numbered.map(|(number, node)| opening.begin(&node.object, &by_node[&node.object], number));
+    let opened =
+        numbered.map(|(number, node)| opening.begin(&node.object, &by_node[&node.object], number));
     let nodes = try_join_all(opened).await?;
     Ok(Prepared {
         world,
@@ -109,6 +120,7 @@ pub(crate) async fn prepare(
         epoch,
         timing: timing.clone(),
         nodes,
+        lease,
         client,
     })
 }
@@ -116,17 +128,25 @@ pub(crate) async fn prepare(
 /// Waits until every node of a cluster is ready.
 pub(crate) async fn nodes_ready(client: &Client, timing: &Timing) -> Result<(), ClusterError> {
     let nodes: Api<NodeObject> = Api::all(client.clone());
-    wait::until("the nodes were not ready", timing.cluster_ready, async || {
-        let listed = nodes.list(&ListParams::default()).await;
-        let listed = listed.map_err(ClusterError::object("list the nodes"))?.items;
-        let waiting = listed.iter().filter(|node| !discover::is_ready(node));
-        let waiting: Vec<_> = waiting.filter_map(|node| node.metadata.name.clone()).collect();
-        Ok(if waiting.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{} are not", waiting.join(", ")))
-        })
-    })
+    wait::until(
+        "the nodes were not ready",
+        timing.cluster_ready,
+        async || {
+            let listed = nodes.list(&ListParams::default()).await;
+            let listed = listed
+                .map_err(ClusterError::object("list the nodes"))?
+                .items;
+            let waiting = listed.iter().filter(|node| !discover::is_ready(node));
+            let waiting: Vec<_> = waiting
+                .filter_map(|node| node.metadata.name.clone())
+                .collect();
+            Ok(if waiting.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{} are not", waiting.join(", ")))
+            })
+        },
+    )
     .await
 }
 
@@ -150,7 +170,10 @@ async fn await_pods(
                 Some((pod.metadata.name.clone()?, address))
             })
             .collect();
-        let missing: Vec<_> = wanted.clone().filter(|pod| !found.contains_key(*pod)).collect();
+        let missing: Vec<_> = wanted
+            .clone()
+            .filter(|pod| !found.contains_key(*pod))
+            .collect();
         Ok(match missing.first() {
             None => Ok(found),
             Some(first) => {
@@ -165,7 +188,10 @@ async fn await_pods(
 
 /// Whether a pod runs and is ready.
 pub(super) fn is_running(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let conditions = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref());
     let mut conditions = conditions.into_iter().flatten();
     conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
@@ -203,27 +229,40 @@ impl Prepared {
         token: &str,
     ) -> Result<Remote, ClusterError> {
         let number = u8::try_from(self.nodes.len() + 1).expect("a lab has few agents");
-        let begun = Remote::begin(stream, LOAD_BALANCER, token, number, self.epoch, &self.timing);
+        let begun = Remote::begin(
+            stream,
+            LOAD_BALANCER,
+            token,
+            number,
+            self.epoch,
+            &self.timing,
+        );
         Ok(begun.await?)
     }
 
     /// Changes the nodes for as long as the lab is there. With the load balancer's address, the
     /// nodes have second addresses, and their ways to everything outside lead by it.
     pub(crate) async fn settle(&self, balancer: Option<Dual>) -> Result<(), ClusterError> {
-        let settled = self.world.nodes.iter().zip(&self.nodes).map(async |(node, agent)| {
-            let own = |ip: &IpAddr| self.families.contains(&Family::of(*ip));
-            let mut settings = NodeSettings {
-                parameters: PARAMETERS.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
-                interface: "eth0".to_owned(),
-                ..NodeSettings::default()
-            };
-            if let Some(balancer) = balancer {
-                let others = node.other_address.both().into_iter().filter(own);
-                settings.addresses = others.map(IpNet::from).collect();
-                settings.routes = outside_routes(&self.world, balancer, &self.families);
-            }
-            agent.settle(settings).await
-        });
+        let settled = self
+            .world
+            .nodes
+            .iter()
+            .zip(&self.nodes)
+            .map(async |(node, agent)| {
+                let own = |ip: &IpAddr| self.families.contains(&Family::of(*ip));
+                let mut settings = NodeSettings {
+                    parameters: parameters(&PARAMETERS),
+                    interface: "eth0".to_owned(),
+                    ..NodeSettings::default()
+                };
+                if let Some(balancer) = balancer {
+                    settings.parameters.extend(parameters(&BEHIND_BALANCER));
+                    let others = node.other_address.both().into_iter().filter(own);
+                    settings.addresses = others.map(IpNet::from).collect();
+                    settings.routes = outside_routes(&self.world, balancer, &self.families);
+                }
+                agent.settle(settings).await
+            });
         try_join_all(settled).await?;
         Ok(())
     }
@@ -235,17 +274,20 @@ impl Prepared {
         parts: ClusterParts,
     ) -> Result<Lab, LabError> {
         let ClusterParts {
-            cluster,
+            mut cluster,
             profile,
             dir,
             lacks,
             mut phases,
         } = parts;
+        cluster.lease = Some(self.lease);
         let mut sites = Sites::default();
         for (node, agent) in self.world.nodes.iter_mut().zip(self.nodes) {
             let on = self.world.pods.iter().filter(|pod| pod.node == node.name);
             let mut hosts: Vec<_> = on.map(|pod| pod.name.clone()).collect();
-            let addresses = agent.become_node(&node.name, &self.run.to_string(), &hosts).await?;
+            let addresses = agent
+                .become_node(&node.name, &self.run.to_string(), &hosts)
+                .await?;
             let special = |ip: &IpAddr| ip.is_loopback() || is_link_local(*ip);
             node.further = addresses.into_iter().filter(|ip| !special(ip)).collect();
             hosts.push(node.name.clone());
@@ -261,8 +303,10 @@ impl Prepared {
         phases.end("agents");
         let (backends, baseline) = baseline::measure(&sites, &self.world, &self.families).await?;
         phases.end("baseline");
-        if let Some(profile) = &profile {
-            cluster.await_proxies(profile, &self.world, &sites, &self.timing).await?;
+        if let (Some(profile), true) = (&profile, cluster.proxy_is_new) {
+            cluster
+                .await_proxies(profile, &self.world, &sites, &self.timing)
+                .await?;
             phases.end("proxy");
         }
         Ok(Lab::new(Parts {
@@ -286,6 +330,13 @@ impl Prepared {
     pub(crate) fn token(&self) -> &str {
         &self.token
     }
+}
+
+fn parameters(of: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = of
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    owned.collect()
 }
 
 fn is_link_local(address: IpAddr) -> bool {

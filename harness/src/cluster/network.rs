@@ -64,7 +64,9 @@ pub async fn keep(client: Client, node: &str, configuration: &Path) -> Result<()
     loop {
         let next = events.try_next().await;
         match next {
-            Ok(Some(Event::Apply(object) | Event::InitApply(object))) => network.take(&object).await?,
+            Ok(Some(Event::Apply(object) | Event::InitApply(object))) => {
+                network.take(&object).await?
+            }
             Ok(Some(Event::Delete(object))) => network.forget(&object).await?,
             Ok(Some(Event::Init | Event::InitDone)) => {}
             Ok(None) => return Ok(()),
@@ -138,7 +140,10 @@ fn routes(cidrs: &[IpNet], addresses: &[IpAddr]) -> BTreeSet<(IpNet, IpAddr)> {
 
 /// The plugins' configuration of a node with these ranges (containernetworking/cni SPEC.md, plugins/main/ptp).
 fn conflist(cidrs: &[IpNet]) -> Value {
-    let ranges: Vec<_> = cidrs.iter().map(|cidr| json!([{ "subnet": cidr }])).collect();
+    let ranges: Vec<_> = cidrs
+        .iter()
+        .map(|cidr| json!([{ "subnet": cidr }]))
+        .collect();
     let everywhere = |cidr: &IpNet| match cidr {
         IpNet::V4(_) => json!({ "dst": "0.0.0.0/0" }),
         IpNet::V6(_) => json!({ "dst": "::/0" }),

@@ -48,20 +48,29 @@ pub(super) fn random() -> String {
 
 /// Creates the namespace, in which pods may do what agents must.
 pub(super) async fn create_namespace(client: &Client, run: &RunId) -> Result<(), ClusterError> {
-    let privileged = ["enforce", "audit", "warn"]
-        .map(|what| (format!("pod-security.kubernetes.io/{what}"), json!("privileged")));
+    let privileged = ["enforce", "audit", "warn"].map(|what| {
+        (
+            format!("pod-security.kubernetes.io/{what}"),
+            json!("privileged"),
+        )
+    });
     let mut labels = serde_json::Map::from_iter(privileged);
     labels.insert(RUN_LABEL.to_owned(), json!(run.to_string()));
     let namespace = object(json!({ "metadata": { "name": NAMESPACE, "labels": labels } }));
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let created = namespaces.create(&PostParams::default(), &namespace).await;
-    created.map(drop).map_err(ClusterError::object("create the namespace"))
+    created
+        .map(drop)
+        .map_err(ClusterError::object("create the namespace"))
 }
 
 /// Deletes the namespace with everything in it, and waits until it is gone.
 pub(crate) async fn delete_all(client: &Client, timing: &Timing) -> Result<(), ClusterError> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
-    match namespaces.delete(NAMESPACE, &DeleteParams::background()).await {
+    match namespaces
+        .delete(NAMESPACE, &DeleteParams::background())
+        .await
+    {
         Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
         deleted => drop(deleted.map_err(ClusterError::object("delete the namespace"))?),
     }
@@ -95,7 +104,9 @@ pub(super) async fn create_agents(
     let sets: Api<DaemonSet> = Api::namespaced(client.clone(), NAMESPACE);
     let set = object(agents(run, image, nodes));
     let created = sets.create(&PostParams::default(), &set).await;
-    created.map(drop).map_err(ClusterError::object("create the agents"))
+    created
+        .map(drop)
+        .map_err(ClusterError::object("create the agents"))
 }
 
 /// The DaemonSet of the agents.
@@ -169,7 +180,9 @@ pub(super) async fn create_pod(
         },
     }));
     let created = pods.create(&PostParams::default(), &object).await;
-    created.map(drop).map_err(ClusterError::object(format!("create the pod {pod}")))
+    created
+        .map(drop)
+        .map_err(ClusterError::object(format!("create the pod {pod}")))
 }
 
 fn metadata(name: &str, run: &RunId) -> Value {

@@ -13,7 +13,7 @@ use kube::api::{ListParams, LogParams};
 use kube::{Api, Client};
 
 use super::objects::{RunId, delete_all};
-use super::{ClusterError, wait};
+use super::{ClusterError, lease, wait};
 use crate::agent::Remote;
 use crate::balancer::View;
 use crate::lab::{LabError, ProxyFates, Sites};
@@ -38,6 +38,10 @@ pub(crate) struct Cluster {
     pub(crate) proxies: Option<ProxyPods>,
     /// Runs commands on nodes, where somebody can. Without it, none can be stopped either.
     pub(crate) nodes: Option<Box<dyn NodeCommands>>,
+    /// Whether the proxy has just been started, and is waited for.
+    pub(crate) proxy_is_new: bool,
+    /// By which no other run begins on the cluster.
+    pub(crate) lease: Option<lease::Held>,
     /// Whether the namespace stays when the lab ends, because the cluster does not.
     pub(crate) leaves_namespace: bool,
     /// What takes the cluster or the lab's part in it down, once everything else is dropped.
@@ -92,14 +96,21 @@ impl ProxyPods {
         let pods: Api<Pod> = Api::namespaced(client.clone(), &self.namespace);
         let own = ListParams::default().labels(&self.labels);
         let listed = pods.list(&own).await;
-        Ok(listed.map_err(ClusterError::object("list the proxies"))?.items)
+        Ok(listed
+            .map_err(ClusterError::object("list the proxies"))?
+            .items)
     }
 
     async fn restarts(&self, client: &Client) -> Result<BTreeMap<String, u32>, ClusterError> {
         let counted = self.list(client).await?.into_iter().map(|pod| {
             let statuses = pod.status.and_then(|status| status.container_statuses);
-            let counts = statuses.into_iter().flatten().map(|status| status.restart_count);
-            let restarts = counts.map(|count| u32::try_from(count).unwrap_or_default()).sum();
+            let counts = statuses
+                .into_iter()
+                .flatten()
+                .map(|status| status.restart_count);
+            let restarts = counts
+                .map(|count| u32::try_from(count).unwrap_or_default())
+                .sum();
             (pod.metadata.name.unwrap_or_default(), restarts)
         });
         Ok(counted.collect())
@@ -161,7 +172,11 @@ impl Cluster {
         };
         let now = proxies.restarts(&self.client.0).await?;
         let restarted = now.iter().filter_map(|(pod, restarts)| {
-            let before = proxies.restarts_before.get(pod).copied().unwrap_or_default();
+            let before = proxies
+                .restarts_before
+                .get(pod)
+                .copied()
+                .unwrap_or_default();
             let more = restarts.saturating_sub(before);
             (more > 0).then_some((pod, more))
         });
@@ -169,7 +184,9 @@ impl Cluster {
         for (pod, more) in restarted {
             fates.restarts += more;
             fates.exits += more;
-            fates.texts.push(format!("{pod} exited {more} times after it was ready"));
+            fates
+                .texts
+                .push(format!("{pod} exited {more} times after it was ready"));
         }
         Ok(fates)
     }

@@ -48,13 +48,19 @@ impl Kind {
     /// # Errors
     /// When kind cannot tell.
     pub(super) async fn clusters(&self) -> Result<Vec<String>, KindError> {
-        let listed = self.run("list the clusters").args(["get", "clusters"]).output().await?;
+        let listed = self
+            .run("list the clusters")
+            .args(["get", "clusters"])
+            .output()
+            .await?;
         Ok(listed.lines().map(str::to_owned).collect())
     }
 
     /// The kubeconfig of a cluster: for this machine, or for its own network.
     pub(super) async fn kubeconfig(&self, name: &str, internal: bool) -> Result<String, KindError> {
-        let get = self.run("get the kubeconfig").args(["get", "kubeconfig", "--name", name]);
+        let get = self
+            .run("get the kubeconfig")
+            .args(["get", "kubeconfig", "--name", name]);
         get.args(internal.then_some("--internal")).output().await
     }
 
@@ -110,7 +116,9 @@ impl KindCluster {
         };
         let create = kind.run(&format!("make the kind cluster {name} of {image}"));
         let create = create.args(["create", "cluster", "--name", name, "--image", image]);
-        let create = create.arg_path("--kubeconfig", kubeconfig).args(["--config", "-"]);
+        let create = create
+            .arg_path("--kubeconfig", kubeconfig)
+            .args(["--config", "-"]);
         create.input(config).output().await?;
         Ok(cluster)
     }
@@ -181,7 +189,12 @@ fn take_lock(name: &str) -> Result<Flock<File>, KindError> {
     let path = lock_path(name)?;
     let folder = path.parent().expect("it is in a folder");
     fs::create_dir_all(folder).map_err(lock_error(name))?;
-    let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path);
     let file = file.map_err(lock_error(name))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
         nix::errno::Errno::EWOULDBLOCK => KindError::InUse {

@@ -29,8 +29,14 @@ pub enum IpFamily {
 }
 
 const CONFIGS: [(&str, &str); 3] = [
-    ("nftables", include_str!("../../../kind-configs/nftables.yaml")),
-    ("iptables", include_str!("../../../kind-configs/iptables.yaml")),
+    (
+        "nftables",
+        include_str!("../../../kind-configs/nftables.yaml"),
+    ),
+    (
+        "iptables",
+        include_str!("../../../kind-configs/iptables.yaml"),
+    ),
     ("none", include_str!("../../../kind-configs/none.yaml")),
 ];
 
@@ -126,10 +132,17 @@ mod tests {
     fn every_built_in_profile_has_a_configuration_and_its_manifests() {
         for name in Profile::built_in() {
             let profile = Profile::load(name).expect("it is built in");
-            let kind = profile.kind.clone().expect("every built-in proxy runs on kind");
+            let kind = profile
+                .kind
+                .clone()
+                .expect("every built-in proxy runs on kind");
             assert!(has_mode(&kind.kube_proxy_mode), "{name}");
             let manifests = manifests(&profile, &kind).expect("they are built in");
-            assert_eq!(manifests.is_empty(), kind.kube_proxy_mode != "none", "{name}");
+            assert_eq!(
+                manifests.is_empty(),
+                kind.kube_proxy_mode != "none",
+                "{name}"
+            );
         }
     }
 

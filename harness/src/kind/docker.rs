@@ -13,8 +13,6 @@ use crate::tools::find_in_path;
 
 /// The label of everything that onehop makes in an engine; its value is the name of the cluster.
 pub(super) const LABEL: &str = "dev.onehop.cluster";
-/// The repository of onehop's own image.
-const REPOSITORY: &str = "onehop";
 
 /// A Docker engine that answers.
 #[derive(Clone, Debug)]
@@ -32,7 +30,11 @@ impl Docker {
         let program = find_in_path("docker", &path);
         let program = program.ok_or_else(|| KindError::missing("docker"))?;
         let docker = Self { program };
-        let asked = docker.run("ask the Docker engine").args(["version", "--format", "{{.Server.Version}}"]);
+        let asked = docker.run("ask the Docker engine").args([
+            "version",
+            "--format",
+            "{{.Server.Version}}",
+        ]);
         match asked.output().await {
             Ok(_) => Ok(docker),
             Err(KindError::Failed { said, .. }) => Err(KindError::NoEngine { said }),
@@ -50,8 +52,10 @@ impl Docker {
     /// When the program cannot be read, or the engine refuses the image.
     pub async fn own_image(&self) -> Result<String, KindError> {
         let image = Image::of_this_program().map_err(KindError::OwnImage)?;
-        let name = format!("{REPOSITORY}:{}", image.digest());
-        let inspected = self.run("look for onehop's image").args(["image", "inspect", &name]);
+        let name = image.name();
+        let inspected = self
+            .run("look for onehop's image")
+            .args(["image", "inspect", &name]);
         if inspected.raw().await?.status.success() {
             return Ok(name);
         }
@@ -72,7 +76,9 @@ impl Docker {
     /// # Errors
     /// When there is no such network.
     pub(super) async fn subnets(&self, network: &str) -> Result<Vec<IpNet>, KindError> {
-        let inspect = self.run("inspect the network").args(["network", "inspect", network]);
+        let inspect = self
+            .run("inspect the network")
+            .args(["network", "inspect", network]);
         let text = inspect.output().await?;
         let parsed: Value = serde_json::from_str(&text).unwrap_or_default();
         let configs = parsed[0]["IPAM"]["Config"].as_array();
@@ -85,7 +91,11 @@ impl Docker {
     ///
     /// # Errors
     /// When there is no such container.
-    pub(super) async fn addresses(&self, container: &str, network: &str) -> Result<[String; 2], KindError> {
+    pub(super) async fn addresses(
+        &self,
+        container: &str,
+        network: &str,
+    ) -> Result<[String; 2], KindError> {
         let inspect = self.run("inspect a container").args(["inspect", container]);
         let text = inspect.output().await?;
         let parsed: Value = serde_json::from_str(&text).unwrap_or_default();
@@ -98,8 +108,14 @@ impl Docker {
     ///
     /// # Errors
     /// When the engine does not answer.
-    pub(super) async fn exec(&self, container: &str, command: &[&str]) -> Result<Output, KindError> {
-        let run = self.run("run a command in a container").args(["exec", container]);
+    pub(super) async fn exec(
+        &self,
+        container: &str,
+        command: &[&str],
+    ) -> Result<Output, KindError> {
+        let run = self
+            .run("run a command in a container")
+            .args(["exec", container]);
         run.args(command).raw().await
     }
 
@@ -113,7 +129,11 @@ impl Docker {
             true => ("stop the processes of a container", "pause"),
             false => ("let the processes of a container go on", "unpause"),
         };
-        self.run(what).args([command, container]).output().await.map(drop)
+        self.run(what)
+            .args([command, container])
+            .output()
+            .await
+            .map(drop)
     }
 
     /// Lets every stopped node of a kind cluster go on.
@@ -122,7 +142,9 @@ impl Docker {
     /// When the engine refuses.
     pub(super) async fn unpause_nodes(&self, cluster: &str) -> Result<(), KindError> {
         let of_cluster = format!("label=io.x-k8s.kind.cluster={cluster}");
-        let list = self.run("list stopped nodes").args(["ps", "--quiet", "--filter", "status=paused"]);
+        let list =
+            self.run("list stopped nodes")
+                .args(["ps", "--quiet", "--filter", "status=paused"]);
         let ids = list.args(["--filter", &of_cluster]).output().await?;
         for id in ids.split_whitespace() {
             self.pause(id, false).await?;
@@ -134,10 +156,21 @@ impl Docker {
     ///
     /// # Errors
     /// When an object is refused.
-    pub(super) async fn apply(&self, control_plane: &str, what: &str, manifest: &str) -> Result<(), KindError> {
+    pub(super) async fn apply(
+        &self,
+        control_plane: &str,
+        what: &str,
+        manifest: &str,
+    ) -> Result<(), KindError> {
         let run = self.run(&format!("apply {what}"));
         let run = run.args(["exec", "-i", control_plane, "kubectl"]);
-        let run = run.args(["--kubeconfig", "/etc/kubernetes/admin.conf", "apply", "-f", "-"]);
+        let run = run.args([
+            "--kubeconfig",
+            "/etc/kubernetes/admin.conf",
+            "apply",
+            "-f",
+            "-",
+        ]);
         run.input(manifest).output().await.map(drop)
     }
 
@@ -147,13 +180,17 @@ impl Docker {
     /// When the engine refuses.
     pub(super) async fn remove_containers(&self, cluster: &str) -> Result<(), KindError> {
         let filter = format!("label={LABEL}={cluster}");
-        let list = self.run("list onehop's containers").args(["ps", "--all", "--quiet", "--filter", &filter]);
+        let list = self
+            .run("list onehop's containers")
+            .args(["ps", "--all", "--quiet", "--filter", &filter]);
         let ids = list.output().await?;
         let ids: Vec<_> = ids.split_whitespace().collect();
         if ids.is_empty() {
             return Ok(());
         }
-        let remove = self.run("remove onehop's containers").args(["rm", "--force"]);
+        let remove = self
+            .run("remove onehop's containers")
+            .args(["rm", "--force"]);
         remove.args(ids).output().await.map(drop)
     }
 

@@ -118,7 +118,9 @@ impl KindError {
     /// A program that is not there, and how to get it.
     pub(super) fn missing(program: &'static str) -> Self {
         let help = match program {
-            "docker" => "install a Docker engine and its command line, see kind-configs/offline/ for one without registry",
+            "docker" => {
+                "install a Docker engine and its command line, see kind-configs/offline/ for one without registry"
+            }
             _ => "install it: onehop tools install kind",
         };
         Self::Missing { program, help }

@@ -50,7 +50,11 @@ impl Outside {
     pub(super) async fn connect(&self) -> Result<TcpStream, KindError> {
         let failed = |error| KindError::Outside(Box::new(error));
         let host = self.container.get_host().await.map_err(failed)?;
-        let port = self.container.get_host_port_ipv4(AGENT_PORT).await.map_err(failed)?;
+        let port = self
+            .container
+            .get_host_port_ipv4(AGENT_PORT)
+            .await
+            .map_err(failed)?;
         let stream = TcpStream::connect((host.to_string(), port)).await;
         stream.map_err(|source| KindError::Run {
             program: "the agent in its container",

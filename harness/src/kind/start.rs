@@ -8,15 +8,15 @@ use std::process::Output;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
+use super::KindError;
 use super::cluster::{Kind, KindCluster};
 use super::config::{self, IpFamily, ManifestValues, NetworkPlugin};
 use super::docker::Docker;
 use super::outside::{NETWORK, Outside};
-use super::KindError;
 use crate::case::Need;
 use crate::cluster::{
-    Cluster, ClusterError, ClusterParts, NodeCommands, Prepared, ProxyPods, Secretive, delete_all,
-    nodes_ready, prepare,
+    Cluster, ClusterError, ClusterParts, NodeCommands, Prepared, ProxyPods, Secretive, nodes_ready,
+    prepare, sweep,
 };
 use crate::lab::{Lab, LabError, Phases, directory};
 use crate::profile::{KindProfile, Profile};
@@ -97,8 +97,12 @@ pub async fn start(checked: &Checked, options: KindOptions) -> Result<Lab, KindL
         Some(name) => KindCluster::attach(kind, name).await?,
         None => {
             let config = config::cluster(&own.kube_proxy_mode, options.plugin, options.family);
-            let node_image = options.node_image.clone().unwrap_or_else(|| node_image(&options.profile));
-            let made = KindCluster::create(kind, docker, CLUSTER, &config, &node_image, &kubeconfig);
+            let node_image = options
+                .node_image
+                .clone()
+                .unwrap_or_else(|| node_image(&options.profile));
+            let made =
+                KindCluster::create(kind, docker, CLUSTER, &config, &node_image, &kubeconfig);
             made.await?
         }
     };
@@ -117,18 +121,25 @@ pub async fn start(checked: &Checked, options: KindOptions) -> Result<Lab, KindL
     kind.load(&cluster.name, &image).await?;
     phases.end("load");
 
-    let site = Site { docker, kind, cluster: &cluster, image: &image };
+    let site = Site {
+        docker,
+        kind,
+        cluster: &cluster,
+        image: &image,
+    };
     let api = site.api_address().await?;
     if made {
         site.deploy(&options, own, &api[0]).await?;
     }
     // What a killed run has left in a cluster that goes on.
     docker.unpause_nodes(&cluster.name).await?;
-    delete_all(&client, &options.timing).await?;
+    sweep(&client, &options.timing).await?;
     nodes_ready(&client, &options.timing).await?;
     phases.end("nodes");
     let version = client.apiserver_version().await;
-    let version = version.map_err(ClusterError::object("ask for the version"))?.git_version;
+    let version = version
+        .map_err(ClusterError::object("ask for the version"))?
+        .git_version;
     let mut prepared = prepare(client.clone(), &image, &options.timing).await?;
     phases.end("pods");
     let (outside, agent) = site.outside(&mut prepared, &api).await?;
@@ -152,6 +163,8 @@ pub async fn start(checked: &Checked, options: KindOptions) -> Result<Lab, KindL
         proxies,
         nodes: Some(Box::new(Nodes(docker.clone()))),
         // A cluster that goes on is left as it was.
+        proxy_is_new: true,
+        lease: None,
         leaves_namespace: made && !options.keep,
         _guard: Some(Box::new((outside, cluster))),
     };
@@ -166,8 +179,15 @@ pub async fn start(checked: &Checked, options: KindOptions) -> Result<Lab, KindL
 }
 
 /// What a pod network does not let be judged.
-fn lacks(_plugin: NetworkPlugin) -> BTreeMap<Need, String> {
-    BTreeMap::new()
+fn lacks(plugin: NetworkPlugin) -> BTreeMap<Need, String> {
+    match plugin {
+        NetworkPlugin::Ptp => BTreeMap::new(),
+        // kind images/kindnetd/cmd/kindnetd/masq.go: all but what goes to a pod.
+        NetworkPlugin::Kindnet => {
+            let why = "kindnet masquerades what leaves the pod network; --network ptp does not";
+            BTreeMap::from([(Need::PodSources, why.to_owned())])
+        }
+    }
 }
 
 /// A cluster, and what acts on it.
@@ -181,7 +201,9 @@ struct Site<'a> {
 impl Site<'_> {
     /// The addresses of the control plane, IPv4 first.
     async fn api_address(&self) -> Result<[String; 2], KindError> {
-        self.docker.addresses(&self.cluster.control_plane(), NETWORK).await
+        self.docker
+            .addresses(&self.cluster.control_plane(), NETWORK)
+            .await
     }
 
     /// Deploys the pod network and the proxy under test, where kind has brought none.

@@ -250,7 +250,11 @@ impl Lab {
             pods.find(|pod| pod.name != from.host())
         };
         let stopped = self.stopped_nodes();
-        let nodes = self.world.nodes.iter().filter(|node| !stopped.contains(&node.name));
+        let nodes = self
+            .world
+            .nodes
+            .iter()
+            .filter(|node| !stopped.contains(&node.name));
         let pods = nodes.filter_map(first_on);
         pods.map(|pod| SocketAddr::new(pod.address.of(family), BASELINE_PORT))
             .collect()

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::objects::NAMESPACE;
-use crate::case::{Backend, MOST_PORTS, MOST_SLICES, Policy, Service as Spec, ServiceType, SourceRange};
+use crate::case::{
+    Backend, MOST_PORTS, MOST_SLICES, Policy, Service as Spec, ServiceType, SourceRange,
+};
 use crate::world::{self, AddressPlan, Dual, Family, World};
 
 /// The ClusterIP of a Service that has none.
@@ -155,12 +157,7 @@ pub(super) fn pod_object(pod: &world::Pod) -> (Value, Value) {
     (object, status)
 }
 
-pub(super) fn service_object(
-    name: &str,
-    spec: Spec,
-    world: &World,
-    families: &[Family],
-) -> Value {
+pub(super) fn service_object(name: &str, spec: Spec, world: &World, families: &[Family]) -> Value {
     let ports = spec.ports.iter().enumerate().map(|(position, port)| {
         json!({
             "name": port.name,

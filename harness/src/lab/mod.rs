@@ -37,16 +37,16 @@ pub(crate) use netns::placeholders;
 pub use objects::{Allocated, AllocatedPort, NAMESPACE, Objects};
 pub(crate) use phases::Phases;
 pub(crate) use provider::Provider;
-pub(crate) use sites::Sites;
 pub use provider::ProxyFates;
 pub use proxy::{NodeProxy, ProxyError, UnexpectedExit};
+pub(crate) use sites::Sites;
 
 pub use crate::case::SERVICE_PORT;
 
 use crate::agent::{Kept, Site};
 use crate::balancer::View;
-use crate::cluster::Cluster;
 use crate::case::{Need, Target};
+use crate::cluster::Cluster;
 use crate::probe::HttpOutcome;
 use crate::profile::{Feature, Profile, Program, Variation};
 use crate::timing::Timing;
@@ -239,7 +239,10 @@ impl Lab {
     }
 
     fn stopped_nodes(&self) -> BTreeSet<String> {
-        self.stopped.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.stopped
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// How its load balancer serves a Service (`namespace/name`); nothing if it does not.

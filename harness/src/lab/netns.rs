@@ -6,9 +6,8 @@ use std::path::Path;
 use futures::future::try_join_all;
 
 use super::{
-    Lab, LabApi, LabError, LabOptions, NodeProxy, Objects, Parts, Phases, Provider,
-    ProxyUnderTest, Sites, baseline,
-    directory,
+    Lab, LabApi, LabError, LabOptions, NodeProxy, Objects, Parts, Phases, Provider, ProxyUnderTest,
+    Sites, baseline, directory,
 };
 use crate::agent::{Agent, Site};
 use crate::balancer::Balancer;

@@ -154,7 +154,8 @@ impl Objects {
                 .await?;
         }
         let service = service_object(name, spec, world, &self.families);
-        self.create_service_object(service, spec, world, first_port).await
+        self.create_service_object(service, spec, world, first_port)
+            .await
     }
 
     /// Creates a Service that selects pods by a label. Its EndpointSlices are up to the cluster.
@@ -168,7 +169,8 @@ impl Objects {
     ) -> kube::Result<Allocated> {
         let mut service = service_object(name, spec, world, &self.families);
         service["spec"]["selector"] = json!({ label: value });
-        self.create_service_object(service, spec, world, first_port).await
+        self.create_service_object(service, spec, world, first_port)
+            .await
     }
 
     async fn create_service_object(

@@ -46,7 +46,10 @@ impl Sites {
         sequences: &[u32],
         away: &BTreeSet<String>,
     ) -> Result<Seen, AgentError> {
-        let away: BTreeSet<_> = away.iter().filter_map(|host| self.by_host.get(host)).collect();
+        let away: BTreeSet<_> = away
+            .iter()
+            .filter_map(|host| self.by_host.get(host))
+            .collect();
         let there = self.sites.iter().enumerate();
         let there = there.filter(|(position, _)| !away.contains(position));
         let all = join_results(there.map(|(_, site)| site.seen(sequences))).await?;

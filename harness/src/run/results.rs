@@ -207,6 +207,15 @@ impl Results {
         let outcomes = self.results.iter().map(ProxyResults::outcome);
         outcomes.max().unwrap_or(Outcome::NotJudged)
     }
+
+    /// The same without the flows of each case, of which there are many.
+    #[must_use]
+    pub fn without_flows(&self) -> Self {
+        let mut brief = self.clone();
+        let cases = brief.results.iter_mut().flat_map(|proxy| &mut proxy.cases);
+        cases.for_each(|case| case.flows.clear());
+        brief
+    }
 }
 
 #[cfg(test)]

@@ -202,7 +202,9 @@ impl CaseRun {
             None => {
                 let (objects, world) = (self.lab.objects(), self.lab.world());
                 let created = objects.create_service(name, *service, world, backends, self.port());
-                let created = created.await.map_err(LabError::object("create the Service"))?;
+                let created = created
+                    .await
+                    .map_err(LabError::object("create the Service"))?;
                 (None, created)
             }
         };
@@ -263,7 +265,9 @@ impl CaseRun {
         let converged = self.converge(name, check, progress).await?;
         let took = started.elapsed();
         let scene = self.scene(name, progress).await?;
-        let answers = self.ask_in(&scene, name, check, progress, Asked::Fully).await?;
+        let answers = self
+            .ask_in(&scene, name, check, progress, Asked::Fully)
+            .await?;
         self.still(name, &scene).await?;
         progress.converged_in += took;
         progress.take(answers);
@@ -356,16 +360,15 @@ impl CaseRun {
     async fn delete(&self, name: &str, service: Option<Allocated>) -> Result<(), LabError> {
         let deleted = self.delete_service(name, service).await;
         if self.case.workload.is_some() {
-            self.lab.cluster().delete_workload(name, self.lab.timing()).await?;
+            self.lab
+                .cluster()
+                .delete_workload(name, self.lab.timing())
+                .await?;
         }
         deleted
     }
 
-    async fn delete_service(
-        &self,
-        name: &str,
-        service: Option<Allocated>,
-    ) -> Result<(), LabError> {
+    async fn delete_service(&self, name: &str, service: Option<Allocated>) -> Result<(), LabError> {
         let deleted = self.lab.objects().delete_service(name).await;
         deleted.map_err(LabError::object("delete the Service"))?;
         let Some(service) = service else {

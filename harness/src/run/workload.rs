@@ -115,18 +115,14 @@ impl CaseRun {
         Ok(scene)
     }
 
-    /// Whether the pods are still those of a scene, in the same states.
+    /// Whether the pods that serve are still those of a scene, in the same states. One that does not serve may go: it
+    /// cannot have answered.
     pub(super) async fn still(&self, name: &str, scene: &Scene) -> Result<(), LabError> {
         if scene.pods.is_empty() {
             return Ok(());
         }
         let now = self.workload_pods(name).await?;
-        let states = |pods: &[WorkloadPod]| -> BTreeMap<String, PodState> {
-            pods.iter()
-                .map(|pod| (pod.name.clone(), pod.state))
-                .collect()
-        };
-        let (before, now) = (states(&scene.pods), states(&now));
+        let (before, now) = (serving(&scene.pods), serving(&now));
         if before == now {
             return Ok(());
         }
@@ -259,6 +255,12 @@ impl Scene {
     }
 }
 
+/// The pods that serve, and their states.
+fn serving(pods: &[WorkloadPod]) -> BTreeMap<String, PodState> {
+    let serving = pods.iter().filter(|pod| pod.state != PodState::Unready);
+    serving.map(|pod| (pod.name.clone(), pod.state)).collect()
+}
+
 /// What a question expects of flows.
 fn flows(question: &mut Question) -> Vec<&mut Expectation> {
     match question {
@@ -324,6 +326,16 @@ mod tests {
             assert_eq!(reach.pods, names);
             assert_eq!(reach.shares.len(), names.len());
         }
+    }
+
+    #[test]
+    fn a_pod_that_does_not_serve_may_come_and_go() {
+        let mut pods = scene().pods;
+        let before = serving(&pods);
+        pods.retain(|pod| pod.state != PodState::Unready);
+        assert_eq!(serving(&pods), before);
+        pods.retain(|pod| pod.state != PodState::Terminating);
+        assert_ne!(serving(&pods), before);
     }
 
     #[test]

@@ -1,0 +1,104 @@
+//! Every built-in proxy on a cluster of its own, made and removed by the run.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use libtest_mimic::Failed;
+use serde_json::Value;
+
+use crate::parity;
+use crate::support::{Home, run};
+
+/// The cluster that runs make.
+pub(crate) const CLUSTER: &str = "onehop";
+
+pub(crate) fn bundled() -> Result<(), Failed> {
+    let home = Home::new();
+    judged(&home, "bundled", &[])?;
+    nothing_is_left()
+}
+
+pub(crate) fn kube_proxy_iptables() -> Result<(), Failed> {
+    let home = Home::new();
+    judged(&home, "kube-proxy-iptables", &[])?;
+    nothing_is_left()
+}
+
+/// Its cluster stays, for the tests of an existing one.
+pub(crate) fn kube_proxy_nftables() -> Result<(), Failed> {
+    let home = Home::new();
+    let kind = judged(&home, "kube-proxy-nftables", &["--keep"])?;
+    let ended = run(&mut home.onehop(&["run", "--proxy", "kube-proxy-nftables", "--out", "netns"]));
+    if ended.code != Some(0) {
+        return Err(format!("in the embedded lab: {ended:?}").into());
+    }
+    parity::compare(&home.results("netns"), &kind)
+}
+
+/// Runs the whole suite on kind, all of which passes or is skipped for a reason that the profile
+/// declares, and nine tenths of it are judged.
+fn judged(home: &Home, proxy: &str, more: &[&str]) -> Result<Value, Failed> {
+    let arguments = ["run", "--provider", "kind", "--proxy", proxy, "--out", "kind"];
+    let ended = run(&mut home.onehop(&[&arguments, more].concat()));
+    let results = home.results("kind");
+    println!("{}", table(&results));
+    if ended.code != Some(0) {
+        return Err(format!("{}{}", ended.stdout, ended.stderr).into());
+    }
+    let cases = cases(&results);
+    let skipped: Vec<_> = cases.iter().filter(|case| case["verdict"] == "skip").collect();
+    if skipped.len() * 10 > cases.len() {
+        let (skipped, all) = (skipped.len(), cases.len());
+        return Err(format!("{skipped} of {all} cases were not judged").into());
+    }
+    for case in skipped {
+        let reason = case["reason"].as_str().unwrap_or_default();
+        if !reason.starts_with(&format!("{proxy} declares ")) {
+            return Err(format!("{}: {reason}", case["id"]).into());
+        }
+    }
+    Ok(results)
+}
+
+/// The cases of a run's one proxy.
+pub(crate) fn cases(results: &Value) -> &Vec<Value> {
+    results["results"][0]["cases"].as_array().expect("a list of cases")
+}
+
+/// The verdicts of each subject, counted, and how long the phases took.
+fn table(results: &Value) -> String {
+    let mut subjects = BTreeMap::<&str, BTreeMap<&str, u32>>::new();
+    for case in cases(results) {
+        let id = case["id"].as_str().unwrap_or_default();
+        let subject = id.split('/').next().unwrap_or_default();
+        let verdict = case["verdict"].as_str().unwrap_or_default();
+        *subjects.entry(subject).or_default().entry(verdict).or_default() += 1;
+    }
+    let rows = subjects.iter().map(|(subject, verdicts)| format!("  {subject:20} {verdicts:?}"));
+    let rows: Vec<_> = rows.collect();
+    format!("{}\n  {}", rows.join("\n"), results["results"][0]["phases"])
+}
+
+/// No cluster and no container of onehop's is left.
+pub(crate) fn nothing_is_left() -> Result<(), Failed> {
+    let output = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).output();
+        let output = output.expect("it was there before");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let clusters = output("kind", &["get", "clusters"]);
+    let containers = output("docker", &["ps", "--all", "--format", "{{.Names}}"]);
+    let left = clusters.lines().any(|line| line == CLUSTER) || containers.contains(CLUSTER);
+    if left {
+        return Err(format!("left behind: {clusters}{containers}").into());
+    }
+    Ok(())
+}
+
+/// Removes the cluster that a test has kept.
+pub(crate) fn remove() {
+    let removed = Command::new("kind").args(["delete", "cluster", "--name", CLUSTER]).output();
+    if let Err(error) = removed {
+        eprintln!("the cluster {CLUSTER} may be left behind: {error}");
+    }
+}
