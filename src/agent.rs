@@ -2,13 +2,14 @@
 
 use std::env;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use miette::{IntoDiagnostic, Result, WrapErr, miette};
-use onehop_harness::agent::{AgentOptions, pause, serve};
+use onehop_harness::agent::{AgentOptions, ServingPod, pause, serve, serve_pod};
 use onehop_harness::cluster::keep_pod_network;
 use tokio::runtime::Runtime;
 
-use crate::arguments::{AgentArguments, NetworkArguments};
+use crate::arguments::{AgentArguments, NetworkArguments, PodArguments};
 use crate::signals;
 
 /// The environment variable that has an agent's token: a command line is everybody's to read.
@@ -35,11 +36,21 @@ pub(crate) fn agent(arguments: &AgentArguments) -> Result<ExitCode> {
 }
 
 /// Is a pod, until it is asked to end.
-pub(crate) fn pod() -> Result<ExitCode> {
-    Runtime::new()
-        .into_diagnostic()?
-        .block_on(pause())
-        .into_diagnostic()?;
+pub(crate) fn pod(arguments: PodArguments) -> Result<ExitCode> {
+    let runtime = Runtime::new().into_diagnostic()?;
+    let Some(node) = arguments.node else {
+        runtime.block_on(pause()).into_diagnostic()?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let mut names = arguments.names.into_iter();
+    let called = names.find(|(object, _)| *object == node);
+    let pod = ServingPod {
+        name: arguments.name,
+        node: called.map_or(node, |(_, name)| name),
+        ports: arguments.ports,
+        lingers: Duration::from_secs(arguments.lingers),
+    };
+    runtime.block_on(serve_pod(pod)).into_diagnostic()?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use miette::{Result, miette};
-use onehop_harness::case::{Backend, Case, Change, Feature, NodeAddress, Question, Step};
+use onehop_harness::case::{Backend, Case, Change, Feature, NodeAddress, Question, Step, Traffic};
 use onehop_suites as suites;
 
 use crate::arguments::ListArguments;
@@ -75,7 +75,10 @@ pub(crate) fn show(id: &str) -> Result<ExitCode> {
         service.external,
         service.internal
     );
-    println!("  backends  {}", backends_text(&case.backends));
+    match &case.workload {
+        Some(workload) => println!("  workload  {workload}"),
+        None => println!("  backends  {}", backends_text(&case.backends)),
+    }
     for step in &case.steps {
         match step {
             Step::Change(change) => println!("\n  then {}", change_text(change)),
@@ -83,6 +86,11 @@ pub(crate) fn show(id: &str) -> Result<ExitCode> {
                 println!("\n  opened and kept as {:?}:\n    {}", held.name, held.flow);
             }
             Step::Wait(time) => println!("\n  then {time:?} pass"),
+            Step::Settle => println!("\n  then the workload settles"),
+            Step::Traffic(traffic) => {
+                let Traffic { name, from, to } = traffic;
+                println!("\n  from now on, as {name:?}, again and again:\n    {from} -> {to}");
+            }
             Step::Check(check) => {
                 println!("\n  {}:", check.label);
                 for question in &check.questions {
@@ -105,6 +113,7 @@ fn question_text(question: &Question) -> String {
             format!("a stray segment of {backend} to pod({pod}): not seen")
         }
         Question::Held { name, expect } => format!("what was opened as {name:?}: {expect}"),
+        Question::Answered(name) => format!("what goes on as {name:?}: every connection answered"),
         Question::NodePortAllocated(allocated) => format!("nodePort allocated: {allocated}"),
         Question::HealthCheck {
             node,
@@ -150,9 +159,26 @@ fn change_text(change: &Change) -> String {
         }
         Change::IpMode(mode) => format!("ipMode becomes {}", mode.api_name()),
         Change::ProxyName(Some(name)) => format!("the Service is left to the proxy {name}"),
-        Change::Taint { node, key } => {
-            format!("the taint of {node} becomes {}", key.unwrap_or("none"))
+        Change::Taint { node, key, effect } => match key {
+            Some(key) => format!("the taint of {node} becomes {key}:{}", effect.api_name()),
+            None => format!("the taint of {node} becomes none"),
+        },
+        Change::Scale {
+            deployment,
+            replicas,
+        } => format!("the Deployment {deployment} is to have {replicas} pods"),
+        Change::Readiness { deployment, ready } => {
+            let not = if *ready { "" } else { " not" };
+            format!("the pods of the Deployment {deployment} say that they are{not} ready")
         }
+        Change::Roll => "a rolling update of every Deployment begins".to_owned(),
+        Change::Drain(node) => format!("{node} is drained"),
+        Change::Uncordon(node) => format!("{node} takes pods again"),
+        Change::Stop {
+            node,
+            stopped: true,
+        } => format!("every process on {node} is stopped"),
+        Change::Stop { node, .. } => format!("the processes on {node} go on"),
         Change::ProxyName(None) => "the Service is left to any proxy".to_owned(),
         Change::Backends(backends) => format!("the backends become {}", backends_text(backends)),
     }

@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         // Its one error says what kube and its TLS log beside it.
         Command::Survey(_) => logging::start("off"),
         // What runs in a container has nobody else to tell.
-        Command::Agent(_) | Command::Network(_) => logging::start("info"),
+        Command::Agent(_) | Command::Pod(_) | Command::Network(_) => logging::start("info"),
         _ => logging::start("error"),
     }
     // A terminal wraps lines by itself; a command or a path that was broken in two cannot be copied.
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
         Command::Clean(arguments) => clean::clean(&arguments),
         Command::Image(arguments) => image::image(&arguments),
         Command::Agent(arguments) => agent::agent(&arguments),
-        Command::Pod(_) => agent::pod(),
+        Command::Pod(arguments) => agent::pod(arguments),
         Command::Network(arguments) => agent::network(arguments),
     };
     match done {

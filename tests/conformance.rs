@@ -10,9 +10,9 @@ use std::sync::{Arc, OnceLock};
 use libtest_mimic::{Arguments, Failed, Trial};
 use onehop_harness::case::Case;
 use onehop_harness::error::chain;
-use onehop_harness::lab::{ApiKind, Lab, LabOptions, ProxyUnderTest};
+use onehop_harness::lab::{ApiKind, Lab, LabOptions, Netns, ProxyUnderTest};
 use onehop_harness::profile::Profile;
-use onehop_harness::run::{CaseResult, CaseRun, Verdict, unsupported};
+use onehop_harness::run::{CaseResult, CaseRun, Verdict, lacking, unsupported};
 use onehop_harness::timing::Timing;
 use onehop_harness::tools::Progress;
 use onehop_harness::world::World;
@@ -58,7 +58,8 @@ fn trials(name: &'static str) -> Vec<Trial> {
     let profile = Profile::load(name).expect("built-in profiles are valid");
     let trial = |(number, case): (usize, Case)| {
         let id = format!("{name}::{}", case.id);
-        if let Some(reason) = unsupported(&case, &profile) {
+        let lacking = || lacking(&case, &Netns::lacks());
+        if let Some(reason) = unsupported(&case, &profile).or_else(lacking) {
             return ignored_trial(id, &reason);
         }
         let judged = Arc::clone(&judged);

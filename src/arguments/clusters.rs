@@ -169,7 +169,25 @@ pub(crate) struct PodArguments {
     #[arg(long)]
     run: String,
     /// Its name
-    name: String,
+    pub(crate) name: String,
+    /// Serve on this port, and not only wait to be served in
+    #[arg(long = "serve", value_name = "PORT", requires = "node")]
+    pub(crate) ports: Vec<u16>,
+    /// The Node that it runs on
+    #[arg(long)]
+    pub(crate) node: Option<String>,
+    /// What the world calls a Node
+    #[arg(long = "call", value_name = "NODE=NAME", value_parser = pair)]
+    pub(crate) names: Vec<(String, String)>,
+    /// How many seconds to serve on when asked to end
+    #[arg(long, default_value_t = 0)]
+    pub(crate) lingers: u64,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=');
+    let (node, name) = pair.ok_or_else(|| format!("{text} has no ="))?;
+    Ok((node.to_owned(), name.to_owned()))
 }
 
 #[derive(Args)]

@@ -15,6 +15,7 @@ mod hairpin;
 mod health_check;
 mod internal_policy;
 mod invalid_packets;
+mod lifecycle;
 mod load_balancer;
 mod node_port_addresses;
 mod proxy_health;
@@ -48,6 +49,7 @@ pub fn catalogue() -> Vec<Case> {
         transitions::cases(),
         udp::cases(),
         established::cases(),
+        lifecycle::cases(),
     ]
     .concat()
 }
@@ -109,7 +111,18 @@ mod tests {
             Expectation::Reaches(reach) => Some(reach),
             _ => None,
         });
-        reaches.collect()
+        reaches.map(as_many).collect()
+    }
+
+    /// Pods of a workload have names once they are there; here, any will do.
+    fn as_many(reach: Reach) -> Reach {
+        match reach.selected {
+            Some(selected) => {
+                let names = (0..selected.count).map(|number| format!("web-{number}"));
+                reach.named(names.collect())
+            }
+            None => reach,
+        }
     }
 
     #[test]

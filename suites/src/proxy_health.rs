@@ -1,6 +1,8 @@
 //! What a node's proxy says of its own health, by which load balancers under Cluster may choose nodes.
 
-use onehop_harness::case::{BalancerMode, Case, Change, HealthPath, Policy, Question, Service};
+use onehop_harness::case::{
+    BalancerMode, Case, Change, HealthPath, Policy, Question, Service, TaintEffect,
+};
 
 use crate::health_check::port;
 use crate::story::{STORY, kept_on, node_port, private, reaches};
@@ -37,7 +39,11 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 fn taint(key: Option<&'static str>) -> Change {
-    Change::Taint { node: NODE, key }
+    Change::Taint {
+        node: NODE,
+        key,
+        effect: TaintEffect::NoSchedule,
+    }
 }
 
 /// The node's proxy works, and says whether the node is eligible.

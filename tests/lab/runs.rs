@@ -6,8 +6,9 @@ use std::process::Command;
 
 use libtest_mimic::Failed;
 use nix::sys::signal::Signal;
+use onehop_harness::lab::Netns;
 use onehop_harness::profile::Profile;
-use onehop_harness::run::unsupported;
+use onehop_harness::run::{lacking, unsupported};
 
 use crate::support::{Home, Running, eventually, run};
 
@@ -34,7 +35,8 @@ pub(crate) fn interrupted(at_terminal: bool) -> Result<(), Failed> {
         let profile = Profile::load("kube-proxy-nftables").expect("a built-in profile");
         let catalogue = onehop_suites::catalogue();
         let known = catalogue.iter().find(|known| case["id"] == *known.id);
-        unsupported(known.expect("of the catalogue"), &profile).is_some()
+        let known = known.expect("of the catalogue");
+        unsupported(known, &profile).is_some() || lacking(known, &Netns::lacks()).is_some()
     };
     // The one under way was judged to its end: the proxy did not die of the interrupt.
     assert_eq!(passed + skipped, cases.len(), "{ended:?}");

@@ -153,6 +153,15 @@ impl Remote {
         self.ask(Request::Node { node, run, pods }).await
     }
 
+    /// Has the agent of a node act on further pods of a run, too, which have come there since.
+    ///
+    /// # Errors
+    /// When a pod does not run there, or the kernel refuses a tap.
+    pub async fn adopt(&self, run: &str, pods: &[String]) -> Result<(), AgentError> {
+        let (run, pods) = (run.to_owned(), pods.to_vec());
+        self.ask(Request::Adopt { run, pods }).await
+    }
+
     /// Has the agent be everything outside of a cluster.
     ///
     /// # Errors

@@ -42,6 +42,16 @@ impl Agent {
         })
     }
 
+    /// Acts on these hosts, too, and taps every interface that has come to any host since.
+    ///
+    /// # Errors
+    /// When the kernel refuses a tap.
+    pub fn adopt(&mut self, hosts: Vec<Namespace>) -> Result<(), AgentError> {
+        let named = hosts.into_iter().map(|host| (host.name().to_owned(), host));
+        self.hosts.extend(named);
+        Ok(self.taps.extend(self.hosts.values())?)
+    }
+
     /// The names of its hosts.
     pub fn hosts(&self) -> impl Iterator<Item = &str> {
         self.hosts.keys().map(String::as_str)

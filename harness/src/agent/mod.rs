@@ -23,6 +23,7 @@ mod serve;
 mod session;
 mod site;
 mod wire;
+mod workload;
 
 pub use client::Remote;
 pub use error::AgentError;
@@ -33,6 +34,9 @@ pub use outside::Outside;
 pub use pods::pause;
 pub use serve::{AgentOptions, serve};
 pub use site::{Flows, Kept, Site, StrayCaller};
+pub use workload::{
+    BECOME_PATHS, CONTROL_PORT, READY_PATH, ServingPod, ServingPodError, serve_pod,
+};
 
 /// Which machine this is, since its last start: everything on it is stamped by one clock.
 pub(crate) fn machine() -> String {

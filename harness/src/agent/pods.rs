@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::error::AgentError;
 use crate::netns::Namespace;
 
-/// The words by which the process of a pod is known: `onehop pod --run RUN NAME`.
+/// The words by which the process of a pod is known: `onehop pod --run RUN NAME`, and what follows.
 const WORDS: [&str; 2] = ["pod", "--run"];
 
 /// How long a pod that the API calls running may take to be found.

@@ -100,6 +100,13 @@ impl Session {
                 done()
             }
             Request::Node { node, run, pods } => said(&self.become_node(&node, &run, &pods).await?),
+            Request::Adopt { run, pods } => {
+                let found = pods::find(&run, &pods).await?;
+                let mut role = self.role.write().await;
+                let agent = role.agent.as_mut().ok_or_else(|| no("hosts yet"))?;
+                agent.adopt(found)?;
+                done()
+            }
             Request::Outside(world) => {
                 let outside = Outside::build(*world).await?;
                 let hosts = outside.hosts().cloned();

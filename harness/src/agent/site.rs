@@ -75,6 +75,17 @@ impl There {
 const OTHER_SITE: &str = "a site is asked for what it keeps itself";
 
 impl Site {
+    /// Has a node's agent act on further pods of a run, see [`Remote::adopt`].
+    ///
+    /// # Errors
+    /// When a pod does not run there; and always in this process, where no pods come by themselves.
+    pub async fn adopt(&self, run: &str, pods: &[String]) -> Result<(), AgentError> {
+        match self {
+            Self::Here(_) => Err(AgentError::Unknown(format!("pods {pods:?}"))),
+            Self::There(remote) => remote.adopt(run, pods).await,
+        }
+    }
+
     /// Makes these calls from a host, see [`crate::probe::call`].
     ///
     /// # Errors

@@ -46,6 +46,9 @@ pub(super) enum Request {
         run: String,
         pods: Vec<String>,
     },
+    /// Takes further pods of a run on, that have come to the node since, and taps every interface that has. They stay
+    /// until the session ends, whatever becomes of them. Answers nothing.
+    Adopt { run: String, pods: Vec<String> },
     /// Becomes everything outside of a cluster: clients, router, load balancer. Answers nothing.
     Outside(Box<World>),
     /// Starts the load balancer, with a kubeconfig by which it reaches the API. Answers nothing.

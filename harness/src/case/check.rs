@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Feature, HeldExpectation, Place, Target, Variation};
+use super::{Feature, HeldExpectation, Place, PodsOf, Target, Variation};
 use crate::world::World;
 
 /// Questions that are asked together, once the world behaves as all of them expect.
@@ -56,6 +56,8 @@ pub enum Question {
         /// What should have become of them.
         expect: HeldExpectation,
     },
+    /// Whether every connection of this traffic was answered by a pod of the workload, since it began.
+    Answered(&'static str),
     /// Whether `spec.healthCheckNodePort` is allocated.
     HealthCheckAllocated(bool),
     /// Whether the Service's first port has a node port.
@@ -143,9 +145,10 @@ impl Question {
             } => vec![Feature::NodePort],
             Self::StraySegment { .. } => vec![Feature::ClusterIp],
             Self::ProxyHealth { .. } => vec![Feature::ProxyHealth],
-            Self::Held { .. } | Self::HealthCheckAllocated(_) | Self::NodePortAllocated(_) => {
-                Vec::new()
-            }
+            Self::Held { .. }
+            | Self::Answered(_)
+            | Self::HealthCheckAllocated(_)
+            | Self::NodePortAllocated(_) => Vec::new(),
         }
     }
 
@@ -159,6 +162,7 @@ impl Question {
             | Self::HealthyNodes { .. }
             | Self::StraySegment { .. }
             | Self::Held { .. }
+            | Self::Answered(_)
             | Self::HealthCheckAllocated(_)
             | Self::NodePortAllocated(_) => &[],
         }
@@ -260,6 +264,9 @@ pub enum Expectation {
 pub struct Reach {
     /// The pods that may answer; each must, and no other may.
     pub pods: Vec<String>,
+    /// Which pods of the workload they are, where their names are not known beforehand. There are no [`Self::pods`]
+    /// then until a check begins.
+    pub selected: Option<PodsOf>,
     /// The share that each pod should have, in the order of the pods, summing to 1. Says how many
     /// connections it takes to see every pod, also where shares are not judged.
     pub shares: Vec<f64>,
@@ -327,6 +334,7 @@ impl Reach {
     pub fn pods(pods: &[&str], source: Source, hops: Hops, entry: Entry) -> Self {
         Self {
             pods: pods.iter().map(|&pod| pod.to_owned()).collect(),
+            selected: None,
             shares: vec![1.0 / pods.len() as f64; pods.len()],
             judged: false,
             sticky: false,
@@ -334,6 +342,25 @@ impl Reach {
             hops,
             entry,
             imbalance: None,
+        }
+    }
+
+    /// These pods of the workload in place of those that it names, with equal shares.
+    #[must_use]
+    pub fn of(self, selected: PodsOf) -> Self {
+        Self {
+            selected: Some(selected),
+            ..self.named(Vec::new())
+        }
+    }
+
+    /// The same, now that it is known who its pods are.
+    #[must_use]
+    pub fn named(self, pods: Vec<String>) -> Self {
+        Self {
+            shares: vec![1.0 / pods.len() as f64; pods.len()],
+            pods,
+            ..self
         }
     }
 
@@ -431,7 +458,10 @@ impl fmt::Display for Reach {
         if self.sticky && self.pods.len() > 1 {
             f.write_str("one of ")?;
         }
-        f.write_str(&self.pods.join(" "))?;
+        match &self.selected {
+            Some(selected) => selected.fmt(f)?,
+            None => f.write_str(&self.pods.join(" "))?,
+        }
         if self.judged {
             let parts: Vec<_> = self
                 .shares

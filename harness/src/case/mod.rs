@@ -9,6 +9,7 @@ mod flow;
 mod held;
 mod need;
 mod service;
+mod workload;
 
 pub use check::{
     BalancerCheck, Check, Entry, Expectation, FlowCheck, HealthPath, Hops, NodeAddress, Question,
@@ -20,6 +21,7 @@ pub use need::Need;
 pub use service::{
     Backend, BalancerMode, IpMode, Policy, Port, SERVICE_PORT, Service, ServiceType, SourceRange,
 };
+pub use workload::{Deployment, PodState, PodsOf, Update, Workload};
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -59,9 +61,60 @@ pub enum Change {
     Taint {
         /// The node.
         node: &'static str,
-        /// The key; the effect is `NoSchedule`.
+        /// The key.
         key: Option<&'static str>,
+        /// What it does.
+        effect: TaintEffect,
     },
+    /// Sets how many pods a Deployment of the workload is to have. Pods that are too many are asked
+    /// to end, and nobody waits for that.
+    Scale {
+        /// The Deployment.
+        deployment: &'static str,
+        /// Its pods.
+        replicas: u16,
+    },
+    /// Has the pods of a Deployment say that they are ready, or that they are not. They serve in any case.
+    Readiness {
+        /// The Deployment.
+        deployment: &'static str,
+        /// What they say.
+        ready: bool,
+    },
+    /// Begins a rolling update of every Deployment of the workload.
+    Roll,
+    /// Drains a node: no pod is put there any more, and those of the workload are evicted. A case that does this
+    /// [runs alone](Case::runs_alone), and the node takes pods again when it ends.
+    Drain(&'static str),
+    /// Lets a drained node take pods again.
+    Uncordon(&'static str),
+    /// Stops every process on a node, or lets them go on, and waits until the cluster has noticed. A case that does
+    /// this [runs alone](Case::runs_alone), and they go on when it ends.
+    Stop {
+        /// The node.
+        node: &'static str,
+        /// Whether they are to be stopped.
+        stopped: bool,
+    },
+}
+
+/// What a taint does to pods that do not tolerate it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum TaintEffect {
+    /// No further ones come.
+    NoSchedule,
+    /// Nor do those stay that are there.
+    NoExecute,
+}
+
+impl TaintEffect {
+    /// The value of `effect`.
+    pub const fn api_name(self) -> &'static str {
+        match self {
+            Self::NoSchedule => "NoSchedule",
+            Self::NoExecute => "NoExecute",
+        }
+    }
 }
 
 impl Change {
@@ -82,7 +135,13 @@ impl Change {
             | Self::SourceRanges([])
             | Self::IpMode(IpMode::Vip)
             | Self::ProxyName(None)
-            | Self::Taint { .. } => Vec::new(),
+            | Self::Taint { .. }
+            | Self::Scale { .. }
+            | Self::Readiness { .. }
+            | Self::Roll
+            | Self::Drain(_)
+            | Self::Uncordon(_)
+            | Self::Stop { .. } => Vec::new(),
         }
     }
 }
@@ -112,6 +171,22 @@ pub enum Step {
     Open(HeldFlow),
     /// Lets time pass, for what must happen by itself.
     Wait(Duration),
+    /// Waits until the workload has the pods that its Deployments want, all of them ready, and no others.
+    Settle,
+    /// Calls again and again from now on, one connection after the other, until the end of the case. Every one must
+    /// be answered by a pod of the workload.
+    Traffic(Traffic),
+}
+
+/// Connections that go on being made while the world changes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Traffic {
+    /// What later questions call it.
+    pub name: &'static str,
+    /// Who calls.
+    pub from: Place,
+    /// What is called, on the Service's first port.
+    pub to: Target,
 }
 
 /// One conformance case.
@@ -129,6 +204,9 @@ pub struct Case {
     pub service: Service,
     /// The Service's backends at first.
     pub backends: Vec<Backend>,
+    /// What the cluster runs in their place: the Service selects its pods, and the cluster's own controllers write
+    /// the EndpointSlices.
+    pub workload: Option<Workload>,
     /// What happens, in order. Holds at least one check.
     pub steps: Vec<Step>,
 }
@@ -143,7 +221,21 @@ impl Case {
             features: service.features(),
             service,
             backends: backends.iter().map(|pod| Backend::ready(pod)).collect(),
+            workload: None,
             steps: Vec::new(),
+        }
+    }
+
+    /// Has the cluster run these Deployments. Each of their pods serves so many seconds on once it is asked to end.
+    #[must_use]
+    pub fn workload(self, lingers: u16, deployments: &[Deployment]) -> Self {
+        let workload = Workload {
+            deployments: deployments.to_vec(),
+            lingers,
+        };
+        Self {
+            workload: Some(workload),
+            ..self
         }
     }
 
@@ -212,6 +304,38 @@ impl Case {
         self
     }
 
+    /// Waits until the workload is as its Deployments want it.
+    #[must_use]
+    pub fn settle(mut self) -> Self {
+        self.steps.push(Step::Settle);
+        self
+    }
+
+    /// Begins traffic by this name, that goes on until the end of the case.
+    #[must_use]
+    pub fn traffic(mut self, name: &'static str, from: &Place, to: Target) -> Self {
+        self = self.needs(to.feature());
+        let from = from.clone();
+        self.steps.push(Step::Traffic(Traffic { name, from, to }));
+        self
+    }
+
+    /// The traffic that goes on while it changes the world, in order.
+    pub fn traffics(&self) -> impl Iterator<Item = &Traffic> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Traffic(traffic) => Some(traffic),
+            _ => None,
+        })
+    }
+
+    /// Every change, in order.
+    pub fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Change(change) => Some(change),
+            _ => None,
+        })
+    }
+
     /// Every list of backends that it ever has.
     pub fn every_backends(&self) -> impl Iterator<Item = &Vec<Backend>> {
         let changed = self.steps.iter().filter_map(|step| match step {
@@ -230,22 +354,44 @@ impl Case {
 
     /// The nodes that it ever gives a taint.
     pub fn tainted(&self) -> impl Iterator<Item = &'static str> {
-        self.steps.iter().filter_map(|step| match step {
-            Step::Change(Change::Taint { node, key: Some(_) }) => Some(*node),
+        self.changes().filter_map(|change| match change {
+            Change::Taint {
+                node, key: Some(_), ..
+            } => Some(*node),
+            _ => None,
+        })
+    }
+
+    /// The nodes that it ever drains.
+    pub fn drained(&self) -> impl Iterator<Item = &'static str> {
+        self.changes().filter_map(|change| match change {
+            Change::Drain(node) => Some(*node),
+            _ => None,
+        })
+    }
+
+    /// The nodes that it ever stops.
+    pub fn stopped(&self) -> impl Iterator<Item = &'static str> {
+        self.changes().filter_map(|change| match change {
+            Change::Stop {
+                node,
+                stopped: true,
+            } => Some(*node),
             _ => None,
         })
     }
 
     /// Whether it changes what other cases depend on, so that none may run beside it.
     pub fn runs_alone(&self) -> bool {
-        self.tainted().next().is_some()
+        let mut harmed = self.tainted().chain(self.drained()).chain(self.stopped());
+        harmed.next().is_some()
     }
 
     /// All checks, in order.
     pub fn checks(&self) -> impl Iterator<Item = &Check> {
         self.steps.iter().filter_map(|step| match step {
             Step::Check(check) => Some(check),
-            Step::Change(_) | Step::Open(_) | Step::Wait(_) => None,
+            _ => None,
         })
     }
 
@@ -327,6 +473,9 @@ impl Case {
         for defective in self.defects_of_held_flows(port) {
             defect(true, defective);
         }
+        for defective in self.defects_of_the_workload() {
+            defect(true, defective);
+        }
         let affine = |question: &Question| match question {
             Question::Affinity { flows, .. } => flows
                 .iter()
@@ -339,6 +488,63 @@ impl Case {
         );
         defects
     }
+
+    /// What is wrong with its workload, and with what it does to it and asks of it.
+    fn defects_of_the_workload(&self) -> Vec<&'static str> {
+        let mut defects = Vec::new();
+        let traffics: BTreeSet<_> = self.traffics().map(|traffic| traffic.name).collect();
+        let questions = || self.checks().flat_map(|check| &check.questions);
+        let answered = |name: &str| {
+            let about =
+                |question: &Question| matches!(question, Question::Answered(n) if *n == name);
+            questions().any(about)
+        };
+        let begun = |question: &Question| match question {
+            Question::Answered(name) => traffics.contains(name),
+            _ => true,
+        };
+        if !questions().all(begun) || !traffics.iter().all(|name| answered(name)) {
+            defects.push("begins traffic and does not ask about it, or asks about another one");
+        }
+        let flows = self.flows();
+        let selects = |flow: &FlowCheck| match &flow.expect {
+            Expectation::Reaches(reach) => Some(reach.selected.is_some()),
+            _ => None,
+        };
+        let named = self.every_backends().flatten().next().is_some();
+        let Some(workload) = &self.workload else {
+            let of_workload = |change: &Change| {
+                use Change::{Drain, Readiness, Roll, Scale};
+                matches!(change, Scale { .. } | Readiness { .. } | Roll | Drain(_))
+            };
+            let settles = self.steps.contains(&Step::Settle) || !traffics.is_empty();
+            if settles
+                || self.changes().any(of_workload)
+                || flows.iter().any(|f| selects(f) == Some(true))
+            {
+                defects.push("has no workload, and speaks of one");
+            }
+            return defects;
+        };
+        if named || flows.iter().any(|flow| selects(flow) == Some(false)) {
+            defects.push("has a workload, and names backends");
+        }
+        let names: BTreeSet<_> = workload.deployments.iter().map(|one| one.name).collect();
+        if names.is_empty() || names.len() != workload.deployments.len() {
+            defects.push("has no Deployment, or two by one name");
+        }
+        let known = |change: &Change| match change {
+            Change::Scale { deployment, .. } | Change::Readiness { deployment, .. } => {
+                names.contains(deployment)
+            }
+            _ => true,
+        };
+        if !self.changes().all(known) {
+            defects.push("changes a Deployment that it does not have");
+        }
+        defects
+    }
+
     /// What is wrong with the flows that it keeps and with what it asks about them.
     fn defects_of_held_flows(
         &self,

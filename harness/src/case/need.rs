@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::{
-    Case, Change, Expectation, FlowCheck, NodeAddress, Place, Question, ServiceType, Step, Target,
+    Case, Change, Expectation, FlowCheck, NodeAddress, Place, Question, ServiceType, Target,
 };
 use crate::world::World;
 
-/// Something that every lab of onehop's own has, and somebody's cluster may not have.
+/// Something that not every lab has: somebody's cluster may lack what is outside of it, and a lab in network namespaces
+/// what is real about a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Need {
     /// Clients outside of the cluster, that can reach its nodes.
@@ -27,6 +28,10 @@ pub enum Need {
     ServiceRanges,
     /// Nodes in the zones of the story: two in the first, one in the second.
     Zones,
+    /// Kubelets that run pods, and the controllers of a cluster.
+    Controllers,
+    /// Nodes that may be stopped.
+    StoppableNodes,
 }
 
 impl fmt::Display for Need {
@@ -40,6 +45,8 @@ impl fmt::Display for Need {
             Self::Taints => "nodes to taint",
             Self::ServiceRanges => "the ranges of ClusterIPs",
             Self::Zones => "zones",
+            Self::Controllers => "kubelets and controllers",
+            Self::StoppableNodes => "nodes that can be stopped",
         })
     }
 }
@@ -71,16 +78,20 @@ impl Case {
         if self.service.external_ips {
             needs.insert(Need::ExternalAddresses);
         }
-        for flow in self.flows() {
-            match flow.from {
+        if self.flows().iter().any(leaves_the_pod_network) {
+            needs.insert(Need::PodSources);
+        }
+        let flows = self.flows().into_iter().map(|flow| (flow.from, flow.to));
+        let traffics = self
+            .traffics()
+            .map(|traffic| (traffic.from.clone(), traffic.to.clone()));
+        for (from, to) in flows.chain(traffics) {
+            match from {
                 Place::External(_) => needs.insert(Need::OutsideClients),
                 Place::LoadBalancer => needs.insert(Need::LoadBalancer),
                 Place::Pod(_) | Place::Node(_) => false,
             };
-            if leaves_the_pod_network(&flow) {
-                needs.insert(Need::PodSources);
-            }
-            match flow.to {
+            match to {
                 Target::Vip | Target::VipAt(_) => needs.insert(Need::LoadBalancer),
                 Target::OtherNodePort(_) => needs.insert(Need::OtherAddresses),
                 Target::ExternalIp(_) => needs.insert(Need::ExternalAddresses),
@@ -107,14 +118,18 @@ impl Case {
                 _ => {}
             }
         }
-        for step in &self.steps {
-            match step {
-                Step::Change(Change::Taint { .. }) => needs.insert(Need::Taints),
-                Step::Change(Change::IpMode(_) | Change::Type(ServiceType::LoadBalancer(_))) => {
+        for change in self.changes() {
+            match change {
+                Change::Taint { .. } | Change::Drain(_) => needs.insert(Need::Taints),
+                Change::Stop { .. } => needs.insert(Need::StoppableNodes),
+                Change::IpMode(_) | Change::Type(ServiceType::LoadBalancer(_)) => {
                     needs.insert(Need::LoadBalancer)
                 }
                 _ => false,
             };
+        }
+        if self.workload.is_some() {
+            needs.insert(Need::Controllers);
         }
         let mut backends = self.every_backends().flatten();
         if backends.any(|backend| !backend.zones.is_empty()) {

@@ -49,6 +49,16 @@ pub enum ClusterError {
         /// What it lacks.
         what: String,
     },
+    /// A node could not be stopped, or its processes do not go on.
+    #[error("failed to {} {node}: {why}", if *.stopped { "stop" } else { "start" })]
+    Stop {
+        /// The node.
+        node: String,
+        /// Whether it was to be stopped.
+        stopped: bool,
+        /// Why not.
+        why: String,
+    },
     /// Another run is under way.
     #[error(
         "another run of onehop uses the cluster: {holder}; wait for it, or end it and run \

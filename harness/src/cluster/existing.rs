@@ -84,6 +84,7 @@ async fn build(
         provider: "existing",
         client: Secretive(client.clone()),
         version: version.to_owned(),
+        image: options.image.clone(),
         outside: None,
         proxies: None,
         nodes: None,
@@ -125,6 +126,10 @@ fn lacks() -> BTreeMap<Need, String> {
         ),
         (
             Need::Taints,
+            "the nodes of an existing cluster are left as they are",
+        ),
+        (
+            Need::StoppableNodes,
             "the nodes of an existing cluster are left as they are",
         ),
         (

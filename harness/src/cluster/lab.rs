@@ -1,6 +1,6 @@
 //! From a cluster to a lab on it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,12 +35,16 @@ const PARAMETERS: [(&str, &str); 2] = [
     ("net/ipv6/icmp/ratemask", "128"),
 ];
 
-/// Further ones of nodes that a load balancer sends packets to.
-const BEHIND_BALANCER: [(&str, &str); 2] = [
+/// Further ones of nodes that are onehop's to change: a load balancer sends packets to them, and cases have new pods come.
+const BEHIND_BALANCER: [(&str, &str); 3] = [
     // A node that forwards out of the interface that a packet came by would otherwise tell the
     // sender a shorter way, and later packets would not cross the entry node.
     ("net/ipv4/conf/all/send_redirects", "0"),
     ("net/ipv4/conf/default/send_redirects", "0"),
+    // A node would make sure for a second or two that nobody else on the link to a new pod has the
+    // address that it has there, and leave the pod without a way back meanwhile, ready or not. A
+    // connection that is lost to that says nothing about a proxy.
+    ("net/ipv6/conf/default/accept_dad", "0"),
 ];
 
 /// A port that nobody listens on (discard).
@@ -364,7 +368,7 @@ async fn masquerading(
         };
         let since = tap::now().saturating_sub(epoch);
         let calls = sites.of(&from.name).call(&from.name, batch).await?;
-        let seen = sites.seen(&[calls[0].sequence]).await?;
+        let seen = sites.seen(&[calls[0].sequence], &BTreeSet::new()).await?;
         let call = Call::new(&from.name, calls[0].local, remote);
         let journeys = seen
             .journeys(since, [call], Clocks::Several)

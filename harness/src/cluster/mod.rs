@@ -19,6 +19,7 @@ mod objects;
 mod provider;
 mod publish;
 mod wait;
+mod workload;
 
 pub use agents::AGENT_PORT;
 pub use context::{ContextError, client, contexts};
@@ -31,3 +32,4 @@ pub use network::{PodNetworkError, keep as keep_pod_network};
 pub use objects::{PodImage, RunId};
 pub(crate) use provider::{Cluster, NodeCommands, ProxyPods, Secretive};
 pub use publish::publish;
+pub(crate) use workload::{CASE_LABEL, NamedPort, WorkloadPod};

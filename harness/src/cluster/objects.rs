@@ -55,7 +55,7 @@ pub struct PodImage {
 }
 
 impl PodImage {
-    fn policy(&self) -> &'static str {
+    pub(super) fn policy(&self) -> &'static str {
         if self.pulled { "IfNotPresent" } else { "Never" }
     }
 }
@@ -244,7 +244,7 @@ fn metadata(name: &str, run: &RunId) -> Value {
 }
 
 /// A typed object from JSON that this file wrote itself.
-fn object<K: serde::de::DeserializeOwned>(json: Value) -> K {
+pub(super) fn object<K: serde::de::DeserializeOwned>(json: Value) -> K {
     serde_json::from_value(json).expect("the lab's own objects are valid")
 }
 

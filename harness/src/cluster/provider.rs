@@ -13,7 +13,7 @@ use kube::api::{ListParams, LogParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
 
-use super::objects::{RunId, delete_of};
+use super::objects::{PodImage, RunId, delete_of};
 use super::{ClusterError, lease, wait};
 use crate::agent::Remote;
 use crate::balancer::View;
@@ -29,14 +29,16 @@ pub(crate) struct Cluster {
     pub(crate) provider: &'static str,
     pub(crate) client: Secretive,
     pub(crate) version: String,
+    /// The run, by which agents find its pods.
+    pub(crate) run: RunId,
+    /// The image of its pods.
+    pub(crate) image: PodImage,
     /// The agent with the load balancer, where there is one.
     pub(crate) outside: Option<Remote>,
     /// The pods of the proxy under test, where it is known which they are.
     pub(crate) proxies: Option<ProxyPods>,
-    /// Runs commands on nodes, where somebody can.
+    /// Runs commands on nodes, where somebody can. Without it, none can be stopped either.
     pub(crate) nodes: Option<Box<dyn NodeCommands>>,
-    /// The run.
-    pub(crate) run: RunId,
     /// Nodes that lose the label of their zone when the lab ends, because it has given it to them.
     pub(crate) unlabels: Vec<String>,
     /// Whether the proxy serves its health where the profile says, so that it can be waited for.
@@ -68,10 +70,13 @@ pub(crate) struct ProxyPods {
     pub(crate) restarts_before: BTreeMap<String, u32>,
 }
 
-/// Runs commands on nodes, by the names of their objects.
+/// Runs commands on nodes, and stops nodes, by the names of their objects.
 pub(crate) trait NodeCommands: fmt::Debug + Send + Sync {
     /// What the command prints, or why there is nothing.
     fn run<'a>(&'a self, node: &'a str, command: &'a [&'a str]) -> BoxFuture<'a, Vec<u8>>;
+
+    /// Stops every process on a node, or lets them go on; or why not.
+    fn stop<'a>(&'a self, node: &'a str, stopped: bool) -> BoxFuture<'a, Result<(), String>>;
 }
 
 impl ProxyPods {

@@ -14,7 +14,7 @@ pub(super) async fn until<T>(
     time: Duration,
     ask: impl AsyncFn() -> Result<Result<T, String>, ClusterError>,
 ) -> Result<T, ClusterError> {
-    let started = Instant::now();
+    let patience = Patience::new(what, time);
     loop {
         let state = match ask().await {
             Ok(Ok(answer)) => return Ok(answer),
@@ -25,13 +25,42 @@ pub(super) async fn until<T>(
             }
             Err(error) => return Err(error),
         };
-        if started.elapsed() > time {
+        patience.pause(state).await?;
+    }
+}
+
+/// The same for loops of their own: what an async closure borrows keeps a task from being spawned
+/// (rust-lang/rust#110338).
+pub(super) struct Patience<'a> {
+    what: &'a str,
+    time: Duration,
+    started: Instant,
+}
+
+impl<'a> Patience<'a> {
+    /// Begins to wait for something, in the negative.
+    pub(super) fn new(what: &'a str, time: Duration) -> Self {
+        let started = Instant::now();
+        Self {
+            what,
+            time,
+            started,
+        }
+    }
+
+    /// Lets some time pass; it has come so far.
+    ///
+    /// # Errors
+    /// When the time is over.
+    pub(super) async fn pause(&self, state: String) -> Result<(), ClusterError> {
+        if self.started.elapsed() > self.time {
             return Err(ClusterError::NotInTime {
-                what: what.to_owned(),
-                seconds: time.as_secs(),
+                what: self.what.to_owned(),
+                seconds: self.time.as_secs(),
                 state,
             });
         }
         tokio::time::sleep(PAUSE).await;
+        Ok(())
     }
 }

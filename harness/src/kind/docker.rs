@@ -131,6 +131,39 @@ impl Docker {
         run.args(command).raw().await
     }
 
+    /// Stops every process of a container where it is, or lets them go on. Its network goes on in any case, as far as
+    /// that is the kernel's.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub(super) async fn pause(&self, container: &str, paused: bool) -> Result<(), KindError> {
+        let (what, command) = match paused {
+            true => ("stop the processes of a container", "pause"),
+            false => ("let the processes of a container go on", "unpause"),
+        };
+        self.run(what)
+            .args([command, container])
+            .output()
+            .await
+            .map(drop)
+    }
+
+    /// Lets every stopped node of a kind cluster go on.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub(super) async fn unpause_nodes(&self, cluster: &str) -> Result<(), KindError> {
+        let of_cluster = format!("label=io.x-k8s.kind.cluster={cluster}");
+        let list =
+            self.run("list stopped nodes")
+                .args(["ps", "--quiet", "--filter", "status=paused"]);
+        let ids = list.args(["--filter", &of_cluster]).output().await?;
+        for id in ids.split_whitespace() {
+            self.pause(id, false).await?;
+        }
+        Ok(())
+    }
+
     /// Applies Kubernetes objects by the kubectl of a control plane's container.
     ///
     /// # Errors

@@ -180,6 +180,7 @@ impl Site {
             self.deploy(&options, own, &api[0]).await?;
         } else {
             // What a killed run has left, and who else is there.
+            self.docker.unpause_nodes(&self.cluster.name).await?;
             clean(client, timing).await?;
             self.check_proxy(own).await?;
         }
@@ -221,6 +222,7 @@ impl Site {
             proxies,
             nodes: Some(Box::new(Nodes(self.docker.clone()))),
             run: options.run,
+            image,
             unlabels: nodes.map(|node| node.object.clone()).collect(),
             serves_health: true,
             lease: None,
@@ -350,6 +352,14 @@ impl NodeCommands for Nodes {
                 Ok(Output { stdout, stderr, .. }) => [stdout, stderr].concat(),
                 Err(error) => format!("{error}\n").into_bytes(),
             }
+        }
+        .boxed()
+    }
+
+    fn stop<'a>(&'a self, node: &'a str, stopped: bool) -> BoxFuture<'a, Result<(), String>> {
+        async move {
+            let done = self.0.pause(node, stopped).await;
+            done.map_err(|error| crate::error::chain(&error))
         }
         .boxed()
     }

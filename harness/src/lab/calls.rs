@@ -118,6 +118,19 @@ impl Lab {
         self.with_ways(calls.from, since, made).await
     }
 
+    /// Makes these calls, and says no more than what became of each.
+    ///
+    /// # Errors
+    /// When the probe cannot be carried out.
+    ///
+    /// # Panics
+    /// As [`Self::call_each`].
+    pub(crate) async fn outcomes(&self, calls: Calls<'_>) -> Result<Vec<Connection>, LabError> {
+        let (host, batch) = (calls.from.host(), self.batch(calls));
+        let (_, made) = self.probing(self.sites.of(host).call(host, batch)).await?;
+        Ok(made)
+    }
+
     /// Makes these calls, and keeps them open.
     ///
     /// # Errors
@@ -205,7 +218,7 @@ impl Lab {
         let asked = connections
             .iter()
             .map(|connection| tap::Call::new(from.host(), connection.local, connection.remote));
-        let seen = self.sites.seen(&sequences).await?;
+        let seen = self.sites.seen(&sequences, &self.stopped_nodes()).await?;
         let journeys = seen
             .journeys(since, asked, self.clocks)
             .map_err(AgentError::from)?;
@@ -238,7 +251,13 @@ impl Lab {
             let mut pods = self.world.pods.iter().filter(|pod| pod.node == node.name);
             pods.find(|pod| pod.name != from.host())
         };
-        let pods = self.world.nodes.iter().filter_map(first_on);
+        let stopped = self.stopped_nodes();
+        let nodes = self
+            .world
+            .nodes
+            .iter()
+            .filter(|node| !stopped.contains(&node.name));
+        let pods = nodes.filter_map(first_on);
         pods.map(|pod| SocketAddr::new(pod.address.of(family), BASELINE_PORT))
             .collect()
     }

@@ -31,6 +31,11 @@ pub fn target_port(first: u16, position: usize, slice: u16) -> u16 {
     first + PORT_STEP * (position + MOST_PORTS * slice)
 }
 
+/// The name of the port that pods have for the Service's port at this position.
+pub(crate) fn port_name(position: usize) -> String {
+    format!("port-{position}")
+}
+
 /// The external address for each node of the case with this first port.
 pub(super) fn external_ips(world: &World, first: u16) -> Vec<Dual> {
     let numbers = (1..).take(world.nodes.len());
@@ -158,7 +163,7 @@ pub(super) fn service_object(name: &str, spec: Spec, world: &World, families: &[
             "name": port.name,
             "protocol": port.protocol,
             "port": port.number,
-            "targetPort": format!("port-{position}"),
+            "targetPort": port_name(position),
         })
     });
     let mut service = json!({

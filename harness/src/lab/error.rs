@@ -61,6 +61,22 @@ pub enum LabError {
         /// The node.
         node: String,
     },
+    /// The pods of a workload were not the same at the end of a round of questions.
+    #[error("the pods changed while they were judged: {before} became {now}")]
+    Moved {
+        /// At the beginning of the round.
+        before: String,
+        /// At its end.
+        now: String,
+    },
+    /// A pod of a workload could not be told what to say of itself.
+    #[error("failed to tell {pod} whether it is ready: {said}")]
+    Untold {
+        /// The pod.
+        pod: String,
+        /// What it said.
+        said: String,
+    },
     /// A test of the suite could not make the proxy wrong.
     #[error("failed to make the proxy wrong: {0}")]
     Sabotage(String),

@@ -16,9 +16,10 @@ mod proxy;
 mod sites;
 mod trip;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -28,6 +29,7 @@ pub use api::{ApiError, ApiKind, LabApi};
 pub use baseline::{BASELINE_PORT, BaselineError};
 pub use calls::{Call, Calls, HeldFlows};
 pub use directory::DirectoryError;
+pub(crate) use documents::port_name;
 pub use documents::{affinity, policy, service_spec, source_ranges, target_port};
 pub use error::LabError;
 pub use netns::Netns;
@@ -45,6 +47,7 @@ pub use crate::case::SERVICE_PORT;
 use crate::agent::{Kept, Site};
 use crate::balancer::View;
 use crate::case::{Need, Target};
+use crate::cluster::Cluster;
 use crate::probe::HttpOutcome;
 use crate::profile::{Feature, Profile, Program, Variation};
 use crate::tap::Clocks;
@@ -98,6 +101,8 @@ pub struct Lab {
     lacks: BTreeMap<Need, String>,
     epoch: Duration,
     clocks: Clocks,
+    /// The nodes that are stopped now: nothing on them answers, their agents included.
+    stopped: RwLock<BTreeSet<String>>,
 }
 
 /// What a provider has built.
@@ -143,6 +148,7 @@ impl Lab {
             lacks: parts.lacks,
             epoch: parts.epoch,
             clocks: parts.clocks,
+            stopped: RwLock::default(),
         }
     }
 
@@ -202,6 +208,55 @@ impl Lab {
             Provider::Netns(netns) => netns,
             Provider::Cluster(cluster) => panic!("the lab is on a cluster of {}", cluster.provider),
         }
+    }
+
+    /// The cluster that it is on.
+    ///
+    /// # Panics
+    /// When it is on none: cases are checked against what a lab lacks.
+    pub(crate) fn cluster(&self) -> &Cluster {
+        match &self.provider {
+            Provider::Cluster(cluster) => cluster,
+            Provider::Netns(_) => panic!("the lab is in network namespaces"),
+        }
+    }
+
+    /// Acts on pods that have come to a node since, too.
+    ///
+    /// # Errors
+    /// When one does not run there, or cannot be tapped.
+    pub(crate) async fn adopt(&self, node: &str, pods: &[String]) -> Result<(), LabError> {
+        let run = self.cluster().run.to_string();
+        Ok(self.sites.of(node).adopt(&run, pods).await?)
+    }
+
+    /// Stops every process on a node, or lets them go on, and waits until the cluster has noticed.
+    ///
+    /// # Errors
+    /// When it cannot be done, or is not noticed.
+    pub(crate) async fn stop_node(&self, node: &str, stopped: bool) -> Result<(), LabError> {
+        if self.stopped_nodes().contains(node) == stopped {
+            return Ok(());
+        }
+        let object = &self.world.node(node).expect("a node of the world").object;
+        let cluster = self.cluster();
+        cluster.stop_node(object, stopped).await?;
+        {
+            let mut all = self.stopped.write().unwrap_or_else(PoisonError::into_inner);
+            if stopped {
+                all.insert(node.to_owned());
+            } else {
+                all.remove(node);
+            }
+        }
+        Ok(cluster.node_becomes(object, !stopped, &self.timing).await?)
+    }
+
+    fn stopped_nodes(&self) -> BTreeSet<String> {
+        self.stopped
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// How its load balancer serves a Service (`namespace/name`); nothing if it does not.

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::agent::{Agent, Site};
 use crate::balancer::Balancer;
+use crate::case::Need;
 use crate::netns::{API, FABRIC, Host, Namespace, Network};
 use crate::profile::Placeholders;
 use crate::tap;
@@ -62,6 +63,13 @@ impl Netns {
             .host(host)
             .unwrap_or_else(|| panic!("no host {host}"))
             .namespace()
+    }
+
+    /// What no lab in network namespaces has, and why.
+    pub fn lacks() -> BTreeMap<Need, String> {
+        let needs = [Need::Controllers, Need::StoppableNodes];
+        let why = "the lab in network namespaces has none, --provider kind does";
+        needs.map(|need| (need, why.to_owned())).into()
     }
 
     async fn start_proxies(
@@ -142,7 +150,7 @@ impl Lab {
             provider: Provider::Netns(Box::new(netns)),
             profile: proxy.map(|proxy| proxy.profile),
             families: Family::ALL.to_vec(),
-            lacks: BTreeMap::new(),
+            lacks: Netns::lacks(),
             sites,
             backends,
             baseline,

@@ -12,7 +12,7 @@ use super::documents::{
     HEADLESS, SERVICE_LABEL, endpoints, external_ips, node_object, pod_object, service_object,
     slice_name, slice_object, slices_of,
 };
-use crate::case::{Backend, IpMode, SERVICE_PORT, Service as Spec};
+use crate::case::{Backend, IpMode, SERVICE_PORT, Service as Spec, TaintEffect};
 use crate::world::{Dual, Family, World};
 
 /// The label of a node that says its zone.
@@ -125,10 +125,15 @@ impl Objects {
         Ok(())
     }
 
-    /// Gives a Node object this taint alone, or none.
-    pub(crate) async fn taint_node(&self, node: &str, key: Option<&str>) -> kube::Result<()> {
+    /// Gives a Node object this taint alone, or none: a key and an effect.
+    pub(crate) async fn taint_node(
+        &self,
+        node: &str,
+        taint: Option<(&str, TaintEffect)>,
+    ) -> kube::Result<()> {
         let nodes: Api<Node> = Api::all(self.client.clone());
-        let taints = key.map(|key| json!([{ "key": key, "effect": "NoSchedule" }]));
+        let taints =
+            taint.map(|(key, effect)| json!([{ "key": key, "effect": effect.api_name() }]));
         let patch = Patch::Merge(json!({ "spec": { "taints": taints } }));
         nodes.patch(node, &PatchParams::default(), &patch).await?;
         Ok(())
@@ -151,7 +156,33 @@ impl Objects {
                 .create(&PostParams::default(), &object(slice))
                 .await?;
         }
+        let service = service_object(name, spec, world, &self.families);
+        self.create_service_object(service, spec, world, first_port)
+            .await
+    }
+
+    /// Creates a Service that selects pods by a label. Its EndpointSlices are up to the cluster.
+    pub(crate) async fn create_selecting_service(
+        &self,
+        name: &str,
+        spec: Spec,
+        world: &World,
+        (label, value): (&str, &str),
+        first_port: u16,
+    ) -> kube::Result<Allocated> {
         let mut service = service_object(name, spec, world, &self.families);
+        service["spec"]["selector"] = json!({ label: value });
+        self.create_service_object(service, spec, world, first_port)
+            .await
+    }
+
+    async fn create_service_object(
+        &self,
+        mut service: Value,
+        spec: Spec,
+        world: &World,
+        first_port: u16,
+    ) -> kube::Result<Allocated> {
         if spec.external_ips {
             let addresses = external_ips(world, first_port);
             let both = addresses.iter().flat_map(|dual| dual.both());

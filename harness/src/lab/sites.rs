@@ -1,6 +1,6 @@
 //! The hosts of a lab, and who acts on each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::join_results;
 use crate::agent::{AgentError, Site};
@@ -36,12 +36,23 @@ impl Sites {
         self.by_host.contains_key(host)
     }
 
-    /// What all taps have seen of these numbers.
+    /// What all taps have seen of these numbers, but for those of the sites that these hosts are of: they cannot be
+    /// asked now.
     ///
     /// # Errors
     /// When a tap cannot be read.
-    pub(crate) async fn seen(&self, sequences: &[u32]) -> Result<Seen, AgentError> {
-        let all = join_results(self.sites.iter().map(|site| site.seen(sequences))).await?;
+    pub(crate) async fn seen(
+        &self,
+        sequences: &[u32],
+        away: &BTreeSet<String>,
+    ) -> Result<Seen, AgentError> {
+        let away: BTreeSet<_> = away
+            .iter()
+            .filter_map(|host| self.by_host.get(host))
+            .collect();
+        let there = self.sites.iter().enumerate();
+        let there = there.filter(|(position, _)| !away.contains(position));
+        let all = join_results(there.map(|(_, site)| site.seen(sequences))).await?;
         Ok(all.into_iter().fold(Seen::default(), Seen::and))
     }
 }

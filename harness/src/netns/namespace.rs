@@ -26,6 +26,8 @@ thread_local! {
 pub struct Namespace {
     name: Arc<str>,
     file: Arc<File>,
+    /// Whether it is this process's own, which every thread is in already: entering it would take a privilege.
+    own: bool,
 }
 
 impl Namespace {
@@ -46,6 +48,7 @@ impl Namespace {
         Ok(Self {
             name: name.into(),
             file: Arc::new(file),
+            own: false,
         })
     }
 
@@ -59,6 +62,7 @@ impl Namespace {
         Ok(Self {
             name: name.into(),
             file: Arc::new(file),
+            own: false,
         })
     }
 
@@ -67,7 +71,10 @@ impl Namespace {
     /// # Errors
     /// When it cannot be opened.
     pub fn own(name: &str) -> io::Result<Self> {
-        Self::open(name, Path::new(OWN))
+        Ok(Self {
+            own: true,
+            ..Self::open(name, Path::new(OWN))?
+        })
     }
 
     /// The name of the host whose namespace this is.
@@ -90,6 +97,9 @@ impl Namespace {
                 HOME.with(|home| setns(home, CloneFlags::CLONE_NEWNET))
                     .expect("a thread can return to its own network namespace");
             }
+        }
+        if self.own {
+            return Ok(work());
         }
         HOME.with(|_| ());
         setns(&self.file, CloneFlags::CLONE_NEWNET)?;

@@ -95,6 +95,16 @@ impl Outcome {
     pub fn is_reached(&self) -> bool {
         matches!(self, Self::Reached { .. })
     }
+
+    /// In a word or two, by which calls are told apart.
+    pub fn kind(&self) -> String {
+        match self {
+            Self::Reached { identity, .. } => format!("reached {}", identity.pod),
+            Self::Refused(refusal) => format!("refused ({refusal})"),
+            Self::Dropped => "dropped".to_owned(),
+            Self::Broken(how) => format!("broken ({how})"),
+        }
+    }
 }
 
 /// One connection or datagram: its two ends as the caller saw them, and its outcome.

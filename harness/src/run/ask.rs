@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::held::HeldByName;
 use super::row::{Answer, allocated, row, text};
+use super::traffic::TrafficByName;
 use super::{proxy_health, stray_segment};
 use crate::balancer::HealthCheck;
 use crate::case::{
@@ -14,8 +15,8 @@ use crate::case::{
 };
 use crate::lab::{Allocated, Call, Calls, Lab, LabError, NAMESPACE, join_results, target_port};
 use crate::probe::{HttpAnswer, HttpOutcome};
-use crate::verdict::{Asked, FlowResult, judge};
-use crate::world::{CLIENT_PRIVATE, Dual, Family, Protocol};
+use crate::verdict::{Asked, FlowResult, Ground, judge};
+use crate::world::{CLIENT_PRIVATE, Dual, Family, Protocol, World};
 
 /// What the questions of a case are about.
 pub(super) struct Subject<'a> {
@@ -37,6 +38,10 @@ pub(super) struct Subject<'a> {
     pub(super) listening: &'a [(Dual, u16)],
     /// The flows that it keeps open.
     pub(super) held: &'a HeldByName,
+    /// The traffic that goes on.
+    pub(super) traffic: &'a TrafficByName,
+    /// The world with every pod that there is now.
+    pub(super) world: &'a World,
     /// The number of distributions that the case judges, which share its false-alarm rate.
     pub(super) judged: usize,
 }
@@ -71,6 +76,10 @@ pub(super) async fn ask(
                 Ok(vec![subject.healthy_nodes(*by, nodes).await?])
             }
             Question::Held { name, expect } => subject.held(name, expect).await,
+            Question::Answered(name) => {
+                let going = subject.traffic.get(name).expect("cases are checked");
+                going.answered().map_err(|error| *error)
+            }
             Question::HealthCheckAllocated(expected) => {
                 let got = subject.service.health_check_node_port.is_some();
                 Ok(vec![allocated("healthCheckNodePort", *expected, got)])
@@ -188,7 +197,10 @@ impl Subject<'_> {
     ) -> Answer {
         let lab = self.lab;
         let observed: Vec<_> = calls.iter().map(|call| call.observed.clone()).collect();
-        let ground = lab.ground();
+        let ground = Ground {
+            world: self.world,
+            ..lab.ground()
+        };
         let result = judge(
             flow,
             family,

@@ -1,7 +1,7 @@
 //! Many cases side by side in one lab.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tokio::task::{Id, JoinSet};
 
 use super::results::{CaseResult, Verdict};
 use super::runner::{CaseRun, skipped};
-use crate::case::{Case, Feature};
+use crate::case::{Case, Feature, Need};
 use crate::lab::Lab;
 use crate::profile::Profile;
 
@@ -53,7 +53,7 @@ pub async fn run_batch(
     let jobs = u32::try_from(options.jobs).expect("few jobs");
     for index in order {
         let case = &cases[index];
-        let lacking = || lacking(case, lab);
+        let lacking = || lacking(case, lab.lacks());
         if let Some(reason) = unsupported(case, profile).or_else(lacking) {
             let result = skipped(case, &reason);
             finished(&result);
@@ -99,11 +99,10 @@ pub fn unsupported(case: &Case, profile: &Profile) -> Option<String> {
     missing.map(|feature| format!("{} declares {feature} unsupported", profile.name))
 }
 
-/// The first thing that a case needs of the world and the lab's does not have, as a reason.
-pub fn lacking(case: &Case, lab: &Lab) -> Option<String> {
+/// The first thing that a case needs of the world and a lab's [lacks](Lab::lacks), as a reason.
+pub fn lacking(case: &Case, lacks: &BTreeMap<Need, String>) -> Option<String> {
     let needs = case.world_needs();
-    let lacks = lab.lacks().iter();
-    let mut missing = lacks.filter(|(need, _)| needs.contains(need));
+    let mut missing = lacks.iter().filter(|(need, _)| needs.contains(need));
     let (need, why) = missing.next()?;
     Some(format!("needs {need}: {why}"))
 }

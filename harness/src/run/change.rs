@@ -38,10 +38,24 @@ impl CaseRun {
                 let done = objects.label_service(name, PROXY_NAME_LABEL, *value).await;
                 return done.map(drop).map_err(patched);
             }
-            Change::Taint { node, key } => {
-                let done = objects.taint_node(self.object(node), *key).await;
+            Change::Taint { node, key, effect } => {
+                let taint = key.map(|key| (key, *effect));
+                let done = objects.taint_node(self.object(node), taint).await;
                 return done.map_err(LabError::object("taint the node"));
             }
+            Change::Scale {
+                deployment,
+                replicas,
+            } => return self.scale(name, (deployment, *replicas), progress).await,
+            Change::Readiness { deployment, ready } => {
+                return self.say_ready(name, deployment, *ready).await;
+            }
+            Change::Roll => return self.roll(name, progress).await,
+            Change::Drain(node) => return self.drain(name, node).await,
+            Change::Uncordon(node) => {
+                return Ok(self.lab.cluster().cordon(self.object(node), false).await?);
+            }
+            Change::Stop { node, stopped } => return self.lab.stop_node(node, *stopped).await,
             Change::Affinity(seconds) => {
                 progress.spec.affinity = *seconds;
                 affinity(*seconds)

@@ -11,6 +11,8 @@ mod results;
 mod row;
 mod runner;
 mod stray_segment;
+mod traffic;
+mod workload;
 
 pub use batch::{BatchOptions, INTERRUPTED, lacking, not_judged, run_batch, unsupported};
 pub use results::{

@@ -1,10 +1,13 @@
 //! How far a case has come.
 
 use std::any::Any;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use super::held::HeldByName;
 use super::row::Answer;
+use super::traffic::TrafficByName;
+use super::workload::Running;
 use crate::case::{Backend, Service};
 use crate::lab::Allocated;
 use crate::verdict::FlowResult;
@@ -25,13 +28,25 @@ pub(super) struct Progress {
     pub(super) converged_in: Duration,
     /// The flows that it keeps open.
     pub(super) held: HeldByName,
-    /// What undoes the sabotage, if there is one.
-    pub(super) _sabotage: Option<Box<dyn Any + Send>>,
+    /// The traffic that goes on.
+    pub(super) traffic: TrafficByName,
+    /// What the cluster runs for it.
+    pub(super) workload: Option<Running>,
+    /// What undoes the sabotage, if there is one. Behind a lock that nobody takes, because it need not be shareable.
+    pub(super) _sabotage: Option<Mutex<Box<dyn Any + Send>>>,
     /// Why it fails; none so far where there is none.
     pub(super) failure: Option<String>,
 }
 
 impl Progress {
+    /// What the cluster runs for it.
+    ///
+    /// # Panics
+    /// When that is nothing: cases are checked.
+    pub(super) fn workload(&self) -> &Running {
+        self.workload.as_ref().expect("cases are checked")
+    }
+
     /// Takes answers in. The first that is wrong is why the case fails.
     pub(super) fn take(&mut self, answers: Vec<Answer>) {
         let wrong: Vec<_> = answers.iter().filter(|a| !a.result.passed()).collect();

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::ask::{Subject, ask};
@@ -11,6 +11,9 @@ use super::evidence;
 use super::held::HeldByName;
 use super::progress::Progress;
 use super::results::{CaseResult, Verdict};
+use super::row::Answer;
+use super::traffic::{Ongoing, TrafficByName};
+use super::workload::Scene;
 use crate::agent::Kept;
 use crate::case::{Case, Check, Expectation, HeldFlow, Place, Question, ServiceType, Step, Target};
 use crate::error::chain;
@@ -61,7 +64,7 @@ impl CaseRun {
             evidence: None,
             ..unjudged(&self.case, Verdict::Pass, None)
         };
-        let untainted = self.untaint().await;
+        let restored = self.restore().await;
         let service = outcome
             .as_ref()
             .ok()
@@ -87,7 +90,7 @@ impl CaseRun {
                 result.flows = progress.answers.into_iter().map(|a| a.result).collect();
             }
         }
-        let ended = self.delete(&name, service).await.and(untainted);
+        let ended = self.delete(&name, service).await.and(restored);
         if let (Err(error), Verdict::Pass) = (ended, result.verdict) {
             result.verdict = if matches!(error, LabError::Undeleted { .. }) {
                 Verdict::Fail
@@ -100,8 +103,14 @@ impl CaseRun {
         result
     }
 
-    /// Takes the case's taints from the nodes, however it ended: others go on in the same lab.
-    async fn untaint(&self) -> Result<(), LabError> {
+    /// Takes back what the case has done to nodes, however it ended: others go on in the same lab.
+    async fn restore(&self) -> Result<(), LabError> {
+        for node in self.case.stopped() {
+            self.lab.stop_node(node, false).await?;
+        }
+        for node in self.case.drained() {
+            self.lab.cluster().cordon(self.object(node), false).await?;
+        }
         for node in self.case.tainted() {
             let done = self.lab.objects().taint_node(self.object(node), None).await;
             done.map_err(LabError::object("take the taint away"))?;
@@ -138,6 +147,12 @@ impl CaseRun {
                 Step::Check(check) => self.check(name, check, &mut progress).await?,
                 Step::Open(held) => self.open(name, held, &mut progress).await?,
                 Step::Wait(time) => tokio::time::sleep(*time).await,
+                Step::Settle => self.settle(name, &progress).await?,
+                Step::Traffic(traffic) => {
+                    let (service, port) = (&progress.service, target_port(self.port(), 0, 0));
+                    let going = Ongoing::begin(&self.lab, traffic, service, (name, port));
+                    progress.traffic.insert(traffic.name, going);
+                }
             }
             if progress.failure.is_some() {
                 // What follows would be judged in a world that is not the one described.
@@ -179,13 +194,20 @@ impl CaseRun {
         let Case {
             service, backends, ..
         } = &self.case;
-        let world = self.lab.world();
-        let created = self
-            .lab
-            .objects()
-            .create_service(name, *service, world, backends, self.port())
-            .await
-            .map_err(LabError::object("create the Service"))?;
+        let (workload, created) = match &self.case.workload {
+            Some(workload) => {
+                let (running, created) = self.create_workload(name, workload).await?;
+                (Some(running), created)
+            }
+            None => {
+                let (objects, world) = (self.lab.objects(), self.lab.world());
+                let created = objects.create_service(name, *service, world, backends, self.port());
+                let created = created
+                    .await
+                    .map_err(LabError::object("create the Service"))?;
+                (None, created)
+            }
+        };
         let service = self.with_vip(name, service.kind, created).await?;
         let sabotage = self.sabotage.as_ref();
         let sabotage = sabotage.map(|sabotage| sabotage(&self.lab, &service, self.port()));
@@ -198,8 +220,10 @@ impl CaseRun {
             answers: Vec::new(),
             converged_in: Duration::ZERO,
             held: HeldByName::new(),
+            traffic: TrafficByName::new(),
+            workload,
             failure: None,
-            _sabotage: sabotage,
+            _sabotage: sabotage.map(Mutex::new),
         })
     }
 
@@ -237,12 +261,14 @@ impl CaseRun {
         check: &Check,
         progress: &mut Progress,
     ) -> Result<(), LabError> {
-        let listening = self.addresses();
-        let subject = self.subject(name, &listening, progress);
         let started = Instant::now();
-        let converged = self.converge(&subject, check).await?;
+        let converged = self.converge(name, check, progress).await?;
         let took = started.elapsed();
-        let answers = ask(&subject, check, Asked::Fully).await?;
+        let scene = self.scene(name, progress).await?;
+        let answers = self
+            .ask_in(&scene, name, check, progress, Asked::Fully)
+            .await?;
+        self.still(name, &scene).await?;
         progress.converged_in += took;
         progress.take(answers);
         if progress.failure.is_none() && !converged {
@@ -262,15 +288,26 @@ impl CaseRun {
         held: &HeldFlow,
         progress: &mut Progress,
     ) -> Result<(), LabError> {
-        let listening = self.addresses();
-        let (answers, kept) = self.subject(name, &listening, progress).open(held).await?;
+        let scene = self.scene(name, progress).await?;
+        let flow = match scene.named_flow(&held.flow) {
+            Ok(flow) => flow,
+            Err(answers) => {
+                progress.take(answers);
+                return Ok(());
+            }
+        };
+        let held = &HeldFlow {
+            flow,
+            ..held.clone()
+        };
+        let (answers, kept) = self.subject(name, &scene, progress).open(held).await?;
         progress.held.insert(held.name, kept);
         progress.take(answers);
         Ok(())
     }
 
     /// The addresses of the pods that its backends listen in, and their ports.
-    fn addresses(&self) -> Vec<(Dual, u16)> {
+    pub(super) fn addresses(&self) -> Vec<(Dual, u16)> {
         let pods = self.listening().map(|(pod, port)| {
             let pod = self.lab.world().pod(pod).expect("a pod of the world");
             (pod.address, port)
@@ -281,7 +318,7 @@ impl CaseRun {
     fn subject<'a>(
         &'a self,
         name: &'a str,
-        listening: &'a [(Dual, u16)],
+        scene: &'a Scene,
         progress: &'a Progress,
     ) -> Subject<'a> {
         Subject {
@@ -291,15 +328,47 @@ impl CaseRun {
             health_port: progress.health_port,
             spec: progress.spec,
             first_port: self.port(),
-            slices: progress.backends.iter().map(|b| b.slice).collect(),
-            listening,
+            slices: if progress.workload.is_some() {
+                BTreeSet::from([0])
+            } else {
+                progress.backends.iter().map(|b| b.slice).collect()
+            },
+            listening: &scene.listening,
+            world: &scene.world,
             held: &progress.held,
+            traffic: &progress.traffic,
             judged: (distributions(&self.case) * self.lab.families().len()).max(1),
         }
     }
 
-    /// Deletes the Service, and waits until no node serves its ClusterIP any more.
+    /// Asks a check in the world as it is in a scene.
+    async fn ask_in(
+        &self,
+        scene: &Scene,
+        name: &str,
+        check: &Check,
+        progress: &Progress,
+        asked: Asked,
+    ) -> Result<Vec<Answer>, LabError> {
+        match scene.named(check) {
+            Ok(check) => ask(&self.subject(name, scene, progress), &check, asked).await,
+            Err(answers) => Ok(answers),
+        }
+    }
+
+    /// Deletes the Service, and waits until no node serves its ClusterIP any more; and then the workload.
     async fn delete(&self, name: &str, service: Option<Allocated>) -> Result<(), LabError> {
+        let deleted = self.delete_service(name, service).await;
+        if self.case.workload.is_some() {
+            self.lab
+                .cluster()
+                .delete_workload(name, self.lab.timing())
+                .await?;
+        }
+        deleted
+    }
+
+    async fn delete_service(&self, name: &str, service: Option<Allocated>) -> Result<(), LabError> {
         let deleted = self.lab.objects().delete_service(name).await;
         deleted.map_err(LabError::object("delete the Service"))?;
         let Some(service) = service else {
@@ -340,14 +409,20 @@ impl CaseRun {
     }
 
     /// Waits until one whole round is as expected; whether that was in time.
-    async fn converge(&self, subject: &Subject<'_>, check: &Check) -> Result<bool, LabError> {
+    async fn converge(
+        &self,
+        name: &str,
+        check: &Check,
+        progress: &Progress,
+    ) -> Result<bool, LabError> {
         let timing = self.lab.timing();
         let deadline = Instant::now() + timing.converge;
         loop {
             // A few connections tell most of the time that it is too early for many.
             let mut passed = false;
+            let scene = self.scene(name, progress).await?;
             for asked in [Asked::Briefly, Asked::Covering] {
-                passed = match ask(subject, check, asked).await {
+                passed = match self.ask_in(&scene, name, check, progress, asked).await {
                     Ok(answers) => answers.iter().all(|answer| answer.result.passed()),
                     // A connection that hangs half open, as some do while a node has no rules yet,
                     // outlives the memory of the taps. Here that only means: not yet.

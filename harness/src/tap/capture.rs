@@ -1,5 +1,6 @@
 //! The taps of a network, and the thread that empties them.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -112,7 +113,7 @@ impl Taps {
         hosts: impl IntoIterator<Item = &'a Namespace>,
         epoch: Duration,
     ) -> Result<Self, TapError> {
-        let taps = open_all(hosts.into_iter().collect())?;
+        let taps = open_all(hosts.into_iter().collect(), &BTreeSet::new())?;
         let shared = Arc::new(Mutex::new(Shared::new(taps, epoch, LIMITS)));
         let (stop, stopped) = mpsc::channel();
         let thread = thread::Builder::new().name("taps".to_owned()).spawn({
@@ -124,6 +125,22 @@ impl Taps {
             stop: Some(stop),
             thread: Some(thread.map_err(TapError::Thread)?),
         })
+    }
+
+    /// Taps every interface of these hosts that is not tapped yet. One that is gone meanwhile keeps its tap, which
+    /// sees nothing any more.
+    ///
+    /// # Errors
+    /// When the kernel refuses a tap.
+    pub fn extend<'a>(
+        &self,
+        hosts: impl IntoIterator<Item = &'a Namespace>,
+    ) -> Result<(), TapError> {
+        let known: BTreeSet<_> = self.lock().taps.iter().map(Tap::key).collect();
+        // Rings are made without the lock: the thread goes on emptying the others.
+        let further = open_all(hosts.into_iter().collect(), &known)?;
+        self.lock().taps.extend(further);
+        Ok(())
     }
 
     /// The present time as the taps count it: see [`Sighting::at`].
@@ -193,16 +210,26 @@ fn thread_time() -> Duration {
 struct Tap {
     host: String,
     interface: String,
+    index: u32,
     ring: Ring,
+}
+
+/// A host's name, and the number of an interface, which the kernel gives to no other one of that host.
+type Key = (String, u32);
+
+impl Tap {
+    fn key(&self) -> Key {
+        (self.host.clone(), self.index)
+    }
 }
 
 /// Opens the taps of all hosts at once: the kernel waits some 15 ms for all of its processors
 /// whenever a ring is made or removed, and lets those who wait do so together.
-fn open_all(hosts: Vec<&Namespace>) -> Result<Vec<Tap>, TapError> {
+fn open_all(hosts: Vec<&Namespace>, known: &BTreeSet<Key>) -> Result<Vec<Tap>, TapError> {
     thread::scope(|scope| {
         let opening: Vec<_> = hosts
             .into_iter()
-            .map(|host| scope.spawn(|| open(host)))
+            .map(|host| scope.spawn(|| open(host, known)))
             .collect();
         let opened = opening.into_iter().map(|opening| {
             let opened = opening.join();
@@ -213,11 +240,11 @@ fn open_all(hosts: Vec<&Namespace>) -> Result<Vec<Tap>, TapError> {
     })
 }
 
-/// Opens a tap on each interface of a host.
+/// Opens a tap on each interface of a host that is not known.
 ///
 /// One tap per interface, rather than one for all of a host's: older kernels keep the latter in
 /// one list of the machine, and show every packet of every host to every tap.
-fn open(host: &Namespace) -> Result<Vec<Tap>, TapError> {
+fn open(host: &Namespace, known: &BTreeSet<Key>) -> Result<Vec<Tap>, TapError> {
     let error = |interface: &str, source: io::Error| TapError::Socket {
         host: host.name().to_owned(),
         interface: interface.to_owned(),
@@ -237,10 +264,14 @@ fn open(host: &Namespace) -> Result<Vec<Tap>, TapError> {
             Ok(Tap {
                 host: host.name().to_owned(),
                 interface: name,
+                index: interface.index(),
                 ring,
             })
         };
-        interfaces.iter().map(tap).collect()
+        let is_new = |interface: &&nix::net::if_::Interface| {
+            !known.contains(&(host.name().to_owned(), interface.index()))
+        };
+        interfaces.iter().filter(is_new).map(tap).collect()
     });
     opened.map_err(|source| error("all", source))?
 }

@@ -30,8 +30,13 @@ impl Baseline {
         } else {
             from
         };
-        let way = (from.to_owned(), to.name.clone(), family);
-        self.0.get(&way).copied()
+        let measured = |pod: &Pod| {
+            let way = (from.to_owned(), pod.name.clone(), family);
+            self.0.get(&way).copied()
+        };
+        // A pod that came later is as far away as those that were beside it before.
+        let beside = || world.pods.iter().filter(|pod| pod.node == to.node);
+        measured(to).or_else(|| beside().find_map(measured))
     }
 }
 
@@ -61,12 +66,7 @@ pub struct Trip {
 impl Observed {
     /// Its outcome in a word or two, by which connections are told apart.
     pub fn kind(&self) -> String {
-        match &self.connection.outcome {
-            Outcome::Reached { identity, .. } => format!("reached {}", identity.pod),
-            Outcome::Refused(refusal) => format!("refused ({refusal})"),
-            Outcome::Dropped => "dropped".to_owned(),
-            Outcome::Broken(how) => format!("broken ({how})"),
-        }
+        self.connection.outcome.kind()
     }
 }
 

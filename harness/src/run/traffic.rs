@@ -1,0 +1,219 @@
+//! Traffic that goes on while a case changes the world.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::row::{Answer, row};
+use crate::case::{Place, Traffic};
+use crate::lab::{Allocated, Calls, Lab, LabError};
+use crate::probe::{Connection, Outcome};
+use crate::world::{Family, Protocol};
+
+/// The traffic of a case, by its name.
+pub(super) type TrafficByName = BTreeMap<&'static str, Ongoing>;
+
+/// Connections that are made together: one wave, which waits for its fence once.
+const TOGETHER: usize = 4;
+/// The pause between two waves.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Fewer connections say nothing about a change that they were to go on through.
+const FEW: u64 = 20;
+
+/// Traffic that ends when this is dropped.
+pub(super) struct Ongoing {
+    traffic: Traffic,
+    by_family: Vec<(Family, Arc<Mutex<Tally>>)>,
+    _tasks: JoinSet<()>,
+}
+
+/// What has become of its connections so far.
+#[derive(Default)]
+struct Tally {
+    answered: u64,
+    others: BTreeMap<String, u64>,
+    /// Why it could not go on. That says nothing about the proxy.
+    error: Option<Box<LabError>>,
+}
+
+impl Ongoing {
+    /// Begins it, in each family. The pods that may answer have names that begin with `pods`, and listen on `port`.
+    ///
+    /// # Panics
+    /// When the Service does not have the address: a check before has seen that it does.
+    pub(super) fn begin(
+        lab: &Arc<Lab>,
+        traffic: &Traffic,
+        service: &Allocated,
+        (pods, port): (&str, u16),
+    ) -> Self {
+        let mut tasks = JoinSet::new();
+        let by_family = lab.families().iter().map(|family| {
+            let remote = lab.resolve(&traffic.to, service, *family);
+            let tally = Arc::new(Mutex::new(Tally::default()));
+            let going = Going {
+                lab: Arc::clone(lab),
+                from: traffic.from.clone(),
+                remote: remote.expect("a Service with this address"),
+                pods: format!("{pods}-"),
+                port,
+                tally: Arc::clone(&tally),
+            };
+            tasks.spawn(going.go_on());
+            (*family, tally)
+        });
+        Self {
+            traffic: traffic.clone(),
+            by_family: by_family.collect(),
+            _tasks: tasks,
+        }
+    }
+
+    /// Whether every connection was answered, in each family.
+    ///
+    /// # Errors
+    /// When the probes could not go on.
+    pub(super) fn answered(&self) -> Result<Vec<Answer>, Box<LabError>> {
+        let each = self.by_family.iter().map(|(family, tally)| {
+            let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(error) = tally.error.take() {
+                return Err(error);
+            }
+            let Traffic { name, from, to } = &self.traffic;
+            let to = format!("{to}, all the while as {name:?}");
+            let mut row = row(&from.to_string(), &to, Some(*family));
+            row.count = tally.answered + tally.others.values().sum::<u64>();
+            Ok(row
+                .expect_all("every connection answered", &tally.text(), tally.wrong())
+                .into())
+        });
+        each.collect()
+    }
+}
+
+impl Tally {
+    fn count(&mut self, connection: &Connection, pods: &str, port: u16) {
+        match &connection.outcome {
+            Outcome::Reached { identity, .. }
+                if identity.pod.starts_with(pods) && identity.port == port =>
+            {
+                self.answered += 1;
+            }
+            other => *self.others.entry(other.kind()).or_default() += 1,
+        }
+    }
+
+    fn text(&self) -> String {
+        let others = self.others.iter().map(|(kind, n)| format!(", {kind} ×{n}"));
+        format!("answered ×{}{}", self.answered, others.collect::<String>())
+    }
+
+    fn wrong(&self) -> Vec<String> {
+        let total = self.answered + self.others.values().sum::<u64>();
+        let few = (total < FEW).then(|| format!("only {total} connections were made"));
+        let others = self.others.iter();
+        others
+            .map(|(kind, n)| format!("{kind} ({n} of {total})"))
+            .chain(few)
+            .collect()
+    }
+}
+
+struct Going {
+    lab: Arc<Lab>,
+    from: Place,
+    remote: SocketAddr,
+    pods: String,
+    port: u16,
+    tally: Arc<Mutex<Tally>>,
+}
+
+impl Going {
+    async fn go_on(self) {
+        let remotes = [self.remote; TOGETHER];
+        loop {
+            let calls = Calls {
+                from: &self.from,
+                by: None,
+                protocol: Protocol::Tcp,
+                remotes: &remotes,
+                backends: &[],
+            };
+            let made = self.lab.outcomes(calls).await;
+            {
+                let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+                match made {
+                    Ok(made) => {
+                        for one in &made {
+                            tally.count(one, &self.pods, self.port);
+                        }
+                    }
+                    Err(error) => {
+                        tally.error = Some(Box::new(error));
+                        return;
+                    }
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::Identity;
+
+    fn connection(outcome: Outcome) -> Connection {
+        Connection {
+            protocol: Protocol::Tcp,
+            local: ([10, 0, 0, 1], 40_000).into(),
+            remote: ([10, 0, 0, 2], 80).into(),
+            sequence: 7,
+            outcome,
+        }
+    }
+
+    fn reached(pod: &str, port: u16) -> Connection {
+        let identity = Identity {
+            pod: pod.to_owned(),
+            node: "vm1".to_owned(),
+            port,
+            peer: ([10, 0, 0, 1], 40_000).into(),
+            ttl: 61,
+        };
+        let latency = Duration::ZERO;
+        connection(Outcome::Reached { identity, latency })
+    }
+
+    #[test]
+    fn one_connection_that_is_not_answered_by_the_workload_is_wrong() {
+        let tally = |other: Option<Connection>| {
+            let mut tally = Tally::default();
+            for _ in 0..FEW {
+                tally.count(&reached("a-b-1", 7), "a-b-", 7);
+            }
+            if let Some(other) = other {
+                tally.count(&other, "a-b-", 7);
+            }
+            tally.wrong()
+        };
+        assert!(tally(None).is_empty());
+        for other in [
+            connection(Outcome::Dropped),
+            connection(Outcome::Broken("reset".to_owned())),
+            reached("web-0", 7),
+            reached("a-b-1", 8),
+        ] {
+            assert_eq!(tally(Some(other.clone())).len(), 1, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn hardly_any_connection_proves_nothing() {
+        assert_eq!(Tally::default().wrong(), ["only 0 connections were made"]);
+    }
+}
