@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Judge a Service proxy by the conformance cases
-    Run(RunArguments),
+    Run(Box<RunArguments>),
     /// Measure how fast Service proxies are, side by side
     Bench(BenchArguments),
     /// Make the bundled proxy wrong in one way after the other, and see which cases notice

@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     let plain = |_: &_| Box::new(MietteHandlerOpts::new().wrap_lines(false).build()) as _;
     miette::set_hook(Box::new(plain)).expect("no hook is set before this one");
     let done = match arguments.command {
-        Command::Run(arguments) => run::run(arguments),
+        Command::Run(arguments) => run::run(*arguments),
         Command::Bench(arguments) => bench::bench(&arguments),
         Command::Faults(arguments) => faults::faults(&arguments),
         Command::List(arguments) => catalogue::list(&arguments),

@@ -31,10 +31,10 @@ pub enum AgentError {
     Stray(#[from] StrayError),
     /// The network outside of a cluster.
     #[error(transparent)]
-    Network(#[from] NetworkError),
+    Network(Box<NetworkError>),
     /// The load balancer.
     #[error(transparent)]
-    Balancer(#[from] BalancerError),
+    Balancer(Box<BalancerError>),
     /// A host has no such socket, setting or process.
     #[error("failed to {what} on {host}")]
     Host {
@@ -67,6 +67,18 @@ pub enum AgentError {
         /// What is known of it.
         why: String,
     },
+}
+
+impl From<NetworkError> for AgentError {
+    fn from(error: NetworkError) -> Self {
+        Self::Network(Box::new(error))
+    }
+}
+
+impl From<BalancerError> for AgentError {
+    fn from(error: BalancerError) -> Self {
+        Self::Balancer(Box::new(error))
+    }
 }
 
 impl AgentError {

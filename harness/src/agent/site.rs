@@ -15,7 +15,7 @@ use crate::world::Pod;
 #[derive(Debug)]
 pub enum Site {
     /// This process does.
-    Here(Agent),
+    Here(Box<Agent>),
     /// An agent elsewhere does.
     There(Remote),
 }

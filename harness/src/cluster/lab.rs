@@ -24,7 +24,7 @@ use crate::probe::Batch;
 use crate::profile::Profile;
 use crate::tap::{self, Call, Clocks, Half, Journey, Rewrite, What};
 use crate::timing::Timing;
-use crate::world::{Dual, Family, LOAD_BALANCER, Protocol, World};
+use crate::world::{Client as Outsider, Dual, Family, LOAD_BALANCER, Protocol, World};
 
 /// Kernel parameters of every node, for as long as it is probed.
 const PARAMETERS: [(&str, &str); 2] = [
@@ -405,7 +405,7 @@ fn is_link_local(address: IpAddr) -> bool {
 /// The ways from a node to everything that is outside, and to what only the load balancer routes.
 fn outside_routes(world: &World, balancer: Dual, families: &[Family]) -> Vec<Route> {
     use crate::world::AddressPlan;
-    let clients = world.clients.iter().map(|client| client.networks());
+    let clients = world.clients.iter().map(Outsider::networks);
     let ranges = [
         AddressPlan::transit_networks(),
         AddressPlan::vip_cidrs(),

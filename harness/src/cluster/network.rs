@@ -65,7 +65,7 @@ pub async fn keep(client: Client, node: &str, configuration: &Path) -> Result<()
         let next = events.try_next().await;
         match next {
             Ok(Some(Event::Apply(object) | Event::InitApply(object))) => {
-                network.take(&object).await?
+                network.take(&object).await?;
             }
             Ok(Some(Event::Delete(object))) => network.forget(&object).await?,
             Ok(Some(Event::Init | Event::InitDone)) => {}

@@ -117,7 +117,7 @@ impl Lab {
         let agent = Agent::new(hosts(), tapped, epoch, timing.clone())?;
         let mut sites = Sites::default();
         let names: Vec<_> = agent.hosts().map(str::to_owned).collect();
-        sites.add(Site::Here(agent), names);
+        sites.add(Site::Here(Box::new(agent)), names);
         phases.end("taps");
         let (backends, baseline) = baseline::measure(&sites, &world, &Family::ALL).await?;
         phases.end("baseline");

@@ -416,20 +416,20 @@ mod tests {
         Objects::new(client, families)
     }
 
-    fn service(addresses: Value) -> Service {
+    fn service(addresses: &Value) -> Service {
         object(json!({"spec": {"clusterIPs": addresses, "ports": [{"port": 80}]}}))
     }
 
     #[tokio::test]
     async fn a_service_without_an_address_of_each_family_is_an_error() {
         let both = objects(&Family::ALL);
-        let given = both.allocated(&service(json!(["10.96.0.9", "fd00:10:96::9"])));
+        let given = both.allocated(&service(&json!(["10.96.0.9", "fd00:10:96::9"])));
         let given = given.expect("one of each family");
         let cluster_ip = given.cluster_ip.expect("it is not headless");
         assert_eq!(cluster_ip.v4.to_string(), "10.96.0.9");
         assert_eq!((given.node_port(), given.vip), (None, None));
         for (addresses, text) in [(json!(["10.96.0.9"]), "10.96.0.9;"), (json!([]), "none;")] {
-            let error = both.allocated(&service(addresses));
+            let error = both.allocated(&service(&addresses));
             let error = crate::error::chain(&error.expect_err("one is missing"));
             assert!(error.contains(text), "{error}");
         }
@@ -438,12 +438,12 @@ mod tests {
     #[tokio::test]
     async fn a_service_of_a_cluster_of_one_family_needs_one_address() {
         let one = objects(&[Family::V4]);
-        let given = one.allocated(&service(json!(["10.96.0.9"])));
+        let given = one.allocated(&service(&json!(["10.96.0.9"])));
         let cluster_ip = given
             .expect("one is enough")
             .cluster_ip
             .expect("it has one");
         assert!(cluster_ip.v6.is_unspecified());
-        assert!(one.allocated(&service(json!(["fd00:10:96::9"]))).is_err());
+        assert!(one.allocated(&service(&json!(["fd00:10:96::9"]))).is_err());
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::netns::Netns;
-use super::{LabError, evidence};
+use super::{LabError, NodeProxy, evidence};
 use crate::balancer::View;
 use crate::cluster::Cluster;
 use crate::timing::Timing;
@@ -68,9 +68,12 @@ impl Provider {
         match self {
             Self::Netns(netns) => {
                 let proxies = netns.proxies();
-                let exits: Vec<_> = proxies.iter().filter_map(|p| p.unexpected_exit()).collect();
+                let exits: Vec<_> = proxies
+                    .iter()
+                    .filter_map(NodeProxy::unexpected_exit)
+                    .collect();
                 Ok(ProxyFates {
-                    restarts: proxies.iter().map(|proxy| proxy.restarts()).sum(),
+                    restarts: proxies.iter().map(NodeProxy::restarts).sum(),
                     exits: exits.iter().map(|exit| exit.exits).sum(),
                     texts: exits.iter().map(ToString::to_string).collect(),
                 })
