@@ -55,7 +55,8 @@ fn title(proxy: &ProxyInfo) -> String {
     }
 }
 
-fn new_table(header: &[&str]) -> Table {
+/// A table as all commands print them.
+pub(crate) fn new_table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
     table

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, ContentArrangement, Table};
+use comfy_table::{CellAlignment, Table};
 use onehop_harness::survey::{
     Answer, Fate, Health, OutOfBalancer, Side, Spread, Survey, SurveyOptions, SurveyedService,
 };
+
+use crate::table::new_table;
 
 /// How many nodes that are alike a row names before it counts the rest.
 const NAMED: usize = 6;
@@ -76,18 +77,9 @@ fn line(text: &mut String, line: &str) {
     writeln!(text, "{line}").expect("a String takes everything");
 }
 
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED);
-    table
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(header.to_vec());
-    table
-}
-
 /// A row for each Service, the worst first.
 fn overview(survey: &Survey) -> Table {
-    let mut table = table(&[
+    let mut table = new_table(&[
         "service",
         "Local",
         "ready",
@@ -205,7 +197,7 @@ fn nodes_of(service: &SurveyedService, spread: &Spread, health: &[Health]) -> Ta
     }
     let answers: BTreeMap<&str, &Health> = health.iter().map(|h| (h.node.as_str(), h)).collect();
     let answer = |node: &str| answers.get(node).map(|h| answer(h)).unwrap_or_default();
-    let mut table = table(&header);
+    let mut table = new_table(&header);
     let mut add = |node: String, ready: usize, pods: String, share: String, fate, answer| {
         let mut row = vec![node, ready.to_string(), pods];
         if shared {

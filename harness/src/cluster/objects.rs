@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::agents::AGENT_PORT;
 use super::{ClusterError, wait};
 use crate::image::PROGRAM;
-use crate::lab::NAMESPACE;
+use crate::lab::{NAMESPACE, object};
 use crate::timing::Timing;
 
 /// The label of everything that a run makes; its value is the run.
@@ -241,11 +241,6 @@ pub(super) async fn create_pod(
 
 fn metadata(name: &str, run: &RunId) -> Value {
     json!({ "name": name, "namespace": NAMESPACE, "labels": { RUN_LABEL: run.to_string() } })
-}
-
-/// A typed object from JSON that this file wrote itself.
-pub(super) fn object<K: serde::de::DeserializeOwned>(json: Value) -> K {
-    serde_json::from_value(json).expect("the lab's own objects are valid")
 }
 
 #[cfg(test)]

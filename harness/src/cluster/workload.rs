@@ -9,14 +9,14 @@ use kube::api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams, PostP
 use serde_json::{Value, json};
 
 use super::lab::is_running;
-use super::objects::{PodImage, RUN_LABEL, RunId, object};
+use super::objects::{PodImage, RUN_LABEL, RunId};
 use super::provider::Cluster;
 use super::wait::Patience;
 use super::{ClusterError, discover};
 use crate::agent::{CONTROL_PORT, READY_PATH};
 use crate::case::{Deployment, PodState, Update, Workload};
 use crate::image::PROGRAM;
-use crate::lab::NAMESPACE;
+use crate::lab::{NAMESPACE, object};
 use crate::timing::Timing;
 use crate::world::{Dual, Family, Protocol, World};
 

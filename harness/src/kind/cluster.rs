@@ -116,7 +116,7 @@ impl KindCluster {
             }
             delete(kind, &name);
         }
-        docker.remove_containers(name).await?;
+        docker.remove_containers(name)?;
         write(&mut lock, MADE).map_err(lock_error(name))?;
         // From here on, whatever is there of it is removed.
         let cluster = Self {
@@ -189,7 +189,7 @@ impl Drop for KindCluster {
             return;
         }
         // What stays is removed by the next run: the file goes on to say whose it is.
-        let removed = self.docker.remove_containers_now(&self.name);
+        let removed = self.docker.remove_containers(&self.name).is_ok();
         if delete(&self.kind, &self.name)
             && removed
             && let Err(error) = write(&mut self.lock, "")

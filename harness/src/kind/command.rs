@@ -55,38 +55,26 @@ impl Run {
     /// When it is not there, or does not succeed.
     pub(super) async fn output(self) -> Result<String, KindError> {
         let (program, what) = (self.program, self.what.clone());
-        let output = self.raw().await?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-        }
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let said = if said.trim().is_empty() {
-            String::from_utf8_lossy(&output.stdout).into_owned()
-        } else {
-            said
-        };
-        Err(KindError::Failed {
-            program,
-            what,
-            status: output.status.to_string(),
-            said: last_lines(&said),
-        })
+        said(program, what, &self.raw().await?)
+    }
+
+    /// The same, at once and without any input.
+    ///
+    /// # Errors
+    /// As [`Self::output`].
+    pub(super) fn output_now(mut self) -> Result<String, KindError> {
+        let command = self.command.as_std_mut().stdin(Stdio::null());
+        let output = command.output().map_err(failed(self.program))?;
+        said(self.program, self.what, &output)
     }
 
     /// Runs it to its end, however that is.
     pub(super) async fn raw(mut self) -> Result<Output, KindError> {
-        let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => KindError::missing(self.program),
-            _ => KindError::Run {
-                program: self.program,
-                source,
-            },
-        };
         self.command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut child = self.command.spawn().map_err(failed)?;
+        let mut child = self.command.spawn().map_err(failed(self.program))?;
         let mut stdin = child.stdin.take().expect("it is piped");
         let input = self.input;
         let feeding = async move {
@@ -94,6 +82,31 @@ impl Run {
             let _ = stdin.write_all(&input).await;
         };
         let (output, ()) = tokio::join!(child.wait_with_output(), feeding);
-        output.map_err(failed)
+        output.map_err(failed(self.program))
     }
+}
+
+fn failed(program: &'static str) -> impl FnOnce(io::Error) -> KindError {
+    move |source| match source.kind() {
+        io::ErrorKind::NotFound => KindError::missing(program),
+        _ => KindError::Run { program, source },
+    }
+}
+
+/// What a program printed, if it succeeded.
+fn said(program: &'static str, what: String, output: &Output) -> Result<String, KindError> {
+    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    if output.status.success() {
+        return Ok(text(&output.stdout));
+    }
+    let said = match text(&output.stderr) {
+        said if said.trim().is_empty() => text(&output.stdout),
+        said => said,
+    };
+    Err(KindError::Failed {
+        program,
+        what,
+        status: output.status.to_string(),
+        said: last_lines(&said),
+    })
 }

@@ -1,7 +1,7 @@
 //! The Docker engine, by its command line: kind needs that as well.
 
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use ipnet::IpNet;
 use serde_json::Value;
@@ -186,39 +186,23 @@ impl Docker {
         run.input(manifest).output().await.map(drop)
     }
 
-    /// Removes the containers that onehop made for a cluster.
+    /// Removes the containers that onehop made for a cluster, at once: whoever drops a cluster cannot await.
     ///
     /// # Errors
     /// When the engine refuses.
-    pub(super) async fn remove_containers(&self, cluster: &str) -> Result<(), KindError> {
+    pub(super) fn remove_containers(&self, cluster: &str) -> Result<(), KindError> {
         let filter = format!("label={LABEL}={cluster}");
-        let list = self
+        let list = ["ps", "--all", "--quiet", "--filter", &filter];
+        let ids = self
             .run("list onehop's containers")
-            .args(["ps", "--all", "--quiet", "--filter", &filter]);
-        let ids = list.output().await?;
+            .args(list)
+            .output_now()?;
         let ids: Vec<_> = ids.split_whitespace().collect();
         if ids.is_empty() {
             return Ok(());
         }
-        let remove = self
-            .run("remove onehop's containers")
-            .args(["rm", "--force"]);
-        remove.args(ids).output().await.map(drop)
-    }
-
-    /// As [`Self::remove_containers`], at once and where nothing can be awaited; whether it is done.
-    pub(super) fn remove_containers_now(&self, cluster: &str) -> bool {
-        let filter = format!("label={LABEL}={cluster}");
-        let listed = Command::new(&self.program)
-            .args(["ps", "--all", "--quiet", "--filter", &filter])
-            .output();
-        let Ok(listed) = listed else { return false };
-        let ids = String::from_utf8_lossy(&listed.stdout).into_owned();
-        ids.split_whitespace().all(|id| {
-            let removed = Command::new(&self.program)
-                .args(["rm", "--force", id])
-                .output();
-            removed.is_ok_and(|removed| removed.status.success())
-        })
+        let remove = self.run("remove onehop's containers");
+        let remove = remove.args(["rm", "--force"]).args(ids);
+        remove.output_now().map(drop)
     }
 }

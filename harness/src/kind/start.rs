@@ -310,7 +310,7 @@ impl Site {
         api: &[String; 2],
     ) -> Result<(Outside, crate::agent::Remote), KindError> {
         // One that a killed run has left.
-        self.docker.remove_containers(&self.cluster.name).await?;
+        self.docker.remove_containers(&self.cluster.name)?;
         let name = &self.cluster.name;
         let outside = Outside::start(name, &self.image, prepared.token()).await?;
         let addresses = self.docker.addresses(&outside.name, NETWORK).await?;

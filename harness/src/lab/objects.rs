@@ -401,8 +401,8 @@ where
     Ok(())
 }
 
-/// A typed object from JSON that this file wrote itself.
-fn object<K: serde::de::DeserializeOwned>(json: Value) -> K {
+/// A typed object from JSON that onehop wrote itself.
+pub(crate) fn object<K: serde::de::DeserializeOwned>(json: Value) -> K {
     serde_json::from_value(json).expect("the lab's own objects are valid")
 }
 

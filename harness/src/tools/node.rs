@@ -37,14 +37,7 @@ const CNI_PLUGINS: [(&str, &str); 4] = [
 pub(super) fn build_etcd(go: &mut Go<'_>, module: &Path, out: &Path) -> Result<(), ToolError> {
     let resolving = Step::Resolving("etcd");
     timed(go, resolving, |go| {
-        fs::create_dir_all(module).map_err(ToolError::io("create", module))?;
-        if !module.join("go.mod").exists() {
-            go.run(
-                resolving,
-                module,
-                &["mod", "init", "onehop/third-party/etcd"],
-            )?;
-        }
+        begin_module(go, resolving, module, "onehop/third-party/etcd")?;
         let main = module.join("main.go");
         fs::write(&main, ETCD_MAIN).map_err(ToolError::io("write", &main))?;
         let wanted = format!("go.etcd.io/etcd/server/v3@{ETCD_VERSION}");
@@ -70,19 +63,21 @@ pub(super) fn build_cni(
     let package = format!("github.com/containernetworking/plugins/{path}");
     let resolving = Step::Resolving(plugin);
     timed(go, resolving, |go| {
-        fs::create_dir_all(module).map_err(ToolError::io("create", module))?;
-        if !module.join("go.mod").exists() {
-            go.run(
-                resolving,
-                module,
-                &["mod", "init", "onehop/third-party/cni"],
-            )?;
-        }
+        begin_module(go, resolving, module, "onehop/third-party/cni")?;
         let wanted = format!("{package}@{CNI_VERSION}");
         go.run(resolving, module, &["get", "-tool", &wanted])
     })?;
     fs::create_dir_all(out).map_err(ToolError::io("create", out))?;
     compile(go, module, plugin, &package, "-s -w", out)
+}
+
+/// Makes a folder a module of this name, unless it is one.
+fn begin_module(go: &mut Go<'_>, step: Step, module: &Path, name: &str) -> Result<(), ToolError> {
+    fs::create_dir_all(module).map_err(ToolError::io("create", module))?;
+    if !module.join("go.mod").exists() {
+        go.run(step, module, &["mod", "init", name])?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
