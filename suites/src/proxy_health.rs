@@ -1,15 +1,13 @@
 //! What a node's proxy says of its own health, by which load balancers under Cluster may choose nodes.
 
 use onehop_harness::case::{
-    BalancerMode, Case, Change, HealthPath, Policy, Question, Service, TaintEffect,
+    BalancerMode, Case, Change, HealthPath, Policy, Question, Service, TO_BE_DELETED, TaintEffect,
 };
 
 use crate::health_check::port;
 use crate::story::{STORY, kept_on, node_port, private, reaches};
 
 const PROXY_HEALTH: &str = "kubernetes/pkg/proxy/healthcheck/proxy_health.go";
-/// What the cluster autoscaler puts on a node that it is about to remove.
-const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
 /// The node that gets the taints.
 const NODE: &str = "vm1";
 

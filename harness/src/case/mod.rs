@@ -6,6 +6,7 @@
 
 mod check;
 mod flow;
+mod harm;
 mod held;
 mod need;
 mod service;
@@ -16,6 +17,7 @@ pub use check::{
     Reach, Source, Together,
 };
 pub use flow::{Place, Target, external, node, pod};
+pub use harm::{Harm, TO_BE_DELETED};
 pub use held::{HeldExpectation, HeldFlow, held};
 pub use need::Need;
 pub use service::{
@@ -56,8 +58,8 @@ pub enum Change {
     IpMode(IpMode),
     /// Sets the label that says which proxy is to serve the Service, or removes it.
     ProxyName(Option<&'static str>),
-    /// Gives a node one taint by its key, or takes all from it. Load balancers may leave such a node out, so a case
-    /// that does this [runs alone](Case::runs_alone). Taints end with the case.
+    /// Gives a node one taint by its key, or takes all from it. That [harms](Case::harms) others. Taints end with the
+    /// case.
     Taint {
         /// The node.
         node: &'static str,
@@ -83,13 +85,13 @@ pub enum Change {
     },
     /// Begins a rolling update of every Deployment of the workload.
     Roll,
-    /// Drains a node: no pod is put there any more, and those of the workload are evicted. A case that does this
-    /// [runs alone](Case::runs_alone), and the node takes pods again when it ends.
+    /// Drains a node: no pod is put there any more, and those of the workload are evicted. That [harms](Case::harms)
+    /// other workloads, and the node takes pods again when the case ends.
     Drain(&'static str),
     /// Lets a drained node take pods again.
     Uncordon(&'static str),
-    /// Stops every process on a node, or lets them go on, and waits until the cluster has noticed. A case that does
-    /// this [runs alone](Case::runs_alone), and they go on when it ends.
+    /// Stops every process on a node, or lets them go on, and waits until the cluster has noticed. That
+    /// [harms](Case::harms) everybody, and they go on when the case ends.
     Stop {
         /// The node.
         node: &'static str,
@@ -352,12 +354,14 @@ impl Case {
         questions.any(|question| matches!(question, Question::StraySegment { .. }))
     }
 
-    /// The nodes that it ever gives a taint.
-    pub fn tainted(&self) -> impl Iterator<Item = &'static str> {
+    /// The nodes that it ever gives a taint, with its key.
+    pub fn tainted(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         self.changes().filter_map(|change| match change {
             Change::Taint {
-                node, key: Some(_), ..
-            } => Some(*node),
+                node,
+                key: Some(key),
+                ..
+            } => Some((*node, *key)),
             _ => None,
         })
     }
@@ -379,12 +383,6 @@ impl Case {
             } => Some(*node),
             _ => None,
         })
-    }
-
-    /// Whether it changes what other cases depend on, so that none may run beside it.
-    pub fn runs_alone(&self) -> bool {
-        let mut harmed = self.tainted().chain(self.drained()).chain(self.stopped());
-        harmed.next().is_some()
     }
 
     /// All checks, in order.

@@ -102,7 +102,7 @@ pub fn call(
     timing: &Timing,
 ) -> Result<Vec<Connection>, ProbeError> {
     let waves = batch.remotes.chunks(WAVE);
-    let waves = waves.map(|remotes| Ok(call_wave(host, batch, remotes, timing, false)?.0));
+    let waves = waves.map(|remotes| Ok(call_wave(host, batch, remotes, timing)?.0));
     Ok(waves.collect::<Result<Vec<_>, _>>()?.concat())
 }
 
@@ -117,7 +117,7 @@ pub fn open(
 ) -> Result<(Vec<Connection>, OpenFlows), ProbeError> {
     let (mut opened, mut flows) = (Vec::new(), Vec::new());
     for remotes in batch.remotes.chunks(WAVE) {
-        let (connections, kept) = call_wave(host, batch, remotes, timing, true)?;
+        let (connections, kept) = call_wave(host, batch, remotes, timing)?;
         opened.extend(connections);
         flows.extend(kept);
     }
@@ -171,10 +171,9 @@ fn call_wave(
     batch: &Batch,
     remotes: &[SocketAddr],
     timing: &Timing,
-    kept: bool,
 ) -> Result<(Vec<Connection>, Vec<Flow>), ProbeError> {
     let error = socket_error(host, remotes[0]);
-    let wave = Wave::start(host, batch.protocol, remotes, batch.mark, kept).map_err(&error)?;
+    let wave = Wave::start(host, batch.protocol, remotes, batch.mark).map_err(&error)?;
     settle(host, wave, batch.protocol, &batch.fences, timing, error)
 }
 

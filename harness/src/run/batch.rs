@@ -1,16 +1,16 @@
 //! Many cases side by side in one lab.
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 
 use super::results::{CaseResult, Verdict};
 use super::runner::{CaseRun, skipped};
-use crate::case::{Case, Feature, Need};
+use crate::case::{Case, Feature, Harm, Need};
 use crate::lab::Lab;
 use crate::profile::Profile;
 
@@ -35,8 +35,8 @@ pub struct BatchOptions {
 ///
 /// Cases that need something that the profile declares unsupported are skipped, and so are those
 /// that have not begun when the run is interrupted; each with the reason. A case that panics is
-/// one that could not be judged, and the others go on. Cases that change what others depend on run
-/// at the end, each alone.
+/// one that could not be judged, and the others go on. No case runs beside one that
+/// [harms](Case::harms) it.
 pub async fn run_batch(
     lab: &Arc<Lab>,
     profile: &Profile,
@@ -45,41 +45,45 @@ pub async fn run_batch(
     mut finished: impl FnMut(&CaseResult),
 ) -> Vec<CaseResult> {
     let mut results: Vec<Option<CaseResult>> = vec![None; cases.len()];
-    let places = Arc::new(Semaphore::new(options.jobs));
-    let mut running = JoinSet::new();
-    let mut indices = HashMap::new();
-    let mut order = shuffled(cases.len(), options.seed);
-    order.sort_by_key(|index| cases[*index].runs_alone());
-    let jobs = u32::try_from(options.jobs).expect("few jobs");
-    for index in order {
+    let lacking = |case| lacking(case, lab.lacks());
+    let mut wanted = Vec::new();
+    for index in in_order(cases, options.seed) {
         let case = &cases[index];
-        let lacking = || lacking(case, lab.lacks());
-        if let Some(reason) = unsupported(case, profile).or_else(lacking) {
-            let result = skipped(case, &reason);
-            finished(&result);
-            results[index] = Some(result);
-            continue;
-        }
-        let run = CaseRun {
-            lab: lab.clone(),
-            case: case.clone(),
-            number: u16::try_from(index).expect("fewer than 10 000 cases"),
-            evidence: options.evidence.clone(),
-            sabotage: None,
-        };
-        let (places, interrupted) = (places.clone(), options.interrupted.clone());
-        let task = running.spawn(async move {
-            let wanted = if run.case.runs_alone() { jobs } else { 1 };
-            let _places = places.acquire_many(wanted).await.expect("never closed");
-            if *interrupted.borrow() {
-                return skipped(&run.case, INTERRUPTED);
+        match unsupported(case, profile).or_else(|| lacking(case)) {
+            None => wanted.push(index),
+            Some(reason) => {
+                let result = skipped(case, &reason);
+                finished(&result);
+                results[index] = Some(result);
             }
-            run.run().await
-        });
-        indices.insert(task.id(), index);
+        }
     }
-    while let Some((task, done)) = next(&mut running).await {
-        let index = indices[&task];
+    let mut waiting = VecDeque::from(wanted);
+    let (mut running, mut by_task) = (JoinSet::new(), HashMap::new());
+    loop {
+        while running.len() < options.jobs
+            && let Some(index) = take_next(&mut waiting, cases, &by_task)
+        {
+            let run = CaseRun {
+                lab: lab.clone(),
+                case: cases[index].clone(),
+                number: u16::try_from(index).expect("fewer than 10 000 cases"),
+                evidence: options.evidence.clone(),
+                sabotage: None,
+            };
+            let interrupted = *options.interrupted.borrow();
+            let task = running.spawn(async move {
+                if interrupted {
+                    return skipped(&run.case, INTERRUPTED);
+                }
+                run.run().await
+            });
+            by_task.insert(task.id(), index);
+        }
+        let Some((task, done)) = next(&mut running).await else {
+            break;
+        };
+        let index = by_task.remove(&task).expect("a task of this batch");
         let result = done.unwrap_or_else(|panic| {
             let reason = format!("onehop panicked, which is a bug of its own: {panic}");
             not_judged(&cases[index], &reason)
@@ -88,6 +92,32 @@ pub async fn run_batch(
         results[index] = Some(result);
     }
     results.into_iter().flatten().collect()
+}
+
+/// The positions of cases in the order in which they begin: at random, but those with a workload first,
+/// because they are the longest and wait most of their time; and those last beside which nothing may run.
+fn in_order(cases: &[Case], seed: u64) -> Vec<usize> {
+    let mut order = shuffled(cases.len(), seed);
+    order.sort_by_key(|index| {
+        let case = &cases[*index];
+        let alone = case.harms() == Harm::Everybody;
+        (alone, case.workload.is_none(), case.harms())
+    });
+    order
+}
+
+/// Takes the first of those that wait that may run beside all that do.
+fn take_next<T>(
+    waiting: &mut VecDeque<usize>,
+    cases: &[Case],
+    running: &HashMap<T, usize>,
+) -> Option<usize> {
+    let may_begin = |index: &usize| {
+        let mut running = running.values();
+        running.all(|other| cases[*index].may_run_beside(&cases[*other]))
+    };
+    let position = waiting.iter().position(may_begin)?;
+    waiting.remove(position)
 }
 
 /// The first thing that a case needs and the profile declares unsupported, as a reason.
@@ -162,6 +192,7 @@ fn shuffled(count: usize, seed: u64) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::case::{Change, Deployment, Service};
 
     #[test]
     fn a_seed_decides_an_order_of_all_cases() {
@@ -171,6 +202,55 @@ mod tests {
         let mut sorted = order;
         sorted.sort_unstable();
         assert_eq!(sorted, (0..50).collect::<Vec<_>>());
+    }
+
+    fn case(changes: impl IntoIterator<Item = Change>) -> Case {
+        let case = Case::new("subject/case", "claim", Service::node_port(), &[]);
+        changes.into_iter().fold(case, Case::change)
+    }
+
+    fn with_workload(changes: impl IntoIterator<Item = Change>) -> Case {
+        case(changes).workload(1, &[Deployment::new("one", &["vm1"], 1)])
+    }
+
+    fn stops() -> Change {
+        Change::Stop {
+            node: "vm1",
+            stopped: true,
+        }
+    }
+
+    #[test]
+    fn the_longest_begin_first_and_those_that_run_alone_last() {
+        let cases = [
+            case([]),
+            with_workload([stops()]),
+            with_workload([Change::Drain("vm1")]),
+            with_workload([]),
+        ];
+        assert_eq!(in_order(&cases, 7), [3, 2, 0, 1]);
+    }
+
+    #[test]
+    fn a_case_waits_for_those_that_it_must_not_run_beside_and_the_next_overtakes_it() {
+        let cases = [
+            with_workload([]),
+            with_workload([Change::Drain("vm1")]),
+            case([]),
+            with_workload([stops()]),
+        ];
+        let mut waiting = VecDeque::from([0, 1, 2, 3]);
+        let mut take = |running: &[usize]| {
+            let running = running.iter().map(|index| (*index, *index)).collect();
+            take_next(&mut waiting, &cases, &running)
+        };
+        assert_eq!(take(&[]), Some(0));
+        assert_eq!(take(&[0]), Some(2));
+        assert_eq!(take(&[0, 2]), None);
+        assert_eq!(take(&[2]), Some(1));
+        assert_eq!(take(&[2]), None);
+        assert_eq!(take(&[]), Some(3));
+        assert_eq!(take(&[]), None);
     }
 
     #[tokio::test]

@@ -103,19 +103,22 @@ impl CaseRun {
         result
     }
 
-    /// Takes back what the case has done to nodes, however it ended: others go on in the same lab.
+    /// Takes back what the case has done to nodes, however it ended: others go on in the same lab. All of it
+    /// is tried, and the first failure told.
     async fn restore(&self) -> Result<(), LabError> {
+        let mut restored = Ok(());
         for node in self.case.stopped() {
-            self.lab.stop_node(node, false).await?;
+            restored = restored.and(self.lab.stop_node(node, false).await);
         }
         for node in self.case.drained() {
-            self.lab.cluster().cordon(self.object(node), false).await?;
+            let taken = self.lab.cluster().cordon(self.object(node), false).await;
+            restored = restored.and(taken.map_err(LabError::from));
         }
-        for node in self.case.tainted() {
+        for (node, _) in self.case.tainted() {
             let done = self.lab.objects().taint_node(self.object(node), None).await;
-            done.map_err(LabError::object("take the taint away"))?;
+            restored = restored.and(done.map_err(LabError::object("take the taint away")));
         }
-        Ok(())
+        restored
     }
 
     /// The name of a node's object.

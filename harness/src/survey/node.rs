@@ -6,12 +6,11 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::Node;
 use serde::Serialize;
 
+use crate::case::TO_BE_DELETED;
 use crate::world::Family;
 
 /// Keeps a node out of load balancers.
 const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
-/// Set by the cluster autoscaler on a node that it is about to remove.
-const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
 
 /// Why a load balancer does not have a node, whatever its health check port says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -11,7 +11,6 @@ use super::outcome::Identity;
 use crate::netns::Namespace;
 use crate::world::{Pod, Protocol};
 
-pub(super) use tcp::ENOUGH;
 pub(super) use udp::Said;
 
 /// A backend that could not listen.

@@ -70,16 +70,13 @@ fn answer(stream: TcpStream, peer: SocketAddr, template: &Identity) {
     }
 }
 
-/// What a caller sends that wants the connection closed.
-pub(in crate::probe) const ENOUGH: u8 = b'.';
-
-/// Answers every line of the caller with the same one, until the caller has enough or closes.
+/// Answers every octet of the caller with the same line, until the caller closes.
 async fn keep_answering(mut stream: TcpStream, line: Vec<u8>) {
     let mut asked = [0; 64];
     while let Ok(length @ 1..) = stream.read(&mut asked).await {
-        for octet in &asked[..length] {
+        for _ in 0..length {
             // A caller that goes away while it is answered has asked for nothing more.
-            if *octet == ENOUGH || stream.try_write(&line).is_err() {
+            if stream.try_write(&line).is_err() {
                 return;
             }
         }

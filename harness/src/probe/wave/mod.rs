@@ -59,8 +59,6 @@ struct Attempt {
 /// Calls that are all under way.
 pub(super) struct Wave {
     attempts: Vec<Attempt>,
-    /// Whether their sockets are kept, to ask again.
-    kept: bool,
 }
 
 impl Wave {
@@ -70,7 +68,6 @@ impl Wave {
         protocol: Protocol,
         remotes: &[SocketAddr],
         mark: Option<u32>,
-        kept: bool,
     ) -> io::Result<Self> {
         if protocol == Protocol::Sctp {
             return Err(io::ErrorKind::Unsupported.into());
@@ -110,7 +107,6 @@ impl Wave {
         });
         Ok(Self {
             attempts: attempts.collect::<io::Result<_>>()?,
-            kept,
         })
     }
 
@@ -133,7 +129,6 @@ impl Wave {
         });
         Ok(Self {
             attempts: attempts.collect::<io::Result<_>>()?,
-            kept: true,
         })
     }
 
@@ -164,7 +159,7 @@ impl Wave {
         };
         for (attempt, ready) in self.attempts.iter_mut().filter(open()).zip(ready) {
             if ready {
-                attempt.advance(self.kept)?;
+                attempt.advance()?;
             }
         }
         Ok(true)
@@ -225,12 +220,12 @@ impl Wave {
 
 impl Attempt {
     /// Takes the step that an event allows.
-    fn advance(&mut self, kept: bool) -> io::Result<()> {
+    fn advance(&mut self) -> io::Result<()> {
         let (socket, started) = (&self.flow.socket, self.started);
         match (&mut self.state, self.flow.protocol) {
             (State::Settled(_), _) => {}
             (State::Answering(answer), _) => {
-                if let Some(outcome) = tcp::read(socket, answer, started, kept) {
+                if let Some(outcome) = tcp::read(socket, answer, started) {
                     self.state = State::Settled(outcome);
                 }
             }

@@ -9,7 +9,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{State, unmapped};
-use crate::probe::backend::ENOUGH;
 use crate::probe::outcome::{Identity, Outcome, Refusal};
 use crate::probe::refusal::{keep_icmp_errors, refusal_of};
 use crate::tap::choose_sequence;
@@ -18,7 +17,12 @@ use crate::tap::choose_sequence;
 const LONGEST_ANSWER: usize = 4096;
 
 /// Sends the SYN.
+///
+/// When the socket is closed, a RST ends the connection at once. After an orderly end, every node on
+/// the way would remember it for two minutes, and a proxy that looks through what its node remembers
+/// whenever something changes, as kube-proxy does, would have tens of thousands to look through.
 pub(super) fn begin(socket: &Socket, remote: SocketAddr, sequence: u32) -> io::Result<State> {
+    socket.set_linger(Some(Duration::ZERO))?;
     choose_sequence(socket, sequence).map_err(io::Error::other)?;
     Ok(match socket.connect(&remote.into()) {
         Ok(()) => State::Answering(Vec::new()),
@@ -35,17 +39,8 @@ pub(super) fn again(mut socket: &Socket) -> State {
     }
 }
 
-/// Reads what there is of an answer, which ends with its line where the connection is kept, else
-/// with the connection.
-///
-/// The backend is told to close first. Its end of the connection is then the one that the kernel
-/// remembers for a minute; at this end, it would keep the source port from being bound again.
-pub(super) fn read(
-    mut socket: &Socket,
-    answer: &mut Vec<u8>,
-    started: Instant,
-    kept: bool,
-) -> Option<Outcome> {
+/// Reads what there is of an answer, which ends with its line.
+pub(super) fn read(mut socket: &Socket, answer: &mut Vec<u8>, started: Instant) -> Option<Outcome> {
     let mut chunk = [0; 1024];
     loop {
         match socket.read(&mut chunk) {
@@ -55,10 +50,7 @@ pub(super) fn read(
             Err(e) => return Some(Outcome::Broken(format!("accepted, then {e}"))),
         }
         if answer.ends_with(b"\n") {
-            // A backend that has closed already needs not be told.
-            if kept || socket.write_all(&[ENOUGH]).is_err() {
-                return Some(parse_answer(answer, started.elapsed()));
-            }
+            return Some(parse_answer(answer, started.elapsed()));
         }
         if answer.len() > LONGEST_ANSWER {
             let text = "accepted, then an endless answer";
