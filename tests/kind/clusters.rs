@@ -57,7 +57,9 @@ fn judged(home: &Home, proxy: &str, more: &[&str]) -> Result<Value, Failed> {
     let results = home.results("kind");
     println!("{}", table(&results));
     if ended.code != Some(0) {
-        return Err(format!("{}{}", ended.stdout, ended.stderr).into());
+        let error = &results["results"][0]["error"];
+        println!("  {error}");
+        return Err(format!("{error}\n{}{}", ended.stdout, ended.stderr).into());
     }
     let cases = cases(&results);
     let skipped: Vec<_> = cases

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_bytes::ByteBuf;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -96,7 +97,7 @@ where
     let begun = timeout(PATIENCE, begin(&mut reader, token)).await;
     let (number, hello) = begun.map_err(|_| io::ErrorKind::TimedOut)??;
     let said: Answer = match &hello {
-        Ok(_) => Ok(Vec::new()),
+        Ok(_) => Ok(ByteBuf::new()),
         Err(said) => Err(Failure {
             blind: false,
             said: said.clone(),
@@ -132,7 +133,8 @@ where
         };
         let (session, answers) = (Arc::clone(&session), answers.clone());
         tasks.spawn(async move {
-            let answer: Answer = session.answer(request).await.map_err(Failure::from);
+            let answer = session.answer(request).await;
+            let answer: Answer = answer.map(ByteBuf::from).map_err(Failure::from);
             // Whoever asked may have gone; then so does the session.
             let _ = answers.send((number, encode(&answer))).await;
         });

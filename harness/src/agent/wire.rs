@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
 use super::error::Failure;
 use super::node::NodeSettings;
@@ -16,7 +17,7 @@ use crate::world::{Pod, World};
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What every answer is: octets of what the request's documentation says, or why not.
-pub(super) type Answer = Result<Vec<u8>, Failure>;
+pub(super) type Answer = Result<ByteBuf, Failure>;
 
 /// How a session begins. It has a secret, and no `Debug`.
 #[derive(Clone, Serialize, Deserialize)]

@@ -31,7 +31,7 @@ pub(super) async fn until<T>(
 
 /// The same for loops of their own: what an async closure borrows keeps a task from being spawned
 /// (rust-lang/rust#110338).
-pub(super) struct Patience<'a> {
+pub(crate) struct Patience<'a> {
     what: &'a str,
     time: Duration,
     started: Instant,
@@ -39,7 +39,7 @@ pub(super) struct Patience<'a> {
 
 impl<'a> Patience<'a> {
     /// Begins to wait for something, in the negative.
-    pub(super) fn new(what: &'a str, time: Duration) -> Self {
+    pub(crate) fn new(what: &'a str, time: Duration) -> Self {
         let started = Instant::now();
         Self {
             what,
@@ -52,7 +52,7 @@ impl<'a> Patience<'a> {
     ///
     /// # Errors
     /// When the time is over.
-    pub(super) async fn pause(&self, state: String) -> Result<(), ClusterError> {
+    pub(crate) async fn pause(&self, state: String) -> Result<(), ClusterError> {
         if self.started.elapsed() > self.time {
             return Err(ClusterError::NotInTime {
                 what: self.what.to_owned(),

@@ -1,18 +1,23 @@
 //! The container that is everything outside of the cluster.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use testcontainers::core::WaitFor;
 use testcontainers::runners::AsyncRunner as _;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt as _};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::KindError;
 use super::docker::LABEL;
-use crate::cluster::AGENT_PORT;
+use crate::cluster::{AGENT_PORT, ClusterError, Patience};
+use crate::timing::Timing;
 
 /// The network that kind puts its nodes on.
 pub(super) const NETWORK: &str = "kind";
+/// How long one attempt to reach the agent may take.
+const ATTEMPT: Duration = Duration::from_secs(1);
 
 /// A container with an agent in it, on the network of the nodes. It ends when this is dropped.
 ///
@@ -51,11 +56,24 @@ impl Outside {
     }
 
     /// A way to its agent, by the container's own address: no port of this machine is opened for it.
-    pub(super) async fn connect(&self, address: IpAddr) -> Result<TcpStream, KindError> {
-        let stream = TcpStream::connect((address, AGENT_PORT)).await;
-        stream.map_err(|source| KindError::Run {
-            program: "the agent in its container",
-            source,
-        })
+    ///
+    /// The machine may take some seconds to find it: where another container had the address before, it goes on
+    /// sending to that one until it has asked for it in vain.
+    pub(super) async fn connect(
+        &self,
+        address: IpAddr,
+        timing: &Timing,
+    ) -> Result<TcpStream, ClusterError> {
+        let what = "the agent in its container did not answer";
+        let patience = Patience::new(what, timing.cluster_ready);
+        loop {
+            let connected = timeout(ATTEMPT, TcpStream::connect((address, AGENT_PORT)));
+            let state = match connected.await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => error.to_string(),
+                Err(late) => late.to_string(),
+            };
+            patience.pause(state).await?;
+        }
     }
 }

@@ -199,7 +199,7 @@ impl Site {
             prepared.world.service_cidrs = networks(ranges);
         }
         phases.end("pods");
-        let (outside, agent) = self.outside(&mut prepared, &api).await?;
+        let (outside, agent) = self.outside(&mut prepared, &api, timing).await?;
         phases.end("outside");
         let objects = Objects::new(client.clone(), &prepared.families);
         let labelled = objects.label_zones(&prepared.world).await;
@@ -308,6 +308,7 @@ impl Site {
         &self,
         prepared: &mut Prepared,
         api: &[String; 2],
+        timing: &Timing,
     ) -> Result<(Outside, crate::agent::Remote), KindError> {
         // One that a killed run has left.
         self.docker.remove_containers(&self.cluster.name)?;
@@ -324,7 +325,7 @@ impl Site {
         } else {
             address.v4.into()
         };
-        let stream = outside.connect(own).await?;
+        let stream = outside.connect(own, timing).await?;
         let agent = prepared.begin_outside(stream, prepared.token()).await?;
         prepared.settle(Some(address)).await?;
         agent.become_outside(&prepared.world).await?;
