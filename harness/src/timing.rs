@@ -17,6 +17,8 @@ pub struct Timing {
     pub api_ready: Duration,
     /// How long a cluster may take to run what a lab needs of it, and to be rid of it again.
     pub cluster_ready: Duration,
+    /// How long the container outside of a cluster may take to be found once it runs.
+    pub outside_ready: Duration,
     /// How long after a change the dataplane and the load balancer may take to behave as expected.
     pub converge: Duration,
     /// Pause between two attempts while converging.
@@ -59,6 +61,7 @@ impl Default for Timing {
             start_attempts: 4,
             api_ready: Duration::from_secs(60),
             cluster_ready: Duration::from_secs(120),
+            outside_ready: Duration::from_secs(30),
             converge: Duration::from_secs(15),
             converge_pause: Duration::from_millis(20),
             answer: Duration::from_secs(3),

@@ -57,9 +57,13 @@ fn judged(home: &Home, proxy: &str, more: &[&str]) -> Result<Value, Failed> {
     let results = home.results("kind");
     println!("{}", table(&results));
     if ended.code != Some(0) {
+        let bad = |case: &&Value| case["verdict"] == "fail" || case["verdict"] == "error";
+        let bad = cases(&results).iter().filter(bad);
+        let bad: Vec<_> = bad
+            .map(|case| format!("{} {}", case["id"], case["reason"]))
+            .collect();
         let error = &results["results"][0]["error"];
-        println!("  {error}");
-        return Err(format!("{error}\n{}{}", ended.stdout, ended.stderr).into());
+        return Err(format!("{error}\n{}", bad.join("\n")).into());
     }
     let cases = cases(&results);
     let skipped: Vec<_> = cases
@@ -103,7 +107,13 @@ fn table(results: &Value) -> String {
         .iter()
         .map(|(subject, verdicts)| format!("  {subject:20} {verdicts:?}"));
     let rows: Vec<_> = rows.collect();
-    format!("{}\n  {}", rows.join("\n"), results["results"][0]["phases"])
+    let phases = &results["results"][0]["phases"];
+    let seconds = phases
+        .as_object()
+        .into_iter()
+        .flat_map(|phases| phases.values());
+    let seconds: f64 = seconds.filter_map(Value::as_f64).sum();
+    format!("{}\n  {seconds:.0} s: {phases}", rows.join("\n"))
 }
 
 /// No cluster and no container of onehop's is left.

@@ -1,7 +1,8 @@
 //! Backends that say nothing sensible, and fences that say nothing at all.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -100,6 +101,49 @@ fn reset(stream: TcpStream) {
 fn stay_silent(stream: TcpStream) {
     // Kept open for as long as the process lives.
     std::mem::forget(stream);
+}
+
+/// A call ends with a RST, so that nothing on its way remembers it for long.
+pub(crate) fn forgotten(bench: &Bench) -> Result<(), Failed> {
+    const PORT: u16 = 7460;
+    let bound = || TcpListener::bind(("::", PORT));
+    let listener = bench.lab.netns().namespace("web-3").within(bound)??;
+    let (ends, ended) = mpsc::channel();
+    // The thread ends with the process.
+    thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let end = stream
+                .write_all(b"hello\n")
+                .and_then(|()| stream.read(&mut [0]));
+            let _ = ends.send(end);
+        }
+    });
+    for family in Family::ALL {
+        let remote = bench.at("web-3", family, PORT);
+        bench.call("web-0", &[remote], bench.lab.timing())?;
+        let end = ended.recv_timeout(Duration::from_secs(5))?;
+        assert!(
+            matches!(&end, Err(error) if error.kind() == io::ErrorKind::ConnectionReset),
+            "{end:?}"
+        );
+    }
+    Ok(())
+}
+
+/// The connections of a backend end with it: their callers may have gone without a word.
+pub(crate) fn connections_end(bench: &Bench) -> Result<(), Failed> {
+    const PORT: u16 = 7470;
+    let backends = bench.listen(&["web-3"], PORT)?;
+    let remote = bench.at("web-3", Family::V4, PORT);
+    let connect = || TcpStream::connect(remote);
+    let mut stream = bench.lab.netns().namespace("web-0").within(connect)??;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let mut answer = [0; 1024];
+    assert!(stream.read(&mut answer)? > 0, "it answers");
+    drop(backends);
+    let end = stream.read(&mut answer);
+    assert!(matches!(end, Ok(0)), "{end:?}");
+    Ok(())
 }
 
 /// A backend that was dropped listens no longer: the next connection is refused, and the port can

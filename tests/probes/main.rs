@@ -32,6 +32,11 @@ const TESTS: &[(&str, Check)] = &[
     ("a_backend_without_an_identity_is_broken", broken::backends),
     ("a_backend_that_ended_is_refused_at_once", broken::ended),
     (
+        "the_connections_of_a_backend_end_with_it",
+        broken::connections_end,
+    ),
+    ("a_call_is_forgotten_by_a_reset", broken::forgotten),
+    (
         "a_dropped_datagram_is_proven_by_its_backends",
         datagrams::proofs,
     ),

@@ -36,7 +36,8 @@ impl Case {
     pub fn may_run_beside(&self, other: &Self) -> bool {
         let harms = |one: &Self, other: &Self| match one.harms() {
             Harm::Nobody => false,
-            Harm::Workloads => other.workload.is_some(),
+            // Two of them would take back what the other has done to the same node.
+            Harm::Workloads => other.workload.is_some() || other.harms() == Harm::Workloads,
             Harm::Everybody => true,
         };
         !harms(self, other) && !harms(other, self)
@@ -46,14 +47,15 @@ impl Case {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::case::{Change, Service, TaintEffect};
+    use crate::case::{Change, Deployment, Service, TaintEffect};
+
+    fn case(changes: &[Change]) -> Case {
+        let case = Case::new("subject/case", "claim", Service::node_port(), &[]);
+        changes.iter().cloned().fold(case, Case::change)
+    }
 
     fn harms(changes: &[Change]) -> Harm {
-        let case = Case::new("subject/case", "claim", Service::node_port(), &[]);
-        let changed = changes
-            .iter()
-            .fold(case, |case, change| case.change(change.clone()));
-        changed.harms()
+        case(changes).harms()
     }
 
     #[test]
@@ -76,5 +78,27 @@ mod tests {
         assert_eq!(harms(&[Change::Drain("vm1")]), Harm::Workloads);
         assert_eq!(harms(&[taint(Some(TO_BE_DELETED))]), Harm::Everybody);
         assert_eq!(harms(&[Change::Drain("vm1"), stop(true)]), Harm::Everybody);
+    }
+
+    #[test]
+    fn neither_of_two_that_run_side_by_side_harms_the_other() {
+        let plain = case(&[]);
+        let workload = case(&[]).workload(1, &[Deployment::new("one", &["vm1"], 1)]);
+        let drains = case(&[Change::Drain("vm1")]);
+        let stops = case(&[Change::Stop {
+            node: "vm1",
+            stopped: true,
+        }]);
+        for (one, other, may) in [
+            (&plain, &workload, true),
+            (&workload, &workload, true),
+            (&plain, &drains, true),
+            (&workload, &drains, false),
+            (&drains, &drains, false),
+            (&plain, &stops, false),
+        ] {
+            assert_eq!(one.may_run_beside(other), may);
+            assert_eq!(other.may_run_beside(one), may);
+        }
     }
 }

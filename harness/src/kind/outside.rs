@@ -65,13 +65,13 @@ impl Outside {
         timing: &Timing,
     ) -> Result<TcpStream, ClusterError> {
         let what = "the agent in its container did not answer";
-        let patience = Patience::new(what, timing.cluster_ready);
+        let patience = Patience::new(what, timing.outside_ready);
         loop {
             let connected = timeout(ATTEMPT, TcpStream::connect((address, AGENT_PORT)));
             let state = match connected.await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => error.to_string(),
-                Err(late) => late.to_string(),
+                Err(_) => format!("no answer within {ATTEMPT:?}"),
             };
             patience.pause(state).await?;
         }

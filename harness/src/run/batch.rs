@@ -45,23 +45,27 @@ pub async fn run_batch(
     mut finished: impl FnMut(&CaseResult),
 ) -> Vec<CaseResult> {
     let mut results: Vec<Option<CaseResult>> = vec![None; cases.len()];
+    let mut ended = |index: usize, result: CaseResult| {
+        finished(&result);
+        results[index] = Some(result);
+    };
     let lacking = |case| lacking(case, lab.lacks());
-    let mut wanted = Vec::new();
+    let mut waiting = VecDeque::new();
     for index in in_order(cases, options.seed) {
         let case = &cases[index];
         match unsupported(case, profile).or_else(|| lacking(case)) {
-            None => wanted.push(index),
-            Some(reason) => {
-                let result = skipped(case, &reason);
-                finished(&result);
-                results[index] = Some(result);
-            }
+            None => waiting.push_back(index),
+            Some(reason) => ended(index, skipped(case, &reason)),
         }
     }
-    let mut waiting = VecDeque::from(wanted);
     let (mut running, mut by_task) = (JoinSet::new(), HashMap::new());
     loop {
-        while running.len() < options.jobs
+        if *options.interrupted.borrow() {
+            for index in waiting.drain(..) {
+                ended(index, skipped(&cases[index], INTERRUPTED));
+            }
+        }
+        while running.len() < options.jobs.max(1)
             && let Some(index) = take_next(&mut waiting, cases, &by_task)
         {
             let run = CaseRun {
@@ -71,14 +75,7 @@ pub async fn run_batch(
                 evidence: options.evidence.clone(),
                 sabotage: None,
             };
-            let interrupted = *options.interrupted.borrow();
-            let task = running.spawn(async move {
-                if interrupted {
-                    return skipped(&run.case, INTERRUPTED);
-                }
-                run.run().await
-            });
-            by_task.insert(task.id(), index);
+            by_task.insert(running.spawn(run.run()).id(), index);
         }
         let Some((task, done)) = next(&mut running).await else {
             break;
@@ -88,10 +85,12 @@ pub async fn run_batch(
             let reason = format!("onehop panicked, which is a bug of its own: {panic}");
             not_judged(&cases[index], &reason)
         });
-        finished(&result);
-        results[index] = Some(result);
+        ended(index, result);
     }
-    results.into_iter().flatten().collect()
+    let results = results.into_iter();
+    results
+        .map(|result| result.expect("each has ended"))
+        .collect()
 }
 
 /// The positions of cases in the order in which they begin: at random, but those with a workload first,

@@ -30,7 +30,8 @@ const TCP: u32 = 6;
 const UDP: u32 = 17;
 const ICMP: u32 = 1;
 const ICMP6: u32 = 58;
-const SYN_OR_RST: u32 = 0x06;
+const SYN: u32 = 0x02;
+const RST: u32 = 0x04;
 
 /// Where a row goes on: at the next one, or at one of two others.
 enum Then {
@@ -39,8 +40,8 @@ enum Then {
 }
 use Then::{Jump, Next};
 
-const ACCEPT: usize = 31;
-const DROP: usize = 32;
+const ACCEPT: usize = 37;
+const DROP: usize = 38;
 /// The last question about a packet.
 const DECIDE: Then = Jump {
     yes: ACCEPT,
@@ -49,45 +50,52 @@ const DECIDE: Then = Jump {
 
 /// Offsets count from the IP header. Jumps name rows of this table, by their position.
 #[rustfmt::skip]
-const ROWS: [(u16, u32, Then); 33] = [
+const ROWS: [(u16, u32, Then); 39] = [
     /*  0 */ (LOAD_WORD, PACKET_TYPE, Next),
     /*  1 */ (JUMP_EQUAL, OTHER_HOST, Jump { yes: DROP, no: 2 }),
     /*  2 */ (LOAD_BYTE, 0, Next),
     /*  3 */ (AND, 0xf0, Next),
-    /*  4 */ (JUMP_EQUAL, 0x40, Jump { yes: 5, no: 19 }),
+    /*  4 */ (JUMP_EQUAL, 0x40, Jump { yes: 5, no: 22 }),
     // IPv4. A later fragment has no transport header to look at.
     /*  5 */ (LOAD_HALF, 6, Next),
     /*  6 */ (JUMP_BITS, 0x1fff, Jump { yes: DROP, no: 7 }),
     /*  7 */ (LOAD_INDEX_HEADER_LENGTH, 0, Next),
     /*  8 */ (LOAD_BYTE, 9, Next),
-    /*  9 */ (JUMP_EQUAL, TCP, Jump { yes: 10, no: 12 }),
+    /*  9 */ (JUMP_EQUAL, TCP, Jump { yes: 10, no: 15 }),
     /* 10 */ (LOAD_BYTE_INDEXED, 13, Next),
-    /* 11 */ (JUMP_BITS, SYN_OR_RST, DECIDE),
-    /* 12 */ (JUMP_EQUAL, UDP, Jump { yes: 13, no: 15 }),
-    /* 13 */ (LOAD_WORD_INDEXED, 8, Next),
-    /* 14 */ (JUMP_EQUAL, DatagramHeader::MAGIC, DECIDE),
-    /* 15 */ (JUMP_EQUAL, ICMP, Jump { yes: 16, no: DROP }),
-    /* 16 */ (LOAD_BYTE_INDEXED, 0, Next),
-    /* 17 */ (JUMP_EQUAL, 3, Jump { yes: ACCEPT, no: 18 }),
-    /* 18 */ (JUMP_EQUAL, 11, DECIDE),
+    /* 11 */ (JUMP_BITS, SYN, Jump { yes: ACCEPT, no: 12 }),
+    /* 12 */ (JUMP_BITS, RST, Jump { yes: 13, no: DROP }),
+    /* 13 */ (LOAD_WORD_INDEXED, 4, Next),
+    /* 14 */ (JUMP_EQUAL, 0, DECIDE),
+    /* 15 */ (JUMP_EQUAL, UDP, Jump { yes: 16, no: 18 }),
+    /* 16 */ (LOAD_WORD_INDEXED, 8, Next),
+    /* 17 */ (JUMP_EQUAL, DatagramHeader::MAGIC, DECIDE),
+    /* 18 */ (JUMP_EQUAL, ICMP, Jump { yes: 19, no: DROP }),
+    /* 19 */ (LOAD_BYTE_INDEXED, 0, Next),
+    /* 20 */ (JUMP_EQUAL, 3, Jump { yes: ACCEPT, no: 21 }),
+    /* 21 */ (JUMP_EQUAL, 11, DECIDE),
     // IPv6. Of the ICMPv6 errors, 2 ("packet too big") never answers a call.
-    /* 19 */ (JUMP_EQUAL, 0x60, Jump { yes: 20, no: DROP }),
-    /* 20 */ (LOAD_BYTE, 6, Next),
-    /* 21 */ (JUMP_EQUAL, TCP, Jump { yes: 22, no: 24 }),
-    /* 22 */ (LOAD_BYTE, 40 + 13, Next),
-    /* 23 */ (JUMP_BITS, SYN_OR_RST, DECIDE),
-    /* 24 */ (JUMP_EQUAL, UDP, Jump { yes: 25, no: 27 }),
-    /* 25 */ (LOAD_WORD, 40 + 8, Next),
-    /* 26 */ (JUMP_EQUAL, DatagramHeader::MAGIC, DECIDE),
-    /* 27 */ (JUMP_EQUAL, ICMP6, Jump { yes: 28, no: DROP }),
-    /* 28 */ (LOAD_BYTE, 40, Next),
-    /* 29 */ (JUMP_EQUAL, 1, Jump { yes: ACCEPT, no: 30 }),
-    /* 30 */ (JUMP_EQUAL, 3, DECIDE),
-    /* 31 */ (RETURN, SNAPSHOT, Next),
-    /* 32 */ (RETURN, 0, Next),
+    /* 22 */ (JUMP_EQUAL, 0x60, Jump { yes: 23, no: DROP }),
+    /* 23 */ (LOAD_BYTE, 6, Next),
+    /* 24 */ (JUMP_EQUAL, TCP, Jump { yes: 25, no: 30 }),
+    /* 25 */ (LOAD_BYTE, 40 + 13, Next),
+    /* 26 */ (JUMP_BITS, SYN, Jump { yes: ACCEPT, no: 27 }),
+    /* 27 */ (JUMP_BITS, RST, Jump { yes: 28, no: DROP }),
+    /* 28 */ (LOAD_WORD, 40 + 4, Next),
+    /* 29 */ (JUMP_EQUAL, 0, DECIDE),
+    /* 30 */ (JUMP_EQUAL, UDP, Jump { yes: 31, no: 33 }),
+    /* 31 */ (LOAD_WORD, 40 + 8, Next),
+    /* 32 */ (JUMP_EQUAL, DatagramHeader::MAGIC, DECIDE),
+    /* 33 */ (JUMP_EQUAL, ICMP6, Jump { yes: 34, no: DROP }),
+    /* 34 */ (LOAD_BYTE, 40, Next),
+    /* 35 */ (JUMP_EQUAL, 1, Jump { yes: ACCEPT, no: 36 }),
+    /* 36 */ (JUMP_EQUAL, 3, DECIDE),
+    /* 37 */ (RETURN, SNAPSHOT, Next),
+    /* 38 */ (RETURN, 0, Next),
 ];
 
-/// The program that passes TCP with SYN or RST set, the datagrams of probes, and the ICMP errors
+/// The program that passes TCP with SYN set, a RST that answers a SYN, which has sequence number 0 (RFC 9293, 3.10.7.1),
+/// the datagrams of probes, and the ICMP errors
 /// "destination unreachable" and "time exceeded", of both families. It does not look behind IPv6 extension headers: nothing
 /// in the lab makes any.
 pub(super) fn program() -> Vec<SockFilter> {

@@ -147,7 +147,11 @@ fn parse_tcp(ip: &Ip<'_>) -> Option<Packet> {
         (true, false, false) => (Kind::Syn, word(ip.payload, 4)?),
         // An answer acknowledges the call: its sequence number, and one for the SYN itself.
         (true, false, true) => (Kind::SynAck, word(ip.payload, 8)?.wrapping_sub(1)),
-        (false, true, true) => (Kind::Rst, word(ip.payload, 8)?.wrapping_sub(1)),
+        // A RST that answers a SYN has no sequence number of its own (RFC 9293, 3.10.7.1). Others end
+        // connections that were open, as callers do with each of theirs.
+        (false, true, true) if word(ip.payload, 4)? == 0 => {
+            (Kind::Rst, word(ip.payload, 8)?.wrapping_sub(1))
+        }
         _ => return None,
     };
     Some(Packet {

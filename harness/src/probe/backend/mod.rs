@@ -28,8 +28,8 @@ pub struct BackendError {
     source: io::Error,
 }
 
-/// A server in a pod, of both families, by TCP and by UDP. It stops listening when dropped;
-/// connections that it has accepted stay open for as long as their callers want.
+/// A server in a pod, of both families, by TCP and by UDP. When dropped, it stops listening, and ends the
+/// connections that it has accepted; until then they stay open for as long as their callers want.
 #[derive(Debug)]
 pub struct Backend {
     _tcp: tcp::Listener,

@@ -1,5 +1,5 @@
-//! A backend's listener: it answers each connection at once with a line, and with another one for
-//! each line that the caller sends, for as long as it keeps the connection open.
+//! A backend's listener: it answers each connection at once with a line, and once more for each
+//! octet that the caller sends, for as long as both keep the connection open.
 
 #![expect(unsafe_code, reason = "TCP_SAVE_SYN has no safe wrapper")]
 
@@ -11,7 +11,7 @@ use std::os::fd::AsRawFd;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::netns::Namespace;
 use crate::probe::outcome::Identity;
@@ -29,11 +29,18 @@ impl Listener {
     pub(super) fn open(host: &Namespace, template: Identity) -> io::Result<Self> {
         let (socket, listener) = host.within(|| saving_listener(template.port))??;
         let task = tokio::spawn(async move {
+            // What became of a caller that nobody hears of any more ends with the listener.
+            let mut answered = JoinSet::new();
             loop {
                 match listener.accept().await {
-                    Ok((stream, peer)) => answer(stream, peer, &template),
+                    Ok((stream, peer)) => {
+                        if let Some(line) = answer(&stream, peer, &template) {
+                            answered.spawn(keep_answering(stream, line));
+                        }
+                    }
                     Err(error) => tracing::warn!(%error, "a backend failed to accept"),
                 }
+                while answered.try_join_next().is_some() {}
             }
         });
         Ok(Self { socket, task })
@@ -50,10 +57,10 @@ impl Drop for Listener {
     }
 }
 
-/// Answers, and goes on answering. An answer fits an empty send buffer, so one write takes all of
+/// Answers, with a line that is returned. It fits an empty send buffer, so one write takes all of
 /// it; what goes wrong is seen by the caller, which reports a broken connection.
-fn answer(stream: TcpStream, peer: SocketAddr, template: &Identity) {
-    let identity = saved_syn_ttl(&stream).map(|ttl| Identity {
+fn answer(stream: &TcpStream, peer: SocketAddr, template: &Identity) -> Option<Vec<u8>> {
+    let identity = saved_syn_ttl(stream).map(|ttl| Identity {
         peer,
         ttl,
         ..template.clone()
@@ -64,10 +71,10 @@ fn answer(stream: TcpStream, peer: SocketAddr, template: &Identity) {
         Ok(line)
     });
     let said = line.and_then(|line| stream.try_write(&line).map(|_| line));
-    match said {
-        Ok(line) => drop(tokio::spawn(keep_answering(stream, line))),
-        Err(error) => tracing::warn!(%error, pod = template.pod, "a backend failed to answer"),
-    }
+    said.inspect_err(
+        |error| tracing::warn!(%error, pod = template.pod, "a backend failed to answer"),
+    )
+    .ok()
 }
 
 /// Answers every octet of the caller with the same line, until the caller closes.

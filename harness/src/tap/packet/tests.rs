@@ -41,9 +41,14 @@ fn a_call_is_known_by_its_sequence_number_and_an_answer_by_what_it_acknowledges(
         );
         let refused = parse(&tcp(v6, |h| {
             answer(h);
-            h.rst = true;
+            (h.rst, h.sequence_number) = (true, 0);
         }));
         assert_eq!(refused.expect("a RST").kind, Kind::Rst);
+        let ended = parse(&tcp(v6, |h| {
+            answer(h);
+            h.rst = true;
+        }));
+        assert_eq!(ended, None, "it ends a connection that was open");
         assert_eq!(parse(&tcp(v6, |h| h.ack = true)), None);
         assert_eq!(parse(&tcp(v6, |h| h.rst = true)), None);
     }
