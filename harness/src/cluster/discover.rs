@@ -44,6 +44,13 @@ pub(super) fn is_ready(node: &NodeObject) -> bool {
     conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
+/// Whether a node still has the taint of one that is not ready. It goes a moment after the node says that it is.
+pub(super) fn is_starting(node: &NodeObject) -> bool {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    let mut taints = taints.into_iter().flatten();
+    taints.any(|taint| taint.key == "node.kubernetes.io/not-ready")
+}
+
 /// The families of the cluster: those in which its nodes have addresses and pods.
 pub(super) fn families(node: &NodeObject) -> Vec<Family> {
     let addresses = addresses(node);
@@ -190,6 +197,15 @@ mod tests {
     fn names<'a>(nodes: &'a [&NodeObject]) -> Vec<&'a str> {
         let names = nodes.iter().map(|node| node.metadata.name.as_deref());
         names.map(Option::unwrap_or_default).collect()
+    }
+
+    #[test]
+    fn a_node_starts_until_its_taint_is_gone() {
+        let mut starting = node("n", 1, Some("NoSchedule"), true);
+        assert!(!is_starting(&starting), "another taint is somebody's wish");
+        let taints = starting.spec.as_mut().and_then(|spec| spec.taints.as_mut());
+        taints.expect("it has one")[0].key = "node.kubernetes.io/not-ready".to_owned();
+        assert!(is_starting(&starting) && is_ready(&starting));
     }
 
     #[test]

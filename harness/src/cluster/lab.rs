@@ -131,7 +131,7 @@ pub(crate) async fn prepare(
     })
 }
 
-/// Waits until every node of a cluster is ready.
+/// Waits until every node of a cluster is ready, and the cluster has noticed.
 pub(crate) async fn nodes_ready(client: &Client, timing: &Timing) -> Result<(), ClusterError> {
     let nodes: Api<NodeObject> = Api::all(client.clone());
     wait::until(
@@ -142,7 +142,9 @@ pub(crate) async fn nodes_ready(client: &Client, timing: &Timing) -> Result<(), 
             let listed = listed
                 .map_err(ClusterError::object("list the nodes"))?
                 .items;
-            let waiting = listed.iter().filter(|node| !discover::is_ready(node));
+            let waiting = listed
+                .iter()
+                .filter(|node| !discover::is_ready(node) || discover::is_starting(node));
             let waiting: Vec<_> = waiting
                 .filter_map(|node| node.metadata.name.clone())
                 .collect();
