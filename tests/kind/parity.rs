@@ -87,7 +87,7 @@ fn text(value: &Value) -> String {
 /// they end is the network's doing, such as the strict `rp_filter` of kind's nodes.
 fn flows(case: &Value) -> BTreeMap<String, Value> {
     let flows = case["flows"].as_array().cloned().unwrap_or_default();
-    let drawn_once = |flow: &Value| {
+    let left_out = |flow: &Value| {
         let expected = text(&flow["expected"]);
         let unclaimed = ["unserved", "left to the load balancer", ", as declared"];
         expected.contains("one of")
@@ -95,7 +95,7 @@ fn flows(case: &Value) -> BTreeMap<String, Value> {
             || unclaimed.iter().any(|ending| expected.contains(ending))
     };
     let mut keyed = BTreeMap::new();
-    for flow in flows.into_iter().filter(|flow| !drawn_once(flow)) {
+    for flow in flows.into_iter().filter(|flow| !left_out(flow)) {
         let parts = ["check", "from", "to", "family", "protocol"].map(|part| text(&flow[part]));
         let key = parts.join(" ");
         // A question may be asked twice in a check, of different ports.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use k8s_openapi::api::core::v1::{Node as NodeObject, Pod as PodObject};
+use k8s_openapi::api::core::v1::{Node as NodeObject, Pod as PodObject, Taint};
 
 use super::ClusterError;
 use crate::world::{Dual, Family, Node, World};
@@ -26,12 +26,13 @@ fn natural(name: &str) -> (usize, &str) {
 fn is_usable(node: &NodeObject) -> bool {
     let spec = node.spec.as_ref();
     let cordoned = spec.and_then(|spec| spec.unschedulable).unwrap_or_default();
-    let taints = spec.and_then(|spec| spec.taints.as_ref());
-    let tainted = taints.into_iter().flatten();
-    let away = tainted
-        .clone()
-        .any(|taint| KEEPS_PODS_AWAY.contains(&taint.effect.as_str()));
+    let away = taints(node).any(|taint| KEEPS_PODS_AWAY.contains(&taint.effect.as_str()));
     is_ready(node) && !cordoned && !away
+}
+
+fn taints(node: &NodeObject) -> impl Iterator<Item = &Taint> {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    taints.into_iter().flatten()
 }
 
 /// Whether a node says that it is ready.
@@ -46,9 +47,7 @@ pub(super) fn is_ready(node: &NodeObject) -> bool {
 
 /// Whether a node still has the taint of one that is not ready. It goes a moment after the node says that it is.
 pub(super) fn is_starting(node: &NodeObject) -> bool {
-    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
-    let mut taints = taints.into_iter().flatten();
-    taints.any(|taint| taint.key == "node.kubernetes.io/not-ready")
+    taints(node).any(|taint| taint.key == "node.kubernetes.io/not-ready")
 }
 
 /// The families of the cluster: those in which its nodes have addresses and pods.

@@ -32,5 +32,5 @@ pub use network::{PodNetworkError, keep as keep_pod_network};
 pub use objects::{PodImage, RunId};
 pub(crate) use provider::{Cluster, NodeCommands, ProxyPods, Secretive};
 pub use publish::publish;
-pub(crate) use wait::Patience;
+pub(crate) use wait::until;
 pub(crate) use workload::{CASE_LABEL, NamedPort, WorkloadPod};

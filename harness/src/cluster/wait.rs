@@ -9,7 +9,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Asks until the answer is there, or the time is over; meanwhile, the answer is how far it has
 /// come.
-pub(super) async fn until<T>(
+pub(crate) async fn until<T>(
     what: &str,
     time: Duration,
     ask: impl AsyncFn() -> Result<Result<T, String>, ClusterError>,
@@ -31,7 +31,7 @@ pub(super) async fn until<T>(
 
 /// The same for loops of their own: what an async closure borrows keeps a task from being spawned
 /// (rust-lang/rust#110338).
-pub(crate) struct Patience<'a> {
+pub(super) struct Patience<'a> {
     what: &'a str,
     time: Duration,
     started: Instant,
@@ -39,7 +39,7 @@ pub(crate) struct Patience<'a> {
 
 impl<'a> Patience<'a> {
     /// Begins to wait for something, in the negative.
-    pub(crate) fn new(what: &'a str, time: Duration) -> Self {
+    pub(super) fn new(what: &'a str, time: Duration) -> Self {
         let started = Instant::now();
         Self {
             what,
@@ -52,7 +52,7 @@ impl<'a> Patience<'a> {
     ///
     /// # Errors
     /// When the time is over.
-    pub(crate) async fn pause(&self, state: String) -> Result<(), ClusterError> {
+    pub(super) async fn pause(&self, state: String) -> Result<(), ClusterError> {
         if self.started.elapsed() > self.time {
             return Err(ClusterError::NotInTime {
                 what: self.what.to_owned(),

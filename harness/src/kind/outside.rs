@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::KindError;
 use super::docker::LABEL;
-use crate::cluster::{AGENT_PORT, ClusterError, Patience};
+use crate::cluster::{AGENT_PORT, ClusterError, until};
 use crate::timing::Timing;
 
 /// The network that kind puts its nodes on.
@@ -65,15 +65,13 @@ impl Outside {
         timing: &Timing,
     ) -> Result<TcpStream, ClusterError> {
         let what = "the agent in its container did not answer";
-        let patience = Patience::new(what, timing.outside_ready);
-        loop {
-            let connected = timeout(ATTEMPT, TcpStream::connect((address, AGENT_PORT)));
-            let state = match connected.await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("no answer within {ATTEMPT:?}"),
-            };
-            patience.pause(state).await?;
-        }
+        until(what, timing.outside_ready, async || {
+            let connected = timeout(ATTEMPT, TcpStream::connect((address, AGENT_PORT))).await;
+            Ok(match connected {
+                Ok(connected) => connected.map_err(|error| error.to_string()),
+                Err(_) => Err(format!("no answer within {ATTEMPT:?}")),
+            })
+        })
+        .await
     }
 }

@@ -16,6 +16,7 @@ mod refusal;
 pub(crate) mod source_port;
 mod wave;
 
+pub(crate) use backend::serve;
 pub use backend::{Backend, BackendError};
 pub use client::{Batch, OpenFlows, ProbeError, call, open};
 pub use http::{HttpAnswer, HttpOutcome, get, get_from_here};

@@ -5,9 +5,10 @@ use std::net::{Ipv6Addr, SocketAddr};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 
 use crate::netns::Namespace;
+use crate::probe::serve;
 
 /// It could not listen.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +45,7 @@ impl EchoBackend {
             source,
         })?;
         Ok(Self {
-            task: tokio::spawn(serve(listener)),
+            task: tokio::spawn(serve(listener, echo)),
         })
     }
 }
@@ -52,19 +53,6 @@ impl EchoBackend {
 impl Drop for EchoBackend {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-async fn serve(listener: TcpListener) {
-    let mut connections = JoinSet::new();
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                connections.spawn(echo(stream, peer));
-            }
-            Err(error) => tracing::warn!(%error, "a backend failed to accept"),
-        }
-        while connections.try_join_next().is_some() {}
     }
 }
 

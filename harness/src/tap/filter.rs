@@ -95,9 +95,8 @@ const ROWS: [(u16, u32, Then); 39] = [
 ];
 
 /// The program that passes TCP with SYN set, a RST that answers a SYN, which has sequence number 0 (RFC 9293, 3.10.7.1),
-/// the datagrams of probes, and the ICMP errors
-/// "destination unreachable" and "time exceeded", of both families. It does not look behind IPv6 extension headers: nothing
-/// in the lab makes any.
+/// the datagrams of probes, and the ICMP errors "destination unreachable" and "time exceeded", of both families. It does
+/// not look behind IPv6 extension headers: nothing in the lab makes any.
 pub(super) fn program() -> Vec<SockFilter> {
     let distance = |row: usize, target: usize| {
         u8::try_from(target - row - 1).expect("the program is shorter than 256 rows")

@@ -11,6 +11,7 @@ use super::outcome::Identity;
 use crate::netns::Namespace;
 use crate::world::{Pod, Protocol};
 
+pub(crate) use tcp::serve;
 pub(super) use udp::Said;
 
 /// A backend that could not listen.

@@ -28,22 +28,33 @@ impl Listener {
     /// Listens on the template's port, and answers with the template filled in.
     pub(super) fn open(host: &Namespace, template: Identity) -> io::Result<Self> {
         let (socket, listener) = host.within(|| saving_listener(template.port))??;
-        let task = tokio::spawn(async move {
-            // What became of a caller that nobody hears of any more ends with the listener.
-            let mut answered = JoinSet::new();
-            loop {
-                match listener.accept().await {
-                    Ok((stream, peer)) => {
-                        if let Some(line) = answer(&stream, peer, &template) {
-                            answered.spawn(keep_answering(stream, line));
-                        }
-                    }
-                    Err(error) => tracing::warn!(%error, "a backend failed to accept"),
+        let task = tokio::spawn(serve(listener, move |stream, peer| {
+            let line = answer(&stream, peer, &template);
+            async move {
+                if let Some(line) = line {
+                    keep_answering(stream, line).await;
                 }
-                while answered.try_join_next().is_some() {}
             }
-        });
+        }));
         Ok(Self { socket, task })
+    }
+}
+
+/// Serves whoever connects. It never ends by itself, and when it is dropped, so are its connections: a
+/// caller may have gone without a word.
+pub(crate) async fn serve<F>(listener: TcpListener, connected: impl Fn(TcpStream, SocketAddr) -> F)
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                connections.spawn(connected(stream, peer));
+            }
+            Err(error) => tracing::warn!(%error, "a backend failed to accept"),
+        }
+        while connections.try_join_next().is_some() {}
     }
 }
 
