@@ -92,6 +92,11 @@ impl AgentError {
         }
     }
 
+    /// Whether it only says that the taps lost packets.
+    pub(crate) fn is_loss(&self) -> bool {
+        matches!(self, Self::Tap(TapError::Lost(_)))
+    }
+
     /// For `map_err` on what the kernel of a host refuses.
     pub(super) fn host(host: &str, what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let (host, what) = (host.to_owned(), what.into());

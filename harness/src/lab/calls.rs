@@ -113,6 +113,16 @@ impl Lab {
         if calls.remotes.is_empty() {
             return Ok(Vec::new());
         }
+        let mut tries = Tries::default();
+        loop {
+            match self.call_once(calls).await {
+                Err(error) if tries.again(&error) => {}
+                called => return called,
+            }
+        }
+    }
+
+    async fn call_once(&self, calls: Calls<'_>) -> Result<Vec<Call>, LabError> {
         let (host, batch) = (calls.from.host(), self.batch(calls));
         let (since, made) = self.probing(self.sites.of(host).call(host, batch)).await?;
         self.with_ways(calls.from, since, made).await
@@ -139,6 +149,16 @@ impl Lab {
     /// # Panics
     /// As [`Self::call_each`].
     pub async fn open(&self, calls: Calls<'_>) -> Result<HeldFlows, LabError> {
+        let mut tries = Tries::default();
+        loop {
+            match self.open_once(calls).await {
+                Err(error) if tries.again(&error) => {}
+                opened => return opened,
+            }
+        }
+    }
+
+    async fn open_once(&self, calls: Calls<'_>) -> Result<HeldFlows, LabError> {
         let (host, batch) = (calls.from.host(), self.batch(calls));
         let opening = self.sites.of(host).open(host, batch);
         let (since, (opened, open)) = self.probing(opening).await?;
@@ -158,6 +178,16 @@ impl Lab {
     /// # Panics
     /// When they are asked all the same.
     pub async fn ask_again(&self, held: &mut HeldFlows) -> Result<Vec<Call>, LabError> {
+        let mut tries = Tries::default();
+        loop {
+            match self.ask_once(held).await {
+                Err(error) if tries.again(&error) => {}
+                answered => return answered,
+            }
+        }
+    }
+
+    async fn ask_once(&self, held: &mut HeldFlows) -> Result<Vec<Call>, LabError> {
         let host = held.from.host();
         let open = held.open.take().expect("no probe has failed before");
         let asking = self.sites.of(host).ask(host, open);
@@ -260,5 +290,43 @@ impl Lab {
         let pods = nodes.filter_map(first_on);
         pods.map(|pod| SocketAddr::new(pod.address.of(family), BASELINE_PORT))
             .collect()
+    }
+}
+
+/// How often calls have been made whose ways the taps lost. That happens when the thread that empties them was kept
+/// from running, and says nothing about the calls.
+#[derive(Debug, Default)]
+struct Tries(usize);
+
+impl Tries {
+    const MOST: usize = 3;
+
+    /// Whether to make the calls once more after this error.
+    fn again(&mut self, error: &LabError) -> bool {
+        self.0 += 1;
+        error.is_loss() && self.0 < Self::MOST
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tap::{Loss, TapError};
+
+    #[test]
+    fn calls_whose_ways_were_lost_are_made_three_times_and_others_once() {
+        let tap = |error: TapError| LabError::from(AgentError::from(error));
+        let loss = Loss {
+            host: "vm1".to_owned(),
+            interface: "eth0".to_owned(),
+            from: Duration::ZERO,
+            to: Duration::from_millis(5),
+            packets: 3,
+        };
+        let lost = tap(TapError::Lost(loss));
+        let mut tries = Tries::default();
+        assert!(tries.again(&lost) && tries.again(&lost));
+        assert!(!tries.again(&lost));
+        assert!(!Tries::default().again(&tap(TapError::Forgotten)));
     }
 }

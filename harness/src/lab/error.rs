@@ -104,6 +104,11 @@ impl LabError {
             || matches!(self, Self::Agent(error) if error.is_blindness())
     }
 
+    /// Whether it only says that the taps lost packets: what they were to see can be done again.
+    pub(super) fn is_loss(&self) -> bool {
+        matches!(self, Self::Agent(error) if error.is_loss())
+    }
+
     /// For `map_err` on requests to the API.
     pub fn object(what: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
         let what = what.into();

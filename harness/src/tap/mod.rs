@@ -29,5 +29,5 @@ pub use datagram::{DatagramHeader, Purpose};
 pub use display::JourneyDisplay;
 pub use journey::{Call, Half, Journey, Rewrite, What};
 pub use packet::{Direction, Kind, Sighting};
-pub use seen::{Clocks, Seen};
+pub use seen::{Clocks, Loss, Seen};
 pub use sequence::{SequenceError, choose_sequence};

@@ -8,12 +8,19 @@ use super::capture::TapError;
 use super::journey::{Call, Journey};
 use super::packet::{Direction, Sighting};
 
-/// A time in which packets were lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Loss {
-    pub(super) from: Duration,
-    pub(super) to: Duration,
-    pub(super) packets: u64,
+/// Packets that one tap lost, and the time in which it did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// The host of the tap.
+    pub host: String,
+    /// Its interface.
+    pub interface: String,
+    /// When it had lost none of these yet, as [`Taps::now`](super::Taps::now).
+    pub from: Duration,
+    /// When it had lost them all.
+    pub to: Duration,
+    /// How many.
+    pub packets: u64,
 }
 
 /// Whose clocks have stamped what was seen.
@@ -91,8 +98,8 @@ impl Seen {
                     Some(journey) => lost_during(&losses, journey),
                     None => lost_since(&losses, since),
                 };
-                if lost > 0 {
-                    return Err(TapError::Lost(lost));
+                if let Some(loss) = lost {
+                    return Err(TapError::Lost(loss.clone()));
                 }
                 if forgotten_until.is_some_and(|at| began <= at) {
                     return Err(TapError::Forgotten);
@@ -135,9 +142,9 @@ fn stamped_by_hops(call: &Call, mut sightings: Vec<Sighting>) -> Vec<Sighting> {
     sightings
 }
 
-/// Packets lost while the journey was under way. One that came back was under way until then;
-/// one that did not may have lost its end at any time since.
-fn lost_during(losses: &[Loss], journey: &Journey) -> u64 {
+/// A loss while the journey was under way. One that came back was under way until then; one that
+/// did not may have lost its end at any time since.
+fn lost_during<'a>(losses: &'a [Loss], journey: &Journey) -> Option<&'a Loss> {
     let all = || journey.request.iter().chain(&journey.reply);
     let (began, ended) = (
         all().map(|s| s.at).min().unwrap_or_default(),
@@ -145,17 +152,12 @@ fn lost_during(losses: &[Loss], journey: &Journey) -> u64 {
     );
     let open = !journey.came_back();
     let overlaps = |loss: &&Loss| loss.to >= began && (open || loss.from <= ended);
-    losses
-        .iter()
-        .filter(overlaps)
-        .map(|loss| loss.packets)
-        .sum()
+    losses.iter().find(overlaps)
 }
 
-/// Packets that may have been lost at this time or later.
-fn lost_since(losses: &[Loss], since: Duration) -> u64 {
-    let losses = losses.iter().filter(|loss| loss.to >= since);
-    losses.map(|loss| loss.packets).sum()
+/// A loss that may have been at this time or later.
+fn lost_since(losses: &[Loss], since: Duration) -> Option<&Loss> {
+    losses.iter().find(|loss| loss.to >= since)
 }
 
 #[cfg(test)]
@@ -185,10 +187,16 @@ mod tests {
 
     /// What taps have seen of one call, with one loss of three packets.
     fn seen(sightings: Vec<Sighting>, from: Duration, to: Duration) -> Seen {
-        let packets = 3;
+        let loss = Loss {
+            host: "a".to_owned(),
+            interface: "lo".to_owned(),
+            from,
+            to,
+            packets: 3,
+        };
         Seen {
             sightings: vec![sightings],
-            losses: vec![Loss { from, to, packets }],
+            losses: vec![loss],
             forgotten_until: None,
         }
     }
@@ -200,7 +208,7 @@ mod tests {
             sightings.push(sighting("a", Direction::In, Kind::SynAck, 12 * MS));
         }
         let journeys = seen(sightings, from, to).journeys(Duration::ZERO, [call()], Clocks::One);
-        matches!(journeys, Err(TapError::Lost(3)))
+        matches!(journeys, Err(TapError::Lost(_)))
     }
 
     #[test]
@@ -219,8 +227,8 @@ mod tests {
             let journeys = seen.clone().journeys(since, [call()], Clocks::One);
             journeys.map(|journeys| journeys[0].is_some())
         };
-        assert!(matches!(unseen(10 * MS), Err(TapError::Lost(3))));
-        assert!(matches!(unseen(30 * MS), Err(TapError::Lost(3))));
+        assert!(matches!(unseen(10 * MS), Err(TapError::Lost(_))));
+        assert!(matches!(unseen(30 * MS), Err(TapError::Lost(_))));
         assert!(matches!(unseen(31 * MS), Ok(false)));
     }
 
