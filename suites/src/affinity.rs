@@ -227,10 +227,15 @@ fn own_pods_or_drop_sticky() -> Vec<Question> {
 /// and together they have drawn both. That 36 draws are all the same has a chance of 3 in 10^11.
 fn everyone(pods: &[&str]) -> Question {
     let world = World::story();
+    // Who can only reach itself is masqueraded.
+    let reach = |caller: &str, node: &str| match pods {
+        [only] if *only == caller => from_node(node, pods),
+        _ => from_pod_on(node, pods),
+    };
     let pods_and_nodes = world
         .pods
         .iter()
-        .map(|caller| (pod(&caller.name), from_pod_on(&caller.node, pods)))
+        .map(|caller| (pod(&caller.name), reach(&caller.name, &caller.node)))
         .chain(NODES.map(|node| (host(node), from_node(node, pods))));
     let flows = pods_and_nodes.flat_map(|(from, reach)| {
         PORTS.iter().map(move |port| FlowCheck {

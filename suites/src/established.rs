@@ -291,8 +291,8 @@ fn begun_too_early() -> Vec<Case> {
         ),
         Case::new(
             "established/udp/begun-before-the-service-was-served",
-            "Datagrams that a node let pass as they were, because it did not serve the Service, \
-             reach a pod once it does.",
+            "Datagrams that a node refused by itself, because it did not serve the Service, reach a \
+             pod once it does.",
             service,
             &["web-0"],
         )
@@ -302,9 +302,9 @@ fn begun_too_early() -> Vec<Case> {
         .change(Change::ProxyName(Some("another")))
         .check(
             "another proxy's",
-            [private().calls(node_port("vm2"), Expectation::Unserved)],
+            [private().calls(node_port("vm2"), Expectation::Refused)],
         )
-        .open("datagrams", early(Expectation::Unserved))
+        .open("datagrams", early(Expectation::Refused))
         .change(Change::ProxyName(None))
         .check(
             "served again",

@@ -18,6 +18,7 @@ mod invalid_packets;
 mod lifecycle;
 mod load_balancer;
 mod node_port_addresses;
+pub mod oracle;
 mod proxy_health;
 mod scope;
 mod source_ranges;

@@ -1,0 +1,50 @@
+//! What nodes say of a Service's health, and which of them a load balancer chooses for it.
+//!
+//! | policy | the load balancer asks | a node is healthy |
+//! |---|---|---|
+//! | external Local | the health check node port, by HTTP | where it has a ready endpoint of its own |
+//! | external Cluster | the node port, by TCP | while anything serves anywhere |
+
+use onehop_harness::case::{BalancerCheck, Policy, ServiceType};
+use onehop_harness::world::World;
+
+use super::{Situation, endpoints};
+
+/// Whether `spec.healthCheckNodePort` is allocated: of type LoadBalancer, under external Local.
+pub fn has_health_check_port(now: &Situation) -> bool {
+    matches!(now.service.kind, ServiceType::LoadBalancer(_))
+        && now.service.external == Policy::Local
+}
+
+/// What the health check node port of a node counts: the ready endpoints on it. None where it must be closed.
+///
+/// # Panics
+/// When the world does not have the node.
+pub fn health_check(world: &World, now: &Situation, node: &str) -> Option<u32> {
+    let node = world.node(node).expect("a node of the world");
+    let ready = endpoints::ready_on(world, &now.backends, node);
+    let open = has_health_check_port(now) && now.is_served();
+    open.then(|| u32::try_from(ready).expect("a node has few pods"))
+}
+
+/// The nodes that a load balancer finds healthy, and how it does.
+pub fn healthy_nodes(world: &World, now: &Situation) -> (BalancerCheck, Vec<String>) {
+    let names = world.nodes.iter().map(|node| node.name.clone());
+    if has_health_check_port(now) {
+        let has_one = |node: &String| health_check(world, now, node).is_some_and(|n| n > 0);
+        return (
+            BalancerCheck::HealthCheckNodePort,
+            names.filter(has_one).collect(),
+        );
+    }
+    // Without node ports there is nothing to ask, and nothing to say that a node is not healthy.
+    let answers = !now.has_node_ports() || (now.is_served() && endpoints::any(&now.backends));
+    let nodes = if answers { names.collect() } else { Vec::new() };
+    (BalancerCheck::NodePort, nodes)
+}
+
+/// Whether a node is eligible for new connections, which `/healthz` of its proxy says (KEP-3836): not when it is about to
+/// be removed.
+pub fn eligible(now: &Situation, node: &str) -> bool {
+    !now.leaving.contains(&node)
+}

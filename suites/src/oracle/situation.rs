@@ -1,0 +1,74 @@
+//! What the Kubernetes API says of a Service at one point of a case.
+
+use onehop_harness::case::{Backend, Case, Change, IpMode, Service, ServiceType, TO_BE_DELETED};
+
+/// A Service, its endpoints, and what else of the API decides where its traffic goes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Situation {
+    /// The Service as it is now.
+    pub service: Service,
+    /// Its endpoints.
+    pub backends: Vec<Backend>,
+    /// `ipMode` of its load-balancer addresses.
+    pub ip_mode: IpMode,
+    /// Whether its label gives it to another proxy.
+    pub is_another_proxys: bool,
+    /// The nodes that are about to be removed.
+    pub leaving: Vec<&'static str>,
+}
+
+impl Situation {
+    /// How a case begins.
+    pub fn at_first(case: &Case) -> Self {
+        Self {
+            service: case.service,
+            backends: case.backends.clone(),
+            ip_mode: IpMode::Vip,
+            is_another_proxys: false,
+            leaving: Vec::new(),
+        }
+    }
+
+    /// The same after a change. What only a cluster's own controllers make of a change is not known here.
+    #[must_use]
+    pub fn after(mut self, change: &Change) -> Self {
+        match change {
+            Change::ExternalPolicy(policy) => self.service.external = *policy,
+            Change::InternalPolicy(policy) => self.service.internal = *policy,
+            Change::Type(kind) => self.service.kind = *kind,
+            Change::Backends(backends) => self.backends.clone_from(backends),
+            Change::Affinity(seconds) => self.service.affinity = *seconds,
+            Change::SourceRanges(ranges) => self.service.source_ranges = ranges,
+            Change::IpMode(mode) => self.ip_mode = *mode,
+            Change::ProxyName(name) => self.is_another_proxys = name.is_some(),
+            Change::Taint { node, key, .. } => {
+                self.leaving.retain(|leaving| leaving != node);
+                if *key == Some(TO_BE_DELETED) {
+                    self.leaving.push(node);
+                }
+            }
+            Change::Scale { .. }
+            | Change::Readiness { .. }
+            | Change::Roll
+            | Change::Drain(_)
+            | Change::Uncordon(_)
+            | Change::Stop { .. } => {}
+        }
+        self
+    }
+
+    /// Whether proxies serve it at all: one with the label `service.kubernetes.io/service-proxy-name` is another's,
+    /// and a headless one has no address.
+    pub(super) fn is_served(&self) -> bool {
+        !self.is_another_proxys && self.service.kind != ServiceType::Headless
+    }
+
+    /// Whether its ports have node ports.
+    pub(super) fn has_node_ports(&self) -> bool {
+        match self.service.kind {
+            ServiceType::ClusterIp | ServiceType::Headless => false,
+            ServiceType::NodePort => true,
+            ServiceType::LoadBalancer(_) => self.service.allocate_node_ports,
+        }
+    }
+}
