@@ -173,6 +173,7 @@ fn change_text(change: &Change) -> String {
         }
         Change::Roll => "a rolling update of every Deployment begins".to_owned(),
         Change::Drain(node) => format!("{node} is drained"),
+        Change::RestartProxies => "the proxy of every node is started again".to_owned(),
         Change::Uncordon(node) => format!("{node} takes pods again"),
         Change::Stop {
             node,

@@ -153,7 +153,7 @@ fn moved() -> Vec<Case> {
                  to: Target,
                  reach: &dyn Fn(&[&str]) -> Reach| {
         Case::new(id, claim, service, &["web-1"])
-            .sources(&[CONNTRACK, E2E_CONNTRACK, "k#19029", "k#98305"])
+            .sources(&[CONNTRACK, E2E_CONNTRACK, "k#19029", "k#98305", "an#5112"])
             .check("one pod", [reaches(from, to.clone(), reach(&["web-1"]))])
             .open("datagrams", flow(from, to.clone(), "", reach(&["web-1"])))
             .change(Change::Backends(ready(&["web-0"])))

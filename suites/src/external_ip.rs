@@ -45,7 +45,7 @@ pub(crate) fn cases() -> Vec<Case> {
             local,
             &STORY,
         )
-        .sources(&[NFTABLES, TOPOLOGY, "k#62537", "k#121909"])
+        .sources(&[NFTABLES, TOPOLOGY, "k#62537", "k#88786", "k#121909"])
         .check("pods 1-0-2, private client", own_pods_or_drop(&private()))
         .check("pods 1-0-2, public client", own_pods_or_drop(&public())),
         Case::new(

@@ -45,11 +45,11 @@ pub(crate) fn cases() -> Vec<Case> {
         .check("ClusterIP", allocated_and(false, [None; 3])),
         Case::new(
             "health-check/counts-local-endpoints",
-            "The port says 200 with the number of local endpoints, or 503 with none.",
+            "The port says 200 with the number of local endpoints, or 503 with none, by IPv4 and by IPv6.",
             local,
             &STORY,
         )
-        .sources(&[SERVICE_HEALTH, E2E_LB])
+        .sources(&[SERVICE_HEALTH, E2E_LB, "k#114702"])
         .needs(Feature::HealthCheckNodePort)
         .check("pods 1-0-2", ports([Some(1), Some(0), Some(2)])),
         Case::new(

@@ -16,6 +16,7 @@ mod health_check;
 mod internal_policy;
 mod invalid_packets;
 mod lifecycle;
+mod live;
 mod load_balancer;
 mod node_port_addresses;
 pub mod oracle;
@@ -50,6 +51,7 @@ pub fn catalogue() -> Vec<Case> {
         transitions::cases(),
         udp::cases(),
         established::cases(),
+        live::cases(),
         lifecycle::cases(),
     ]
     .concat()

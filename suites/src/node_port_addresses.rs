@@ -59,7 +59,7 @@ pub(crate) fn cases() -> Vec<Case> {
             Service::load_balancer(BalancerMode::Vip).external(Policy::Local),
             &STORY,
         )
-        .sources(&[SERVICE_HEALTH, ADDRESSES, "KEP-3866"])
+        .sources(&[SERVICE_HEALTH, ADDRESSES, "KEP-3866", "k#82163"])
         .needs(Feature::HealthCheckNodePort)
         .check(
             "nodes with two addresses",

@@ -1,6 +1,6 @@
 //! Whom a case would do harm that ran beside it.
 
-use super::Case;
+use super::{Case, Change};
 
 /// The taint that the cluster autoscaler puts on a node that it is about to remove: load balancers leave
 /// the node out, and its proxy says that it is not eligible (KEP-3836).
@@ -14,7 +14,7 @@ pub enum Harm {
     /// Cases with a [workload](Case::workload): a node takes no pods, or loses those that it has. Endpoints
     /// that the harness writes stay.
     Workloads,
-    /// Everybody: a node does not answer, or load balancers leave it out.
+    /// Everybody: a node does not answer, load balancers leave it out, or no proxy runs for a while.
     Everybody,
 }
 
@@ -23,7 +23,11 @@ impl Case {
     pub fn harms(&self) -> Harm {
         let left_out = || self.tainted().any(|(_, key)| key == TO_BE_DELETED);
         let without_pods = || self.tainted().next().is_some() || self.drained().next().is_some();
-        if self.stopped().next().is_some() || left_out() {
+        let restarts = || {
+            self.changes()
+                .any(|change| *change == Change::RestartProxies)
+        };
+        if self.stopped().next().is_some() || left_out() || restarts() {
             Harm::Everybody
         } else if without_pods() {
             Harm::Workloads
@@ -47,7 +51,7 @@ impl Case {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::case::{Change, Deployment, Service, TaintEffect};
+    use crate::case::{Deployment, Service, TaintEffect};
 
     fn case(changes: &[Change]) -> Case {
         let case = Case::new("subject/case", "claim", Service::node_port(), &[]);
@@ -78,6 +82,7 @@ mod tests {
         assert_eq!(harms(&[Change::Drain("vm1")]), Harm::Workloads);
         assert_eq!(harms(&[taint(Some(TO_BE_DELETED))]), Harm::Everybody);
         assert_eq!(harms(&[Change::Drain("vm1"), stop(true)]), Harm::Everybody);
+        assert_eq!(harms(&[Change::RestartProxies]), Harm::Everybody);
     }
 
     #[test]

@@ -90,6 +90,9 @@ pub enum Change {
     Drain(&'static str),
     /// Lets a drained node take pods again.
     Uncordon(&'static str),
+    /// Ends the proxy of every node and has it start again, as an update of it does, and waits until all are ready. That
+    /// [harms](Case::harms) everybody.
+    RestartProxies,
     /// Stops every process on a node, or lets them go on, and waits until the cluster has noticed. That
     /// [harms](Case::harms) everybody, and they go on when the case ends.
     Stop {
@@ -143,6 +146,7 @@ impl Change {
             | Self::Roll
             | Self::Drain(_)
             | Self::Uncordon(_)
+            | Self::RestartProxies
             | Self::Stop { .. } => Vec::new(),
         }
     }
@@ -175,12 +179,12 @@ pub enum Step {
     Wait(Duration),
     /// Waits until the workload has the pods that its Deployments want, all of them ready, and no others.
     Settle,
-    /// Calls again and again from now on, one connection after the other, until the end of the case. Every one must
-    /// be answered by a pod of the workload.
+    /// Calls again and again from now on, a few at a time, until the end of the case. Every call must be answered by a
+    /// pod that is ever one of its backends.
     Traffic(Traffic),
 }
 
-/// Connections that go on being made while the world changes.
+/// Connections, or datagrams from ports of their own, that go on being made while the world changes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Traffic {
     /// What later questions call it.
@@ -515,8 +519,7 @@ impl Case {
                 use Change::{Drain, Readiness, Roll, Scale};
                 matches!(change, Scale { .. } | Readiness { .. } | Roll | Drain(_))
             };
-            let settles = self.steps.contains(&Step::Settle) || !traffics.is_empty();
-            if settles
+            if self.steps.contains(&Step::Settle)
                 || self.changes().any(of_workload)
                 || flows.iter().any(|f| selects(f) == Some(true))
             {

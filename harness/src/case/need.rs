@@ -32,6 +32,8 @@ pub enum Need {
     Controllers,
     /// Nodes that may be stopped.
     StoppableNodes,
+    /// Proxies that may be started again.
+    ProxyRestarts,
 }
 
 impl fmt::Display for Need {
@@ -47,6 +49,7 @@ impl fmt::Display for Need {
             Self::Zones => "zones",
             Self::Controllers => "kubelets and controllers",
             Self::StoppableNodes => "nodes that can be stopped",
+            Self::ProxyRestarts => "proxies that the run may start again",
         })
     }
 }
@@ -122,6 +125,7 @@ impl Case {
             match change {
                 Change::Taint { .. } | Change::Drain(_) => needs.insert(Need::Taints),
                 Change::Stop { .. } => needs.insert(Need::StoppableNodes),
+                Change::RestartProxies => needs.insert(Need::ProxyRestarts),
                 Change::IpMode(_) | Change::Type(ServiceType::LoadBalancer(_)) => {
                     needs.insert(Need::LoadBalancer)
                 }

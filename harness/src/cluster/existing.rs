@@ -90,7 +90,7 @@ async fn build(
         nodes: None,
         run: options.run.clone(),
         unlabels: Vec::new(),
-        serves_health: false,
+        profile: None,
         lease: None,
         leaves_namespace: false,
         _guard: None,

@@ -317,11 +317,14 @@ impl Prepared {
             lacks.insert(Need::PodSources, why);
         }
         phases.end("baseline");
-        if let (Some(profile), true) = (&profile, cluster.serves_health) {
-            cluster
-                .await_proxies(profile, &self.world, &sites, &self.timing)
-                .await?;
+        if cluster.profile.is_some() {
+            let (world, timing) = (&self.world, &self.timing);
+            cluster.await_proxies(world, &sites, timing).await?;
             phases.end("proxy");
+        }
+        if cluster.proxies.is_none() {
+            let why = "it is not known which pods are the proxy's".to_owned();
+            lacks.insert(Need::ProxyRestarts, why);
         }
         Ok(Lab::new(Parts {
             provider: Provider::Cluster(Box::new(cluster)),

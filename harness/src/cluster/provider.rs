@@ -6,13 +6,15 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{ListParams, LogParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, LogParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
 
+use super::lab::is_running;
 use super::objects::{PodImage, RunId, delete_of};
 use super::{ClusterError, lease, wait};
 use crate::agent::Remote;
@@ -41,8 +43,8 @@ pub(crate) struct Cluster {
     pub(crate) nodes: Option<Box<dyn NodeCommands>>,
     /// Nodes that lose the label of their zone when the lab ends, because it has given it to them.
     pub(crate) unlabels: Vec<String>,
-    /// Whether the proxy serves its health where the profile says, so that it can be waited for.
-    pub(crate) serves_health: bool,
+    /// The profile of a proxy that serves its health where that says, so that it can be waited for.
+    pub(crate) profile: Option<Profile>,
     /// By which no other run begins on the cluster.
     pub(crate) lease: Option<lease::Held>,
     /// Whether the namespace stays when the lab ends, because the cluster does not.
@@ -62,12 +64,12 @@ impl fmt::Debug for Secretive {
 }
 
 /// The pods of the proxy under test.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct ProxyPods {
     pub(crate) namespace: String,
     pub(crate) labels: String,
-    /// How often each had restarted when the lab began.
-    pub(crate) restarts_before: BTreeMap<String, u32>,
+    /// How often each had restarted when the lab began, or had them start again.
+    pub(crate) restarts_before: Mutex<BTreeMap<String, u32>>,
 }
 
 /// Runs commands on nodes, and stops nodes, by the names of their objects.
@@ -86,13 +88,48 @@ impl ProxyPods {
         namespace: &str,
         labels: &str,
     ) -> Result<Self, ClusterError> {
-        let mut found = Self {
+        let found = Self {
             namespace: namespace.to_owned(),
             labels: labels.to_owned(),
-            restarts_before: BTreeMap::new(),
+            restarts_before: Mutex::default(),
         };
-        found.restarts_before = found.restarts(client).await?;
+        found.remember(found.restarts(client).await?);
         Ok(found)
+    }
+
+    fn remember(&self, restarts: BTreeMap<String, u32>) {
+        *self.before() = restarts;
+    }
+
+    fn before(&self) -> MutexGuard<'_, BTreeMap<String, u32>> {
+        self.restarts_before
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Deletes them, and waits until their DaemonSet has others that run in their place.
+    async fn replace(&self, client: &Client, timing: &Timing) -> Result<(), ClusterError> {
+        let pods: Api<Pod> = Api::namespaced(client.clone(), &self.namespace);
+        let before = self.restarts(client).await?;
+        for pod in before.keys() {
+            let deleted = pods.delete(pod, &DeleteParams::default()).await;
+            deleted.map_err(ClusterError::object("delete a proxy"))?;
+        }
+        let patience = wait::Patience::new("the proxies were not replaced", timing.cluster_ready);
+        loop {
+            let now = self.list(client).await?;
+            let running = now.iter().filter(|pod| {
+                let name = pod.metadata.name.as_ref();
+                is_running(pod) && name.is_some_and(|name| !before.contains_key(name))
+            });
+            let running = running.count();
+            if running == before.len() && now.len() == running {
+                self.remember(self.restarts(client).await?);
+                return Ok(());
+            }
+            let state = format!("{running} of {} run", before.len());
+            patience.pause(state).await?;
+        }
     }
 
     async fn list(&self, client: &Client) -> Result<Vec<Pod>, ClusterError> {
@@ -121,15 +158,32 @@ impl ProxyPods {
 }
 
 impl Cluster {
-    /// Waits until the proxy on every node says that it is ready, by the URL that the profile has
-    /// for that.
-    pub(super) async fn await_proxies(
+    /// Has the proxies start again, as an update of their DaemonSet does, and waits until all are ready.
+    ///
+    /// # Panics
+    /// When it is not known which pods they are: cases are checked against what a lab lacks.
+    pub(crate) async fn restart_proxies(
         &self,
-        profile: &Profile,
         world: &World,
         sites: &Sites,
         timing: &Timing,
     ) -> Result<(), ClusterError> {
+        let proxies = self.proxies.as_ref().expect("cases are checked");
+        proxies.replace(&self.client.0, timing).await?;
+        self.await_proxies(world, sites, timing).await
+    }
+
+    /// Waits until the proxy on every node says that it is ready, by the URL that the profile has
+    /// for that.
+    pub(super) async fn await_proxies(
+        &self,
+        world: &World,
+        sites: &Sites,
+        timing: &Timing,
+    ) -> Result<(), ClusterError> {
+        let Some(profile) = &self.profile else {
+            return Ok(());
+        };
         let waits = world.nodes.iter().map(async |node| {
             let url = profile.ready_url(&Placeholders {
                 node: node.object.clone(),
@@ -140,14 +194,14 @@ impl Cluster {
                 return Ok(());
             };
             let what = format!("the proxy on {} was not ready", node.object);
+            let patience = wait::Patience::new(&what, timing.proxy_ready);
             let host = sites.of(&node.name);
-            wait::until(&what, timing.proxy_ready, async || {
-                Ok(match host.get(&node.name, server, &path).await? {
-                    HttpOutcome::Answered(answer) if answer.status == 200 => Ok(()),
-                    other => Err(format!("{other:?}")),
-                })
-            })
-            .await
+            loop {
+                match host.get(&node.name, server, &path).await? {
+                    HttpOutcome::Answered(answer) if answer.status == 200 => return Ok(()),
+                    other => patience.pause(format!("{other:?}")).await?,
+                }
+            }
         });
         futures::future::try_join_all(waits).await.map(drop)
     }
@@ -174,19 +228,13 @@ impl Cluster {
             return Ok(ProxyFates::default());
         };
         let now = proxies.restarts(&self.client.0).await?;
-        let gone = proxies
-            .restarts_before
-            .keys()
-            .filter(|pod| !now.contains_key(*pod));
+        let before = proxies.before().clone();
+        let gone = before.keys().filter(|pod| !now.contains_key(*pod));
         let gone: Vec<_> = gone
             .map(|pod| format!("{pod} is gone since the lab began"))
             .collect();
         let restarted = now.iter().filter_map(|(pod, restarts)| {
-            let before = proxies
-                .restarts_before
-                .get(pod)
-                .copied()
-                .unwrap_or_default();
+            let before = before.get(pod).copied().unwrap_or_default();
             let more = restarts.saturating_sub(before);
             (more > 0).then_some((pod, more))
         });

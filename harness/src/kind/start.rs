@@ -224,7 +224,7 @@ impl Site {
             run: options.run,
             image,
             unlabels: nodes.map(|node| node.object.clone()).collect(),
-            serves_health: true,
+            profile: Some(options.profile.clone()),
             lease: None,
             // A cluster that goes on is left as it was.
             leaves_namespace: self.made && !options.keep,

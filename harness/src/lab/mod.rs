@@ -252,6 +252,24 @@ impl Lab {
         Ok(cluster.node_becomes(object, !stopped, &self.timing).await?)
     }
 
+    /// Ends the proxy of every node and waits until the next one is ready there.
+    ///
+    /// # Errors
+    /// When one does not get ready.
+    pub(crate) async fn restart_proxies(&self) -> Result<(), LabError> {
+        match &self.provider {
+            Provider::Netns(netns) => {
+                let restarting = netns.proxies().iter();
+                join_results(restarting.map(|proxy| proxy.restart(&self.timing))).await?;
+            }
+            Provider::Cluster(cluster) => {
+                let (world, sites) = (&self.world, &self.sites);
+                cluster.restart_proxies(world, sites, &self.timing).await?;
+            }
+        }
+        Ok(())
+    }
+
     fn stopped_nodes(&self) -> BTreeSet<String> {
         self.stopped
             .read()

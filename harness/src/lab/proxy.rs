@@ -7,6 +7,8 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
@@ -154,6 +156,13 @@ impl Record {
         self.lock().restarts += 1;
     }
 
+    /// What follows is a start like the first one.
+    fn is_ended(&self) -> Option<u32> {
+        let mut exits = self.lock();
+        (exits.ready, exits.count) = (false, 0);
+        exits.process
+    }
+
     fn exited(&self, status: String) {
         let mut exits = self.lock();
         exits.count += 1;
@@ -269,6 +278,23 @@ impl NodeProxy {
             }
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// Asks its process to end, as an update of it does, and waits until the next one is ready.
+    ///
+    /// # Errors
+    /// As [`Self::ready`].
+    pub(crate) async fn restart(&self, timing: &Timing) -> Result<(), ProxyError> {
+        let deadline = Instant::now() + timing.proxy_ready;
+        if let Some(process) = self.record.is_ended() {
+            let process = Pid::from_raw(process.cast_signed());
+            // One that has just exited of its own accord is started again as well.
+            let _ = kill(process, Signal::SIGTERM);
+            while self.record.exits().count == 0 && Instant::now() < deadline {
+                tokio::time::sleep(POLL).await;
+            }
+        }
+        self.ready(timing).await
     }
 
     /// The node that it runs on.

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use super::held::HeldByName;
 use super::progress::Progress;
 use super::results::{CaseResult, Verdict};
 use super::row::Answer;
-use super::traffic::{Ongoing, TrafficByName};
+use super::traffic::{Answering, Ongoing, TrafficByName};
 use super::workload::Scene;
 use crate::agent::Kept;
 use crate::case::{Case, Check, Expectation, HeldFlow, Place, Question, ServiceType, Step, Target};
@@ -152,8 +153,11 @@ impl CaseRun {
                 Step::Wait(time) => tokio::time::sleep(*time).await,
                 Step::Settle => self.settle(name, &progress).await?,
                 Step::Traffic(traffic) => {
-                    let (service, port) = (&progress.service, target_port(self.port(), 0, 0));
-                    let going = Ongoing::begin(&self.lab, traffic, service, (name, port));
+                    let answering = self.answering(name);
+                    let protocol = self.case.service.ports[0].protocol;
+                    let listening = (protocol, target_port(self.port(), 0, 0));
+                    let service = &progress.service;
+                    let going = Ongoing::begin(&self.lab, traffic, service, &answering, listening);
                     progress.traffic.insert(traffic.name, going);
                 }
             }
@@ -163,6 +167,21 @@ impl CaseRun {
             }
         }
         Ok(progress)
+    }
+
+    /// Who may answer its traffic.
+    fn answering(&self, name: &str) -> Answering {
+        if self.case.workload.is_some() {
+            return Answering::Workload(format!("{name}-"));
+        }
+        let pods = self.case.every_backends().flatten();
+        let at = self.addresses().into_iter();
+        Answering::Backends {
+            pods: pods.map(|backend| backend.pod.clone()).collect(),
+            at: at
+                .flat_map(|(pod, port)| pod.both().map(|ip| SocketAddr::new(ip, port)))
+                .collect(),
+        }
     }
 
     /// Opens the backends of every pod that is ever one, on each port that it may be called by.

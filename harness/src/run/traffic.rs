@@ -1,9 +1,9 @@
 //! Traffic that goes on while a case changes the world.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
@@ -30,17 +30,52 @@ pub(super) struct Ongoing {
     _tasks: JoinSet<()>,
 }
 
+/// Who may answer.
+#[derive(Clone, Debug)]
+pub(super) enum Answering {
+    /// The pods of the workload, whose names begin so.
+    Workload(String),
+    /// These pods, and the addresses and ports that they listen on.
+    Backends {
+        /// Their names.
+        pods: BTreeSet<String>,
+        /// Where they listen.
+        at: Vec<SocketAddr>,
+    },
+}
+
+impl Answering {
+    fn includes(&self, pod: &str) -> bool {
+        match self {
+            Self::Workload(prefix) => pod.starts_with(prefix),
+            Self::Backends { pods, .. } => pods.contains(pod),
+        }
+    }
+
+    fn addresses(&self, family: Family) -> Vec<SocketAddr> {
+        match self {
+            Self::Workload(_) => Vec::new(),
+            Self::Backends { at, .. } => {
+                let own = at.iter().filter(|at| Family::of(at.ip()) == family);
+                own.copied().collect()
+            }
+        }
+    }
+}
+
 /// What has become of its connections so far.
-#[derive(Default)]
 struct Tally {
+    began: Instant,
     answered: u64,
     others: BTreeMap<String, u64>,
+    /// When the first and the last of the others was made out, since it began.
+    lost: Option<(Duration, Duration)>,
     /// Why it could not go on. That says nothing about the proxy.
     error: Option<Box<LabError>>,
 }
 
 impl Ongoing {
-    /// Begins it, in each family. The pods that may answer have names that begin with `pods`, and listen on `port`.
+    /// Begins it, in each family. Who may answer listens on `port`, by this protocol.
     ///
     /// # Panics
     /// When the Service does not have the address: a check before has seen that it does.
@@ -48,17 +83,20 @@ impl Ongoing {
         lab: &Arc<Lab>,
         traffic: &Traffic,
         service: &Allocated,
-        (pods, port): (&str, u16),
+        answering: &Answering,
+        (protocol, port): (Protocol, u16),
     ) -> Self {
         let mut tasks = JoinSet::new();
         let by_family = lab.families().iter().map(|family| {
             let remote = lab.resolve(&traffic.to, service, *family);
-            let tally = Arc::new(Mutex::new(Tally::default()));
+            let tally = Arc::new(Mutex::new(Tally::new()));
             let going = Going {
                 lab: Arc::clone(lab),
                 from: traffic.from.clone(),
                 remote: remote.expect("a Service with this address"),
-                pods: format!("{pods}-"),
+                backends: answering.addresses(*family),
+                answering: answering.clone(),
+                protocol,
                 port,
                 tally: Arc::clone(&tally),
             };
@@ -95,20 +133,44 @@ impl Ongoing {
 }
 
 impl Tally {
-    fn count(&mut self, connection: &Connection, pods: &str, port: u16) {
+    fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            answered: 0,
+            others: BTreeMap::new(),
+            lost: None,
+            error: None,
+        }
+    }
+
+    fn count(&mut self, connection: &Connection, answering: &Answering, port: u16) {
         match &connection.outcome {
             Outcome::Reached { identity, .. }
-                if identity.pod.starts_with(pods) && identity.port == port =>
+                if answering.includes(&identity.pod) && identity.port == port =>
             {
                 self.answered += 1;
             }
-            other => *self.others.entry(other.kind()).or_default() += 1,
+            other => {
+                let now = self.began.elapsed();
+                let (first, _) = self.lost.unwrap_or((now, now));
+                self.lost = Some((first, now));
+                *self.others.entry(other.kind()).or_default() += 1;
+            }
         }
     }
 
     fn text(&self) -> String {
         let others = self.others.iter().map(|(kind, n)| format!(", {kind} ×{n}"));
-        format!("answered ×{}{}", self.answered, others.collect::<String>())
+        let window = self.lost.map(|(first, last)| {
+            let (from, to) = (first.as_secs_f64(), last.as_secs_f64());
+            format!(", from {from:.3} s to {to:.3} s after it began")
+        });
+        format!(
+            "answered ×{}{}{}",
+            self.answered,
+            others.collect::<String>(),
+            window.unwrap_or_default()
+        )
     }
 
     fn wrong(&self) -> Vec<String> {
@@ -126,7 +188,9 @@ struct Going {
     lab: Arc<Lab>,
     from: Place,
     remote: SocketAddr,
-    pods: String,
+    backends: Vec<SocketAddr>,
+    answering: Answering,
+    protocol: Protocol,
     port: u16,
     tally: Arc<Mutex<Tally>>,
 }
@@ -138,9 +202,9 @@ impl Going {
             let calls = Calls {
                 from: &self.from,
                 by: None,
-                protocol: Protocol::Tcp,
+                protocol: self.protocol,
                 remotes: &remotes,
-                backends: &[],
+                backends: &self.backends,
             };
             let made = self.lab.outcomes(calls).await;
             {
@@ -148,7 +212,7 @@ impl Going {
                 match made {
                     Ok(made) => {
                         for one in &made {
-                            tally.count(one, &self.pods, self.port);
+                            tally.count(one, &self.answering, self.port);
                         }
                     }
                     Err(error) => {
@@ -190,14 +254,15 @@ mod tests {
     }
 
     #[test]
-    fn one_connection_that_is_not_answered_by_the_workload_is_wrong() {
+    fn one_connection_that_nobody_of_the_case_answers_is_wrong() {
         let tally = |other: Option<Connection>| {
-            let mut tally = Tally::default();
+            let mut tally = Tally::new();
+            let answering = Answering::Workload("a-b-".to_owned());
             for _ in 0..FEW {
-                tally.count(&reached("a-b-1", 7), "a-b-", 7);
+                tally.count(&reached("a-b-1", 7), &answering, 7);
             }
             if let Some(other) = other {
-                tally.count(&other, "a-b-", 7);
+                tally.count(&other, &answering, 7);
             }
             tally.wrong()
         };
@@ -214,6 +279,6 @@ mod tests {
 
     #[test]
     fn hardly_any_connection_proves_nothing() {
-        assert_eq!(Tally::default().wrong(), ["only 0 connections were made"]);
+        assert_eq!(Tally::new().wrong(), ["only 0 connections were made"]);
     }
 }

@@ -52,6 +52,7 @@ impl Situation {
             | Change::Roll
             | Change::Drain(_)
             | Change::Uncordon(_)
+            | Change::RestartProxies
             | Change::Stop { .. } => {}
         }
         self

@@ -5,8 +5,8 @@ use std::fmt::Debug;
 
 use onehop_harness::case::{
     Backend, BalancerMode, Case, Entry, Expectation, FlowCheck, HealthPath, HeldExpectation, Hops,
-    NodeAddress, Place, Policy, Question, Reach, Service, Source, Step, Target, external, node,
-    pod,
+    NodeAddress, Place, Policy, Question, Reach, Service, Source, Step, Target, Traffic, external,
+    node, pod,
 };
 use onehop_harness::world::{CLIENT_PUBLIC, World};
 
@@ -22,6 +22,8 @@ struct Comparison<'a> {
     begun: BTreeMap<&'static str, &'a FlowCheck>,
     /// The pods that clients with affinity have drawn: by who calls, by which nodes, and on which port.
     drawn: BTreeMap<(Place, Vec<String>, &'static str), String>,
+    /// The traffic that goes on.
+    going: Vec<&'a Traffic>,
     wrong: Vec<String>,
     compared: usize,
 }
@@ -34,6 +36,7 @@ fn compare(world: &World, case: &Case) -> (Vec<String>, usize) {
         now: Situation::at_first(case),
         begun: BTreeMap::new(),
         drawn: BTreeMap::new(),
+        going: Vec::new(),
         wrong: Vec::new(),
         compared: 0,
     };
@@ -62,8 +65,10 @@ impl<'a> Comparison<'a> {
                     self.drawn.clear();
                 }
             }
-            Step::Settle | Step::Traffic(_) => {}
+            Step::Traffic(traffic) => self.going.push(traffic),
+            Step::Settle => {}
         }
+        self.is_answered();
     }
 
     fn question(&mut self, question: &'a Question) {
@@ -126,7 +131,7 @@ impl<'a> Comparison<'a> {
                 };
                 self.value(question, &vec![backend.clone()], &oracle);
             }
-            // Which pods there are meanwhile, the cluster's own controllers decide.
+            // At every step since it began, the traffic is held against the oracle.
             Question::Answered(_) => {}
         }
     }
@@ -138,6 +143,19 @@ impl<'a> Comparison<'a> {
         let (_, port) = self.now.service.port(flow.port).expect("cases are checked");
         let mut pods = reach.pods.iter();
         pods.all(|pod| goes_on(&self.now, port.protocol, pod))
+    }
+
+    /// At any time, somebody is there to answer the traffic that goes on.
+    fn is_answered(&mut self) {
+        for Traffic { name, from, to } in &self.going {
+            self.compared += 1;
+            let oracle = expect(self.world, &self.now, from, to);
+            if !matches!(oracle, Expectation::Reaches(_)) {
+                let id = &self.case.id;
+                self.wrong
+                    .push(format!("{id}: {name:?}, and the oracle says: {oracle}"));
+            }
+        }
     }
 
     fn flow(&mut self, flow: &FlowCheck) {

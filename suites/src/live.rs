@@ -1,0 +1,259 @@
+//! Traffic that goes on while policies switch, pods come and go, and proxies start again: no connection and no datagram may
+//! be lost where, before and after and at any time between, somebody was there to answer.
+//!
+//! What is measured is an error rate: calls are made all the while, every one is counted, and where one is not answered, the
+//! report says how many and from when to when.
+
+use std::time::Duration;
+
+use onehop_harness::case::{
+    Backend, BalancerMode, Case, Change, Feature, FlowCheck, HeldExpectation, Place, Policy,
+    Question, Reach, Service, Target, held,
+};
+
+use crate::external_policy::own_pods_or_drop;
+use crate::health_check::ports;
+use crate::story::{
+    NODES, ON_VM2, STORY, client_on, dropped, from_pod_on, kept_on, node_port, on, private,
+    reaches, ready, spread_by,
+};
+
+const TOPOLOGY: &str = "kubernetes/pkg/proxy/topology.go";
+const CONNTRACK: &str = "kubernetes/pkg/proxy/conntrack/cleanup.go";
+const ENDPOINT_CHANGES: &str = "kubernetes/pkg/proxy/endpointschangetracker.go";
+const E2E_SERVICE: &str = "kubernetes/test/e2e/network/service.go";
+/// As long as a proxy takes to take a change in, so that it sees most states of a churn and skips some.
+const MOMENT: Duration = Duration::from_millis(30);
+
+pub(crate) fn cases() -> Vec<Case> {
+    [switches(), churns(), restarts()].concat()
+}
+
+fn switches() -> Vec<Case> {
+    let external = |id: &str, what: &str, service: Service| {
+        Case::new(
+            id,
+            &format!(
+                "{what} to node ports of nodes that have pods are all answered while externalTrafficPolicy is \
+                 switched to Local and back."
+            ),
+            service,
+            &STORY,
+        )
+        .sources(&[TOPOLOGY, CONNTRACK, "an#3301", "kr#466"])
+        .needs(Feature::ExternalTrafficPolicy)
+        .check("Cluster", spread())
+        .traffic("to vm1", &private(), node_port("vm1"))
+        .traffic("to vm3", &private(), node_port("vm3"))
+        .change(Change::ExternalPolicy(Policy::Local))
+        .check("Local", own_pods_or_drop(&private()))
+        .change(Change::ExternalPolicy(Policy::Cluster))
+        .check(
+            "Cluster again",
+            spread().into_iter().chain(answered(["to vm1", "to vm3"])),
+        )
+    };
+    vec![
+        external(
+            "live/external-policy-switched/tcp",
+            "Connections",
+            Service::node_port(),
+        ),
+        external(
+            "live/external-policy-switched/udp",
+            "Datagrams",
+            Service::node_port().udp(),
+        ),
+        Case::new(
+            "live/internal-policy-switched",
+            "Connections of pods to a ClusterIP, on nodes that have pods of the Service, are all answered while \
+             internalTrafficPolicy is switched to Local and back.",
+            Service::cluster_ip(),
+            &STORY,
+        )
+        .sources(&["KEP-2086", TOPOLOGY])
+        .needs(Feature::InternalTrafficPolicy)
+        .check("Cluster", inside(|_| &STORY))
+        .traffic("on vm1", &client_on("vm1"), Target::ClusterIp)
+        .traffic("on vm3", &client_on("vm3"), Target::ClusterIp)
+        .change(Change::InternalPolicy(Policy::Local))
+        .check("Local", inside(on))
+        .change(Change::InternalPolicy(Policy::Cluster))
+        .check(
+            "Cluster again",
+            inside(|_| &STORY)
+                .into_iter()
+                .chain(answered(["on vm1", "on vm3"])),
+        ),
+    ]
+}
+
+fn churns() -> Vec<Case> {
+    vec![
+        churn(
+            Case::new(
+                "live/churn/cluster",
+                "While pods come and go in quick turns, one at least being ready at any time, every connection is \
+                 answered; afterwards every node serves exactly the pods that are there.",
+                Service::node_port(),
+                &STORY,
+            )
+            .sources(&[ENDPOINT_CHANGES, "k#99299"])
+            .check("pods 1-0-2", spread())
+            .traffic("outside", &private(), node_port("vm2"))
+            .traffic("inside", &client_on("vm2"), Target::ClusterIp),
+            &[&["web-0"], &["web-0", ON_VM2], &["web-1"], &["web-1", "web-2"], &[ON_VM2]],
+        )
+        .check(
+            "pods 1-0-2 again",
+            spread()
+                .into_iter()
+                .chain(inside(|_| &STORY))
+                .chain(answered(["outside", "inside"])),
+        ),
+        churn(
+            Case::new(
+                "live/churn/local",
+                "Under Local, while pods come and go in quick turns and a node has one at any time, every connection to it \
+                 is answered; afterwards no node takes itself for one without pods, or for one with any.",
+                Service::load_balancer(BalancerMode::Vip).external(Policy::Local),
+                &STORY,
+            )
+            .sources(&[ENDPOINT_CHANGES, TOPOLOGY, "k#99299"])
+            .needs(Feature::HealthCheckNodePort)
+            .check("pods 1-0-2", own_pods_or_drop(&private()))
+            .traffic("to vm3", &private(), node_port("vm3")),
+            &[&["web-1"], &["web-1", "web-2", ON_VM2], &["web-2", "web-0"], &["web-2", ON_VM2]],
+        )
+        .check(
+            "pods 1-0-2 again",
+            own_pods_or_drop(&private())
+                .into_iter()
+                .chain(ports([Some(1), Some(0), Some(2)]))
+                .chain(answered(["to vm3"])),
+        ),
+        Case::new(
+            "live/handed-over",
+            "Under Local, when the pod of a node terminates and another comes there, every connection to the node is \
+             answered, by the old pod until the new one is ready.",
+            Service::node_port().external(Policy::Local),
+            &["web-0"],
+        )
+        .sources(&["KEP-1669", TOPOLOGY, "c#37613"])
+        .check("web-0", [to_vm1(&["web-0"]), dropped(&private(), node_port("vm3"))])
+        .traffic("to vm1", &private(), node_port("vm1"))
+        .change(Change::Backends(vec![Backend::terminating("web-0"), Backend::unready("web-4")]))
+        .check("web-0 terminates", [to_vm1(&["web-0"])])
+        .change(Change::Backends(vec![Backend::terminating("web-0"), Backend::ready("web-4")]))
+        .check("web-4 is ready", [to_vm1(&["web-4"])])
+        .change(Change::Backends(ready(&["web-4"])))
+        .check(
+            "web-0 is gone",
+            [to_vm1(&["web-4"])].into_iter().chain(answered(["to vm1"])),
+        ),
+    ]
+}
+
+fn restarts() -> Vec<Case> {
+    let opened = |name: &'static str, from: &Place, to: Target, reach: Reach| {
+        let flow = FlowCheck {
+            from: from.clone(),
+            to,
+            port: "",
+            expect: reach.into(),
+        };
+        move |case: Case| case.open(name, flow)
+    };
+    let outside = opened(
+        "outside",
+        &private(),
+        node_port("vm2"),
+        spread_by("vm2", &STORY),
+    );
+    let within = opened(
+        "inside",
+        &client_on("vm2"),
+        Target::ClusterIp,
+        from_pod_on("vm2", &STORY),
+    );
+    let kept = opened(
+        "outside",
+        &private(),
+        node_port("vm3"),
+        kept_on("vm3", on("vm3")),
+    );
+    let restart = |case: Case| case.change(Change::RestartProxies);
+    let cluster = Case::new(
+        "live/proxies-restarted/cluster",
+        "While the proxies start again, every connection by a node port and by the ClusterIP is answered, open ones go on, \
+         and afterwards all is as before.",
+        Service::node_port(),
+        &STORY,
+    )
+    .sources(&[E2E_SERVICE, "cal#12192"])
+    .check("before", spread().into_iter().chain(inside(|_| &STORY)));
+    let local = Case::new(
+        "live/proxies-restarted/local",
+        "Under Local, while the proxies start again, every connection to a node with pods is answered, open ones go on, and \
+         afterwards nodes without pods drop and the health check ports say what they did.",
+        Service::load_balancer(BalancerMode::Vip).external(Policy::Local),
+        &STORY,
+    )
+    .sources(&[E2E_SERVICE, "cal#12192"])
+    .needs(Feature::HealthCheckNodePort)
+    .check("before", locally());
+    vec![
+        restart(
+            within(outside(cluster))
+                .traffic("to vm2", &private(), node_port("vm2"))
+                .traffic("on vm2", &client_on("vm2"), Target::ClusterIp),
+        )
+        .check(
+            "after",
+            spread()
+                .into_iter()
+                .chain(inside(|_| &STORY))
+                .chain(answered(["to vm2", "on vm2"]))
+                .chain(["outside", "inside"].map(|name| held(name, HeldExpectation::GoesOn))),
+        ),
+        restart(kept(local).traffic("to vm3", &private(), node_port("vm3"))).check(
+            "after",
+            locally()
+                .chain(answered(["to vm3"]))
+                .chain([held("outside", HeldExpectation::GoesOn)]),
+        ),
+    ]
+}
+
+/// Has these pods in turn, three times over, and at last those of the story.
+fn churn(case: Case, states: &[&[&str]]) -> Case {
+    let turns = states.iter().cycle().take(states.len() * 3);
+    let turned = turns.fold(case, |case, pods| {
+        case.change(Change::Backends(ready(pods))).wait(MOMENT)
+    });
+    turned.change(Change::Backends(ready(&STORY)))
+}
+
+fn answered<const N: usize>(names: [&'static str; N]) -> [Question; N] {
+    names.map(Question::Answered)
+}
+
+fn spread() -> [Question; 3] {
+    NODES.map(|node| reaches(&private(), node_port(node), spread_by(node, &STORY)))
+}
+
+fn inside(pods: impl Fn(&str) -> &'static [&'static str]) -> [Question; 3] {
+    NODES.map(|node| match pods(node) {
+        [] => dropped(&client_on(node), Target::ClusterIp),
+        pods => reaches(&client_on(node), Target::ClusterIp, from_pod_on(node, pods)),
+    })
+}
+
+fn locally() -> impl Iterator<Item = Question> {
+    let ports = ports([Some(1), Some(0), Some(2)]).into_iter();
+    own_pods_or_drop(&private()).into_iter().chain(ports)
+}
+
+fn to_vm1(pods: &[&str]) -> Question {
+    reaches(&private(), node_port("vm1"), kept_on("vm1", pods))
+}
