@@ -35,9 +35,9 @@ pub(crate) enum Command {
     ///
     /// Exits with 1 when no case notices a fault. In builds with the feature `faults`.
     Faults(FaultsArguments),
-    /// List the cases
+    /// List the cases by subject, with what each claims, needs and rests on
     List(ListArguments),
-    /// Show one case: its claim, its sources, and what it expects
+    /// Show one case: its claim, its sources, its world, and what it expects
     Show {
         /// The id of the case
         case: String,
@@ -278,6 +278,18 @@ pub(crate) struct ListArguments {
     /// Only cases that need this feature
     #[arg(long, value_name = "FEATURE")]
     pub(crate) feature: Option<String>,
+    /// For people, for tools, or as docs/catalogue.md has it
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: ListFormat,
+}
+
+/// How cases are listed.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum ListFormat {
+    #[default]
+    Text,
+    Json,
+    Markdown,
 }
 
 #[derive(Args)]

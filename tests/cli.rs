@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use nix::sys::signal::Signal;
@@ -343,24 +344,59 @@ fn list_prints_every_case_with_its_claim() {
     let ended = run(&mut home.onehop(&["list"]));
     assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
     let catalogue = onehop_suites::catalogue();
-    let lines: Vec<_> = ended.stdout.lines().collect();
-    assert_eq!(lines.len(), catalogue.len());
-    for (line, case) in lines.iter().zip(&catalogue) {
-        let (id, claim) = line.split_once(' ').expect("two columns");
-        assert_eq!((id, claim.trim()), (&*case.id, &*case.claim));
+    for case in &catalogue {
+        let own = [&*case.id, &*case.claim]
+            .into_iter()
+            .chain(case.sources.iter().copied());
+        for text in own {
+            assert!(ended.stdout.contains(text), "{}: no {text}", case.id);
+        }
     }
+    assert_eq!(listed(&ended.stdout).len(), catalogue.len());
 
     let ended = run(&mut home.onehop(&["list", "internal", "--feature", "node-port"]));
     let mut selected = onehop_suites::matching(&["internal".to_owned()]).expect("a match");
     selected.retain(|case| case.features.iter().any(|f| f.name() == "node-port"));
     assert!(!selected.is_empty() && selected.len() < catalogue.len());
-    let ids: Vec<_> = ended
-        .stdout
-        .lines()
-        .filter_map(|l| l.split(' ').next())
-        .collect();
-    let expected: Vec<_> = selected.iter().map(|case| &*case.id).collect();
+    let ids: BTreeSet<_> = listed(&ended.stdout).into_iter().collect();
+    let expected: BTreeSet<_> = selected.iter().map(|case| &*case.id).collect();
     assert_eq!(ids, expected);
+}
+
+/// The ids in a list for people.
+fn listed(text: &str) -> Vec<&str> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("  "));
+    let ids = lines.filter(|line| !line.starts_with(' '));
+    ids.collect()
+}
+
+#[test]
+fn list_has_a_form_for_tools() {
+    let home = Home::new();
+    let ended = run(&mut home.onehop(&["list", "external/local", "--format", "json"]));
+    assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
+    let read: serde_json::Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    assert_eq!(read["schema"], "onehop.catalogue/v1");
+    let cases = read["cases"].as_array().expect("a list");
+    let expected = onehop_suites::matching(&["external/local".to_owned()]).expect("a match");
+    assert_eq!(cases.len(), expected.len());
+    for (read, case) in cases.iter().zip(&expected) {
+        assert_eq!(read["id"], *case.id);
+        assert_eq!(read["sources"], serde_json::json!(case.sources));
+    }
+}
+
+#[test]
+fn the_page_of_the_catalogue_is_what_list_prints() {
+    let home = Home::new();
+    let ended = run(&mut home.onehop(&["list", "--format", "markdown"]));
+    assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/catalogue.md");
+    let page = std::fs::read_to_string(page).expect("the page is there");
+    assert!(
+        page == ended.stdout,
+        "docs/catalogue.md is not current: cargo run -- list --format markdown > docs/catalogue.md"
+    );
 }
 
 #[test]
@@ -379,6 +415,10 @@ fn show_prints_what_a_case_expects() {
     let ended = run(&mut home.onehop(&["show", "external/local/node-without-pods-drops"]));
     let expected = "external(client-private) -> node-port@vm2: dropped";
     assert!(ended.stdout.contains(expected), "{ended:?}");
+    // The drawing has the clients above the nodes, and each pod below its own.
+    let line = |text: &str| ended.stdout.lines().position(|line| line.contains(text));
+    let lines = ["client-public", "router", "vm3", "web-2"].map(line);
+    assert!(lines.is_sorted() && lines[0].is_some(), "{}", ended.stdout);
 }
 
 /// The JSON that a URL answers.

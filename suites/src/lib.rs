@@ -24,11 +24,14 @@ mod proxy_health;
 mod scope;
 mod source_ranges;
 mod story;
+mod subject;
 mod topology;
 mod transitions;
 mod udp;
 
 use onehop_harness::case::Case;
+
+pub use subject::Subject;
 
 /// Every case, in the order of reports.
 pub fn catalogue() -> Vec<Case> {
@@ -137,6 +140,18 @@ mod tests {
         assert_eq!(ids.len(), cases.len());
         // Each case has ports and external addresses by its number, which is below 1000.
         assert!((100..1000).contains(&cases.len()), "{}", cases.len());
+    }
+
+    #[test]
+    fn every_case_is_of_one_subject_and_every_subject_has_cases() {
+        let cases = catalogue();
+        for case in &cases {
+            let own = Subject::ALL.iter().filter(|subject| subject.has(case));
+            assert_eq!(own.count(), 1, "{}", case.id);
+        }
+        for subject in Subject::ALL {
+            assert!(cases.iter().any(|case| subject.has(case)), "{subject:?}");
+        }
     }
 
     #[test]

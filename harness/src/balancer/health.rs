@@ -34,6 +34,7 @@ pub(super) async fn check(
 
 async fn connect(namespace: &Namespace, address: SocketAddr) -> io::Result<()> {
     let socket = namespace.within(TcpSocket::new_v4)??;
+    probe::choose_own_sequence(&socket)?;
     socket.connect(address).await.map(drop)
 }
 

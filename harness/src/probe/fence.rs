@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use super::client::ProbeError;
 use super::wave::{
-    asking_socket, await_answer, await_handshake, connecting_socket, in_progress, next_sequence,
-    send_ask,
+    asking_socket, await_answer, await_handshake, choose_own_sequence, connecting_socket,
+    in_progress, next_sequence, send_ask,
 };
 use crate::netns::Namespace;
 use crate::timing::Timing;
@@ -39,6 +39,7 @@ fn wait_for_kernels(
             .within(|| connecting_socket(fence))
             .and_then(|made| made)
             .map_err(error)?;
+        choose_own_sequence(&socket).map_err(error)?;
         match socket.connect(&fence.into()) {
             Err(e) if !in_progress(&e) => return Err(error(e)),
             _ => {}

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
+use super::choose_own_sequence;
 use crate::netns::Namespace;
 
 /// The largest body that is read. What is asked here answers in a few lines.
@@ -56,6 +57,7 @@ pub async fn get(
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     })??;
+    choose_own_sequence(&socket)?;
     Ok(exchange(socket, server, path, time).await)
 }
 

@@ -21,4 +21,4 @@ pub use backend::{Backend, BackendError};
 pub use client::{Batch, OpenFlows, ProbeError, call, open};
 pub use http::{HttpAnswer, HttpOutcome, get, get_from_here};
 pub use outcome::{Connection, Identity, Outcome, Refusal};
-pub(crate) use wave::share_numbers;
+pub(crate) use wave::{choose_own_sequence, share_numbers};

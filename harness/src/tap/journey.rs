@@ -103,9 +103,8 @@ impl Journey {
     /// Makes a journey of all sightings of one initial sequence number, in any order. `None` when
     /// the call itself is not among them.
     ///
-    /// Two connections that share a number by chance would show in each other's journey, as hosts
-    /// that the call never crossed. Among ten thousand remembered connections, that happens to a
-    /// given one with a chance of one in 400,000.
+    /// Two connections that share a number would show in each other's journey, as hosts that the
+    /// call never crossed. Probes never do, and what others had at another time is left out before.
     pub fn assemble(call: Call, mut sightings: Vec<Sighting>) -> Option<Self> {
         sightings.sort_by_key(order_of_travel);
         let (calls, answers): (Vec<_>, Vec<_>) =

@@ -86,6 +86,7 @@ impl Seen {
         let calls = calls.into_iter().zip(sightings);
         calls
             .map(|(call, sightings)| {
+                let sightings = of_its_time(&call, since, sightings, clocks);
                 let sightings = match clocks {
                     Clocks::One => sightings,
                     Clocks::Several => stamped_by_hops(&call, sightings),
@@ -108,6 +109,43 @@ impl Seen {
             })
             .collect()
     }
+}
+
+/// The sightings that can be this call's: from when it was made until its answer was there.
+///
+/// Others may bear its number by chance: a cluster's own connections have numbers that their kernels draw. Some 10^5 calls of
+/// a run against as many of those would meet once in a while, in a memory of many seconds; in the milliseconds of a
+/// call they do not.
+fn of_its_time(
+    call: &Call,
+    since: Duration,
+    mut sightings: Vec<Sighting>,
+    clocks: Clocks,
+) -> Vec<Sighting> {
+    let apart = match clocks {
+        Clocks::One => Duration::ZERO,
+        Clocks::Several => APART,
+    };
+    sightings.retain(|s| s.at + apart >= since);
+    let at_caller = |calls: bool, direction: Direction| {
+        let of = move |s: &&Sighting| s.kind.is_call() == calls && s.direction == direction;
+        sightings.iter().filter(|s| s.host == call.from).filter(of)
+    };
+    // A caller may be a node, which passes others on: those have fewer hops left.
+    let left = at_caller(true, Direction::Out);
+    let most = left.clone().map(|s| s.ttl).max();
+    let own: Vec<_> = left.filter(|s| Some(s.ttl) == most).collect();
+    let answers = |s: &&Sighting| {
+        let matches = |own: &&Sighting| {
+            (own.source, own.destination) == (s.destination, s.source) && own.at <= s.at
+        };
+        own.iter().any(matches)
+    };
+    let ended = at_caller(false, Direction::In).filter(answers);
+    if let Some(ended) = ended.map(|s| s.at).max() {
+        sightings.retain(|s| s.at <= ended + apart);
+    }
+    sightings
 }
 
 /// The same sightings with stamps that follow from their hops: every router takes one from what a packet
@@ -242,6 +280,46 @@ mod tests {
         let unseen = |since: Duration| seen.clone().journeys(since, [call()], Clocks::One);
         assert!(matches!(unseen(10 * MS), Err(TapError::Forgotten)));
         assert!(unseen(11 * MS).is_ok());
+    }
+
+    #[test]
+    fn another_connection_with_the_same_number_does_not_show_in_a_journey() {
+        use Direction::{In, Out};
+        let between = |host: &str, direction, kind, ends: [u8; 2], at| Sighting {
+            source: ([10, 0, 0, ends[0]], 40).into(),
+            destination: ([10, 0, 0, ends[1]], 80).into(),
+            ..sighting(host, direction, kind, at)
+        };
+        // The caller is a node, and passes the other one on, before or after.
+        let other = |began: Duration| {
+            let out = between("x", Out, Kind::Syn, [9, 3], began);
+            let on = |direction, ttl, at| Sighting {
+                ttl,
+                ..between("a", direction, Kind::Syn, [9, 3], at)
+            };
+            [out, on(In, 64, began + MS), on(Out, 63, began + 2 * MS)]
+        };
+        let mut own = vec![
+            between("a", Out, Kind::Syn, [1, 2], 100 * MS),
+            between("b", In, Kind::Syn, [1, 2], 101 * MS),
+        ];
+        let answer = |host: &str, direction, at| Sighting {
+            source: ([10, 0, 0, 2], 80).into(),
+            destination: ([10, 0, 0, 1], 40).into(),
+            ..sighting(host, direction, Kind::SynAck, at)
+        };
+        own.extend([answer("b", Out, 102 * MS), answer("a", In, 103 * MS)]);
+        for began in [10 * MS, 150 * MS] {
+            let seen = Seen {
+                sightings: vec![own.iter().cloned().chain(other(began)).collect()],
+                ..Seen::default()
+            };
+            let journeys = seen.journeys(90 * MS, [call()], Clocks::One);
+            let journey = journeys.expect("none lost")[0].clone();
+            let journey = journey.expect("the call was seen");
+            assert_eq!(journey.hosts(), ["a", "b"], "{began:?}");
+            assert!(journey.came_back(), "{began:?}");
+        }
     }
 
     #[test]

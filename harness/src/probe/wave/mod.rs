@@ -18,6 +18,7 @@ use socket2::Socket;
 use super::outcome::{Connection, Identity, Outcome};
 use super::source_port;
 use crate::netns::Namespace;
+use crate::tap::choose_sequence;
 use crate::world::Protocol;
 
 pub(super) use tcp::{await_handshake, connecting_socket, in_progress};
@@ -258,6 +259,15 @@ fn unmapped(mut identity: Identity) -> Identity {
 pub(super) fn next_sequence() -> u32 {
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
     (next.wrapping_mul(4099) << u8::BITS) | u32::from(SHARE.load(Ordering::Relaxed))
+}
+
+/// Gives a TCP socket that is not connected yet a number of its own, though nobody asks for its journey: one that the
+/// kernel draws may be that of a probe, in whose journey it would show.
+///
+/// # Errors
+/// As of [`choose_sequence`].
+pub(crate) fn choose_own_sequence(socket: &impl AsFd) -> io::Result<()> {
+    choose_sequence(socket, next_sequence()).map_err(io::Error::other)
 }
 
 /// From here on, sequence numbers are those of this share, which no other process of the lab has.

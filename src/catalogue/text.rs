@@ -1,109 +1,10 @@
-//! `onehop list` and `onehop show`.
+//! The parts of a case in words.
 
-use std::process::ExitCode;
+use onehop_harness::case::{Backend, Change, NodeAddress, Question};
 
-use miette::{Result, miette};
-use onehop_harness::case::{Backend, Case, Change, Feature, NodeAddress, Question, Step, Traffic};
-use onehop_suites as suites;
-
-use crate::arguments::ListArguments;
-
-/// The cases that match these patterns and need this feature.
-///
-/// # Errors
-/// When a pattern matches no case, when there is no such feature, or when no case needs it.
-pub(crate) fn select(patterns: &[String], feature: Option<&str>) -> Result<Vec<Case>> {
-    let mut cases = suites::matching(patterns).map_err(|unmatched| {
-        miette!(
-            help = "onehop list names every case",
-            "no case matches {}",
-            unmatched.join(", ")
-        )
-    })?;
-    if let Some(name) = feature {
-        let Some(feature) = Feature::from_name(name) else {
-            let known: Vec<_> = Feature::ALL.iter().map(|feature| feature.name()).collect();
-            return Err(miette!(
-                help = format!("one of {}", known.join(", ")),
-                "no feature {name}"
-            ));
-        };
-        cases.retain(|case| case.features.contains(&feature));
-        if cases.is_empty() {
-            return Err(miette!("no selected case needs {name}"));
-        }
-    }
-    Ok(cases)
-}
-
-/// Prints a line for each case.
-pub(crate) fn list(arguments: &ListArguments) -> Result<ExitCode> {
-    let cases = select(&arguments.patterns, arguments.feature.as_deref())?;
-    let width = cases
-        .iter()
-        .map(|case| case.id.len())
-        .max()
-        .unwrap_or_default();
-    for case in &cases {
-        println!("{:width$}  {}", case.id, case.claim);
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Prints one case in full.
-pub(crate) fn show(id: &str) -> Result<ExitCode> {
-    let Some(case) = suites::catalogue().into_iter().find(|case| case.id == id) else {
-        return Err(miette!(
-            help = "onehop list names every case",
-            "no case {id}"
-        ));
-    };
-    let names = |items: &[Feature]| {
-        items
-            .iter()
-            .map(|f| f.name())
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    println!("{}\n\n  {}\n", case.id, case.claim);
-    println!("  sources   {}", case.sources.join("\n            "));
-    println!("  needs     {}", names(&case.features));
-    let service = &case.service;
-    println!(
-        "  service   type {}, externalTrafficPolicy {}, internalTrafficPolicy {}",
-        service.kind.api_name(),
-        service.external,
-        service.internal
-    );
-    match &case.workload {
-        Some(workload) => println!("  workload  {workload}"),
-        None => println!("  backends  {}", backends_text(&case.backends)),
-    }
-    for step in &case.steps {
-        match step {
-            Step::Change(change) => println!("\n  then {}", change_text(change)),
-            Step::Open(held) => {
-                println!("\n  opened and kept as {:?}:\n    {}", held.name, held.flow);
-            }
-            Step::Wait(time) => println!("\n  then {time:?} pass"),
-            Step::Settle => println!("\n  then the workload settles"),
-            Step::Traffic(traffic) => {
-                let Traffic { name, from, to } = traffic;
-                println!("\n  from now on, as {name:?}, again and again:\n    {from} -> {to}");
-            }
-            Step::Check(check) => {
-                println!("\n  {}:", check.label);
-                for question in &check.questions {
-                    println!("    {}", question_text(question));
-                }
-            }
-        }
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn question_text(question: &Question) -> String {
-    match question {
+/// What is asked, and what must be the answer.
+pub(super) fn question(asked: &Question) -> String {
+    match asked {
         Question::Flow(flow) => flow.to_string(),
         Question::Affinity { flows, together } => {
             let flows: Vec<_> = flows.iter().map(ToString::to_string).collect();
@@ -143,8 +44,9 @@ fn question_text(question: &Question) -> String {
     }
 }
 
-fn change_text(change: &Change) -> String {
-    match change {
+/// What becomes of the world.
+pub(super) fn change(made: &Change) -> String {
+    match made {
         Change::ExternalPolicy(policy) => format!("externalTrafficPolicy becomes {policy}"),
         Change::InternalPolicy(policy) => format!("internalTrafficPolicy becomes {policy}"),
         Change::Type(kind) => format!("type becomes {}", kind.api_name()),
@@ -181,12 +83,12 @@ fn change_text(change: &Change) -> String {
         } => format!("every process on {node} is stopped"),
         Change::Stop { node, .. } => format!("the processes on {node} go on"),
         Change::ProxyName(None) => "the Service is left to any proxy".to_owned(),
-        Change::Backends(backends) => format!("the backends become {}", backends_text(backends)),
+        Change::Backends(backends) => format!("the backends become {}", self::backends(backends)),
     }
 }
 
 /// Backends with what is not as usual about them.
-fn backends_text(backends: &[Backend]) -> String {
+pub(super) fn backends(all: &[Backend]) -> String {
     let one = |backend: &Backend| {
         let state = match (backend.ready, backend.serving, backend.terminating) {
             (true, _, true) => Some("ready, terminating".to_owned()),
@@ -205,8 +107,8 @@ fn backends_text(backends: &[Backend]) -> String {
             notes => format!("{} ({})", backend.pod, notes.join(", ")),
         }
     };
-    let all: Vec<_> = backends.iter().map(one).collect();
-    or_none(all.join(" "))
+    let texts: Vec<_> = all.iter().map(one).collect();
+    or_none(texts.join(" "))
 }
 
 fn or_none(text: String) -> String {

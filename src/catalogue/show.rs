@@ -1,0 +1,98 @@
+//! `onehop show`: one case in full.
+
+use std::process::ExitCode;
+
+use miette::{Result, miette};
+use onehop_harness::case::{Case, Service, ServiceType, Step, Traffic};
+use onehop_harness::world::World;
+use onehop_suites as suites;
+
+use super::{features, source, text, world};
+
+/// Prints one case in full.
+pub(crate) fn show(id: &str) -> Result<ExitCode> {
+    let Some(case) = suites::catalogue().into_iter().find(|case| case.id == id) else {
+        return Err(miette!(
+            help = "onehop list names every case",
+            "no case {id}"
+        ));
+    };
+    println!("{}\n\n  {}\n", case.id, case.claim);
+    for (number, name) in case.sources.iter().enumerate() {
+        let title = if number == 0 { "sources" } else { "" };
+        let link = source::link(name).map_or_else(String::new, |link| format!("  {link}"));
+        println!("  {title:8}  {name}{link}");
+    }
+    println!("  needs     {}", features(&case));
+    println!("  service   {}", service(&case.service));
+    match &case.workload {
+        Some(workload) => println!("  workload  {workload}"),
+        None => println!("  backends  {}", text::backends(&case.backends)),
+    }
+    println!("\n{}", world::drawing(&World::story(), &case));
+    for step in &case.steps {
+        println!("{}", step_text(step));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is not as it is of itself about a Service.
+fn service(service: &Service) -> String {
+    let mut parts = vec![
+        format!("type {}", service.kind.api_name()),
+        format!("externalTrafficPolicy {}", service.external),
+        format!("internalTrafficPolicy {}", service.internal),
+    ];
+    if let ServiceType::LoadBalancer(mode) = service.kind {
+        parts.push(format!("balancer {}", mode.name()));
+    }
+    if service.kind == ServiceType::Headless {
+        parts.push("headless".to_owned());
+    }
+    let ports = service.ports.iter();
+    let ports = ports.map(|port| format!("{:?} {}", port.protocol, port.number).to_lowercase());
+    parts.push(format!("ports {}", ports.collect::<Vec<_>>().join(" ")));
+    if let Some(seconds) = service.affinity {
+        parts.push(format!("affinity for {seconds} s"));
+    }
+    if service.external_ips {
+        parts.push("external addresses".to_owned());
+    }
+    if !service.allocate_node_ports {
+        parts.push("no node ports".to_owned());
+    }
+    if !service.source_ranges.is_empty() {
+        let ranges = service.source_ranges.iter().map(ToString::to_string);
+        parts.push(format!(
+            "source ranges {}",
+            ranges.collect::<Vec<_>>().join(" ")
+        ));
+    }
+    parts.join(", ")
+}
+
+fn step_text(step: &Step) -> String {
+    match step {
+        Step::Change(change) => format!("\n  then {}", text::change(change)),
+        Step::Open(held) => format!("\n  opened and kept as {:?}:\n    {}", held.name, held.flow),
+        Step::Wait(time) => format!("\n  then {time:?} pass"),
+        Step::Settle => "\n  then the workload settles".to_owned(),
+        Step::Traffic(Traffic { name, from, to }) => {
+            format!("\n  from now on, as {name:?}, again and again:\n    {from} -> {to}")
+        }
+        Step::Check(check) => {
+            let questions = check.questions.iter();
+            let questions = questions.map(|asked| format!("\n    {}", text::question(asked)));
+            format!("\n  {}:{}", check.label, questions.collect::<String>())
+        }
+    }
+}
+
+/// Whether a case has this host in it at all.
+pub(super) fn mentions(case: &Case, host: &str) -> bool {
+    let flows = case.flows();
+    let calls = flows.iter().any(|flow| flow.from.host() == host);
+    let traffics = case.traffics().any(|traffic| traffic.from.host() == host);
+    let mut backends = case.every_backends().flatten();
+    calls || traffics || backends.any(|backend| backend.pod == host)
+}
