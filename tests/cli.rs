@@ -417,7 +417,13 @@ fn show_prints_what_a_case_expects() {
     assert!(ended.stdout.contains(expected), "{ended:?}");
     // The drawing has the clients above the nodes, and each pod below its own.
     let line = |text: &str| ended.stdout.lines().position(|line| line.contains(text));
-    let lines = ["client-public", "router", "vm3", "web-2"].map(line);
+    let lines = [
+        "client-private   client-public",
+        "router",
+        "vm3  │",
+        "web-2 │",
+    ]
+    .map(line);
     assert!(lines.is_sorted() && lines[0].is_some(), "{}", ended.stdout);
 }
 
