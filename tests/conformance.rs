@@ -5,10 +5,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use onehop_harness::case::Case;
+use onehop_harness::case::{Case, Harm};
 use onehop_harness::error::chain;
 use onehop_harness::lab::{ApiKind, Lab, LabOptions, Netns, ProxyUnderTest};
 use onehop_harness::profile::Profile;
@@ -54,6 +54,7 @@ fn trials(name: &'static str) -> Vec<Trial> {
     let judged = Arc::new(Judged {
         name,
         lab: OnceLock::new(),
+        beside: RwLock::default(),
     });
     let profile = Profile::load(name).expect("built-in profiles are valid");
     let trial = |(number, case): (usize, Case)| {
@@ -91,6 +92,8 @@ fn ignored_trial(id: String, reason: &str) -> Trial {
 struct Judged {
     name: &'static str,
     lab: OnceLock<Result<Arc<Lab>, String>>,
+    /// Held by every case that runs, and by one that harms everybody alone.
+    beside: RwLock<()>,
 }
 
 impl Judged {
@@ -105,6 +108,10 @@ impl Judged {
             evidence: self.dir().join("evidence"),
             sabotage: None,
         };
+        // A case that panicked leaves no more behind than one that failed.
+        let alone = run.case.harms() == Harm::Everybody;
+        let _alone = alone.then(|| self.beside.write().unwrap_or_else(PoisonError::into_inner));
+        let _beside = (!alone).then(|| self.beside.read().unwrap_or_else(PoisonError::into_inner));
         report(&runtime().block_on(run.run()))
     }
 

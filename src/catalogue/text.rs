@@ -53,6 +53,7 @@ pub(super) fn change(made: &Change) -> String {
         Change::Affinity(Some(seconds)) => {
             format!("sessionAffinity becomes ClientIP, for {seconds} s")
         }
+        Change::Crowd(count) => format!("there are {count} other Services on the same pods"),
         Change::Affinity(None) => "sessionAffinity becomes None".to_owned(),
         Change::SourceRanges(ranges) => {
             let names: Vec<_> = ranges.iter().map(ToString::to_string).collect();

@@ -4,6 +4,8 @@
 //! That is right as long as the backend serves, whatever becomes of policies. It is wrong for a UDP
 //! flow whose backend serves no more: nothing would ever end it, so the proxy has to.
 
+use std::time::Duration;
+
 use onehop_harness::case::{
     Backend, BalancerMode, Case, Change, Expectation, Feature, FlowCheck, HeldExpectation, Place,
     Policy, Port, Question, Reach, Service, Target, held,
@@ -20,6 +22,8 @@ const CONNTRACK: &str = "kubernetes/pkg/proxy/conntrack/cleanup.go";
 const ENDPOINT_CHANGES: &str = "kubernetes/pkg/proxy/endpointschangetracker.go";
 const E2E_CONNTRACK: &str = "kubernetes/test/e2e/network/conntrack.go";
 const NFTABLES: &str = "kubernetes/pkg/proxy/nftables/proxier.go";
+/// How often flows are used that are not idle.
+const EVERY: Duration = Duration::from_secs(5);
 const BOTH: [Port; 2] = [tcp("tcp", 80), udp("udp", 80)];
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -127,6 +131,7 @@ fn kept() -> Vec<Case> {
             "it terminates, another is ready",
             by_both([via_vm2(&["web-0"])]).chain(both_go_on()),
         ),
+        idle_and_busy(cluster),
         Case::new(
             "established/pods-come",
             "Flows stay where they are when other pods come.",
@@ -140,6 +145,33 @@ fn kept() -> Vec<Case> {
         .change(Change::Backends(ready(&STORY)))
         .check("three pods", by_both([via_vm2(&STORY)]).chain(both_go_on())),
     ]
+}
+
+/// Flows that nobody touches for a while, and others that are used now and then.
+fn idle_and_busy(service: Service) -> Case {
+    let by_vm2 = |port| flow(&private(), node_port("vm2"), port, spread_by("vm2", &STORY));
+    let case = Case::new(
+        "established/idle-and-busy",
+        "Flows by a node port go on after 20 s in which nobody used them, and those that are used every few seconds \
+         too.",
+        service,
+        &STORY,
+    )
+    .sources(&[CONNTRACK, "fx#2588", "cal#4310"])
+    .check("pods 1-0-2", by_both(spread_over_all()))
+    .open("an idle connection", by_vm2("tcp"))
+    .open("idle datagrams", by_vm2("udp"))
+    .open("a connection", by_vm2("tcp"))
+    .open("datagrams", by_vm2("udp"));
+    let used = (1..=4).fold(case, |case, turn| {
+        let label = format!("after {} s", turn * EVERY.as_secs());
+        case.wait(EVERY).check(&label, both_go_on())
+    });
+    let idle = ["an idle connection", "idle datagrams"];
+    used.check(
+        "at last",
+        idle.map(|name| held(name, HeldExpectation::GoesOn)),
+    )
 }
 
 /// Where a UDP flow goes whose pod serves no more.

@@ -132,6 +132,7 @@ fn churns() -> Vec<Case> {
                 .chain(ports([Some(1), Some(0), Some(2)]))
                 .chain(answered(["to vm3"])),
         ),
+        crowded(),
         Case::new(
             "live/handed-over",
             "Under Local, when the pod of a node terminates and another comes there, every connection to the node is \
@@ -152,6 +153,35 @@ fn churns() -> Vec<Case> {
             [to_vm1(&["web-4"])].into_iter().chain(answered(["to vm1"])),
         ),
     ]
+}
+
+/// Two hundred others come and go meanwhile.
+fn crowded() -> Case {
+    let case = Case::new(
+        "live/churn/in-a-crowd",
+        "While hundreds of other Services come and go and pods come and go in quick turns, one at least being ready at \
+         any time, every connection is answered; afterwards every node serves exactly the pods that are there.",
+        Service::node_port(),
+        &STORY,
+    )
+    .sources(&[ENDPOINT_CHANGES, "k#121362"])
+    .check("pods 1-0-2", spread())
+    .traffic("outside", &private(), node_port("vm2"))
+    .change(Change::Crowd(200));
+    let turns: &[&[&str]] = &[&["web-0"], &["web-1", ON_VM2], &["web-2"]];
+    churn(case, turns)
+        .check(
+            "pods 1-0-2, among others",
+            spread().into_iter().chain(inside(|_| &STORY)),
+        )
+        .change(Change::Crowd(0))
+        .check(
+            "pods 1-0-2, alone",
+            spread()
+                .into_iter()
+                .chain(inside(|_| &STORY))
+                .chain(answered(["outside"])),
+        )
 }
 
 fn restarts() -> Vec<Case> {

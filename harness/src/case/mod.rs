@@ -56,6 +56,8 @@ pub enum Change {
     SourceRanges(&'static [SourceRange]),
     /// Sets `ipMode` of the Service's load-balancer addresses.
     IpMode(IpMode),
+    /// Has so many other Services beside this one, on the pods of its own first backends. They go with the case.
+    Crowd(u16),
     /// Sets the label that says which proxy is to serve the Service, or removes it.
     ProxyName(Option<&'static str>),
     /// Gives a node one taint by its key, or takes all from it. That [harms](Case::harms) others. Taints end with the
@@ -140,6 +142,7 @@ impl Change {
             | Self::SourceRanges([])
             | Self::IpMode(IpMode::Vip)
             | Self::ProxyName(None)
+            | Self::Crowd(_)
             | Self::Taint { .. }
             | Self::Scale { .. }
             | Self::Readiness { .. }
@@ -387,6 +390,15 @@ impl Case {
             } => Some(*node),
             _ => None,
         })
+    }
+
+    /// The time that it lets pass, all in all.
+    pub fn waits(&self) -> Duration {
+        let waits = self.steps.iter().filter_map(|step| match step {
+            Step::Wait(time) => Some(*time),
+            _ => None,
+        });
+        waits.sum()
     }
 
     /// All checks, in order.

@@ -133,6 +133,8 @@ struct Exits {
     count: u32,
     last: String,
     restarts: u32,
+    /// How many of those the lab has asked for.
+    asked: u32,
     /// The process that runs.
     process: Option<u32>,
     /// The last exit after it was ready.
@@ -160,6 +162,7 @@ impl Record {
     fn is_ended(&self) -> Option<u32> {
         let mut exits = self.lock();
         (exits.ready, exits.count) = (false, 0);
+        exits.asked += 1;
         exits.process
     }
 
@@ -324,9 +327,10 @@ impl NodeProxy {
         })
     }
 
-    /// How often it has exited and was started again.
+    /// How often it has exited of its own accord and was started again.
     pub fn restarts(&self) -> u32 {
-        self.record.exits().restarts
+        let exits = self.record.exits();
+        exits.restarts.saturating_sub(exits.asked)
     }
 
     /// Its exits after it was ready, if there were any.

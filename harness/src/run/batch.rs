@@ -1,6 +1,7 @@
 //! Many cases side by side in one lab.
 
 use std::any::Any;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -94,13 +95,15 @@ pub async fn run_batch(
 }
 
 /// The positions of cases in the order in which they begin: at random, but those with a workload first,
-/// because they are the longest and wait most of their time; and those last beside which nothing may run.
+/// because they are the longest and wait most of their time; then those that let the most time pass; and those
+/// last beside which nothing may run.
 fn in_order(cases: &[Case], seed: u64) -> Vec<usize> {
     let mut order = shuffled(cases.len(), seed);
     order.sort_by_key(|index| {
         let case = &cases[*index];
         let alone = case.harms() == Harm::Everybody;
-        (alone, case.workload.is_none(), case.harms())
+        let waits = Reverse(case.waits());
+        (alone, case.workload.is_none(), case.harms(), waits)
     });
     order
 }

@@ -55,6 +55,7 @@ impl CaseRun {
             Change::Uncordon(node) => {
                 return Ok(self.lab.cluster().cordon(self.object(node), false).await?);
             }
+            Change::Crowd(count) => return self.crowd(name, *count, progress).await,
             Change::RestartProxies => return self.lab.restart_proxies().await,
             Change::Stop { node, stopped } => return self.lab.stop_node(node, *stopped).await,
             Change::Affinity(seconds) => {

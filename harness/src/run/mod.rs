@@ -3,6 +3,7 @@
 mod ask;
 mod batch;
 mod change;
+mod crowd;
 mod evidence;
 mod held;
 mod progress;

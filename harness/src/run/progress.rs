@@ -30,6 +30,8 @@ pub(super) struct Progress {
     pub(super) held: HeldByName,
     /// The traffic that goes on.
     pub(super) traffic: TrafficByName,
+    /// How many other Services there are beside it.
+    pub(super) crowd: u16,
     /// What the cluster runs for it.
     pub(super) workload: Option<Running>,
     /// What undoes the sabotage, if there is one. Behind a lock that nobody takes, because it need not be shareable.

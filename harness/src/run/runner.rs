@@ -91,7 +91,12 @@ impl CaseRun {
                 result.flows = progress.answers.into_iter().map(|a| a.result).collect();
             }
         }
-        let ended = self.delete(&name, service).await.and(restored);
+        let dispersed = self.end_crowd(&name).await;
+        let ended = self
+            .delete(&name, service)
+            .await
+            .and(restored)
+            .and(dispersed);
         if let (Err(error), Verdict::Pass) = (ended, result.verdict) {
             result.verdict = if matches!(error, LabError::Undeleted { .. }) {
                 Verdict::Fail
@@ -243,6 +248,7 @@ impl CaseRun {
             converged_in: Duration::ZERO,
             held: HeldByName::new(),
             traffic: TrafficByName::new(),
+            crowd: 0,
             workload,
             failure: None,
             _sabotage: sabotage.map(Mutex::new),

@@ -47,7 +47,8 @@ impl Situation {
                     self.leaving.push(node);
                 }
             }
-            Change::Scale { .. }
+            Change::Crowd(_)
+            | Change::Scale { .. }
             | Change::Readiness { .. }
             | Change::Roll
             | Change::Drain(_)
