@@ -61,6 +61,8 @@ enum Deed {
     HealthEverywhere,
     /// To what the proxy says of itself: the answer of a path.
     OwnAnswer(fn(&str, &Health) -> Option<bool>),
+    /// Programs something else before what is to be programmed, and leaves it so for a while.
+    First(fn(&Changes) -> Changes, Duration),
     /// Waits before every sync.
     Late(Duration),
     /// Never ends a flow.
@@ -155,6 +157,14 @@ pub(crate) fn changes(mut changes: Changes) -> Changes {
         change(&mut changes);
     }
     changes
+}
+
+/// The same seam: what is programmed before, and for how long that stays.
+pub(crate) fn first(changes: &Changes) -> Option<(Changes, Duration)> {
+    match deed() {
+        Some(Deed::First(first, time)) => Some((first(changes), time)),
+        _ => None,
+    }
 }
 
 /// The seam between the configuration and the rules.

@@ -282,6 +282,16 @@ pub(super) fn health_port_is_v4(plan: &mut ServicePlan, _: &World) {
     }
 }
 
+/// Every Service that changes is gone.
+pub(super) fn without_what_changes(changes: &Changes) -> Changes {
+    let services = changes.services.keys();
+    Changes {
+        services: services.map(|name| (name.clone(), None)).collect(),
+        node_port_addresses: changes.node_port_addresses.clone(),
+        service_cidrs: changes.service_cidrs.clone(),
+    }
+}
+
 pub(super) fn keep_services(changes: &mut Changes) {
     changes.services.retain(|_, plan| plan.is_some());
 }

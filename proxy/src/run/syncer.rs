@@ -132,6 +132,11 @@ impl Syncer {
         let changes = changes(index, pending);
         #[cfg(feature = "faults")]
         let changes = crate::faults::changes(changes);
+        #[cfg(feature = "faults")]
+        if let Some((first, time)) = crate::faults::first(&changes) {
+            self.dataplane.apply(first)?;
+            tokio::time::sleep(time).await;
+        }
         let concerned = self.dataplane.udp_fronts(&changes);
         self.around.flows.withhold(concerned);
         let applied = self.dataplane.apply(changes);

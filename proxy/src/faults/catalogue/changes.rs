@@ -72,6 +72,23 @@ pub(super) const FAULTS: &[Fault] = &[
         deed: Deed::World(worlds::one_node_is_stale),
     },
     Fault {
+        name: "withdraws-before-it-announces",
+        breaks: "A Service that changes is served all the while, and so is every one while a proxy starts.",
+        sources: &[NFTABLES, "an#3301", "cal#12192"],
+        caught_by: &[
+            "live/external-policy-switched/tcp",
+            "live/external-policy-switched/udp",
+            "live/internal-policy-switched",
+            "live/churn/cluster",
+            "live/churn/local",
+            "live/churn/in-a-crowd",
+            "live/handed-over",
+            "live/proxies-restarted/cluster",
+            "live/proxies-restarted/local",
+        ],
+        deed: Deed::First(plans::without_what_changes, Duration::from_millis(150)),
+    },
+    Fault {
         name: "is-late",
         breaks: "A change takes effect within seconds.",
         sources: &[NFTABLES],
