@@ -384,6 +384,7 @@ pub(crate) enum Balancer {
     #[default]
     Vip,
     NodePort,
+    Weighted,
 }
 
 impl From<Balancer> for BalancerMode {
@@ -391,6 +392,7 @@ impl From<Balancer> for BalancerMode {
         match mode {
             Balancer::Vip => Self::Vip,
             Balancer::NodePort => Self::NodePort,
+            Balancer::Weighted => Self::Weighted,
         }
     }
 }

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use miette::{Result, miette};
-use onehop_harness::case::{Backend, Case, Change, Feature, NodeAddress, Question, Step, Traffic};
+use onehop_harness::case::{
+    Backend, Case, Change, Feature, NodeAddress, Question, Step, Traffic, weighed,
+};
 use onehop_suites as suites;
 
 use crate::arguments::ListArguments;
@@ -135,7 +137,7 @@ fn question_text(question: &Question) -> String {
             format!("{} of the proxy on {node}: {status}", path.path())
         }
         Question::HealthyNodes { by, nodes } => {
-            format!("load balancer: healthy {} by {by:?}", nodes.join("+"))
+            format!("load balancer: healthy {} by {by:?}", weighed(nodes))
         }
         Question::HealthCheckAllocated(allocated) => {
             format!("healthCheckNodePort allocated: {allocated}")

@@ -17,6 +17,7 @@ use super::tally::{Outcome, Rules, Tally};
 use super::view::{NodeHealth, Shown, View};
 use super::wanted::Wanted;
 use super::{dataplane, health, watch as api};
+use crate::case::BalancerMode;
 use crate::error::chain;
 use crate::netns::Namespace;
 use crate::timing::Timing;
@@ -83,6 +84,14 @@ impl Served {
         families
             .filter_map(|family| Some(vip?.of(*family)))
             .collect()
+    }
+
+    /// The weight of a node among the others.
+    fn weight_of(&self, node: &Tally) -> u32 {
+        match self.wanted.mode {
+            BalancerMode::Weighted => node.weight(),
+            BalancerMode::Vip | BalancerMode::NodePort => 1,
+        }
     }
 
     fn status_is_right(&self) -> bool {
@@ -356,6 +365,8 @@ impl Controller {
         let services = self.services.values().filter_map(|served| {
             let targets = served.nodes.iter().enumerate();
             let targets = targets.filter(|(_, node)| node.healthy());
+            // One that announces no endpoint gets nothing.
+            let targets = targets.filter(|(_, node)| served.weight_of(node) > 0);
             Some(Forwarding {
                 service: served.wanted.name.clone(),
                 number: served.number?,
@@ -363,9 +374,10 @@ impl Controller {
                 addresses: served.ingress(),
                 ports: served.wanted.ports.clone(),
                 targets: targets
-                    .map(|(index, _)| Target {
+                    .map(|(index, node)| Target {
                         mark: dataplane::mark(index),
                         address: self.nodes[index].address,
+                        weight: served.weight_of(node),
                     })
                     .collect(),
             })
@@ -383,7 +395,10 @@ impl Controller {
             mode: served.wanted.mode,
             check: served.wanted.check.clone(),
             nodes: std::iter::zip(&self.nodes, &served.nodes)
-                .map(|(node, tally)| (node.name.clone(), shown_health(tally)))
+                .map(|(node, tally)| {
+                    let weight = served.weight_of(tally);
+                    (node.name.clone(), shown_health(tally, weight))
+                })
                 .collect(),
         };
         self.shown.send_modify(|shown| {
@@ -396,9 +411,10 @@ impl Controller {
     }
 }
 
-fn shown_health(tally: &Tally) -> NodeHealth {
+fn shown_health(tally: &Tally, weight: u32) -> NodeHealth {
     NodeHealth {
         healthy: tally.healthy(),
+        weight,
         since: tally.since(),
         settled: tally.settled(),
         last: tally.last().to_owned(),

@@ -3,8 +3,8 @@
 //! It is a controller on the Kubernetes API, as a cloud's is. It serves Services of `type:
 //! LoadBalancer` whose `spec.loadBalancerClass` is that of a [`BalancerMode`](crate::case::BalancerMode): gives
 //! each a pair of addresses, writes them to its status, checks the health of every node, and
-//! spreads new connections evenly over the healthy ones. It never touches a source address, and
-//! an established connection stays on its node.
+//! spreads new connections over the healthy ones: evenly, or by the weights that they announce. It
+//! never touches a source address, and an established connection stays on its node.
 //!
 //! Its host must be the gateway of the node network, so that it sees both directions; everything
 //! that is not addressed to one of its addresses it routes untouched. A flow whose answer does

@@ -4,19 +4,21 @@
 //! under way while the kernel replaces a table may be looked up half in the old one and half in
 //! the new, and be lost. The table's base chain `prerouting` catches what is addressed to the
 //! Service's addresses; all other packets are routed as by any router. `balance` decides:
-//! - A packet of a known flow goes where the flow went. In mode `vip` connection tracking
-//!   remembers the node's mark; in mode `node-port` it remembers the rewriting.
-//! - A new flow is looked up by address, protocol and port. BalancerMode `vip` draws a node's mark, by
-//!   which the kernel routes the packet. BalancerMode `node-port` lets it through to chain `rewrite`,
-//!   which draws a node and rewrites the destination.
+//! - A packet of a known flow goes where the flow went. In modes `vip` and `weighted` connection
+//!   tracking remembers the node's mark; in mode `node-port` it remembers the rewriting.
+//! - A new flow is looked up by address, protocol and port. Modes `vip` and `weighted` draw a
+//!   node's mark, by which the kernel routes the packet. Mode `node-port` lets it through to chain
+//!   `rewrite`, which draws a node and rewrites the destination.
+//! - A draw is a random number that a map turns into a node: each is in it as often as it weighs.
 //! - What is left is dropped, without an answer: a port that the Service does not have, or no
 //!   healthy node. Clouds differ in the latter (Azure drops, an AWS NLB and Google's load balancer
 //!   by default try every node). Dropping is chosen, because it shows in a result that the load
 //!   balancer had nowhere to go, instead of hiding it behind what some node answered.
 //!
-//! A node drawn in mode `vip` is drawn again while nobody answered and it has become unhealthy:
+//! A mark that was drawn is drawn again while nobody answered and it has become unhealthy:
 //! the client's retransmission is then its second chance, as with a cloud's consistent hash.
 
+use std::iter;
 use std::net::IpAddr;
 
 use onehop_nft::{
@@ -35,6 +37,8 @@ pub(super) struct Target {
     /// The mark whose routing table leads to it.
     pub(super) mark: u32,
     pub(super) address: Dual,
+    /// Its share is this of the sum of all. Never zero.
+    pub(super) weight: u32,
 }
 
 /// The rules of one Service.
@@ -123,7 +127,7 @@ impl Forwarding {
         match self.mode {
             // No healthy node: new connections are dropped.
             _ if self.targets.is_empty() => {}
-            BalancerMode::Vip => self.draw(&mut rules),
+            BalancerMode::Vip | BalancerMode::Weighted => self.draw(&mut rules),
             BalancerMode::NodePort => self.rewrite_chains(&mut rules),
         }
         self.balance(&mut rules);
@@ -221,7 +225,9 @@ impl Forwarding {
     /// What happens to a new flow; nothing (so that it is dropped) if it has nowhere to go.
     fn verdict(&self, port: &Port) -> Option<Verdict> {
         match self.mode {
-            BalancerMode::Vip => (!self.targets.is_empty()).then(|| Verdict::goto("draw")),
+            BalancerMode::Vip | BalancerMode::Weighted => {
+                (!self.targets.is_empty()).then(|| Verdict::goto("draw"))
+            }
             BalancerMode::NodePort => self.rewrites(port).then_some(Verdict::Accept),
         }
     }
@@ -231,17 +237,14 @@ impl Forwarding {
         port.node_port.is_some() && !self.targets.is_empty()
     }
 
-    /// Mode `vip`: a flow gets a node's mark, and keeps it while the node is healthy.
+    /// Modes `vip` and `weighted`: a flow gets a node's mark, and keeps it while the node is healthy.
     fn draw(&self, rules: &mut Rules) {
-        let marks = self.targets.iter();
-        let marks: Vec<_> = marks
-            .map(|target| Value::new().number(target.mark))
-            .collect();
-        let healthy = marks.iter().copied().map(Element::new).collect();
+        let mark = |target: &Target| Value::new().number(target.mark);
+        let healthy = self.targets.iter().map(mark).map(Element::new).collect();
         rules
             .sets
             .push((Set::new("healthy", &[Type::Mark]), healthy));
-        let drawn = draw(rules, "draw", &[Type::Mark], &marks);
+        let drawn = draw(rules, "draw", &[Type::Mark], &self.by_weight(mark));
         rules.chain(
             Chain::regular("draw"),
             vec![
@@ -265,9 +268,8 @@ impl Forwarding {
                 let Some(node_port) = port.node_port else {
                     continue;
                 };
-                let nodes = self.targets.iter();
                 let node = |node: &Target| Value::new().ip(node.address.of(family)).port(node_port);
-                let nodes: Vec<_> = nodes.map(node).collect();
+                let nodes = self.by_weight(node);
                 let name = rewrite_chain(family, port);
                 let types = [address_type(family), Type::InetService];
                 let drawn = draw(rules, &name, &types, &nodes);
@@ -275,6 +277,12 @@ impl Forwarding {
                 rules.chain(Chain::regular(name), vec![rewrite]);
             }
         }
+    }
+
+    /// What stands for each node in a draw, as often as it weighs.
+    fn by_weight(&self, value: impl Fn(&Target) -> Value) -> Vec<Value> {
+        let often = |target: &Target| iter::repeat_n(value(target), target.weight as usize);
+        self.targets.iter().flat_map(often).collect()
     }
 }
 
@@ -290,7 +298,7 @@ fn rewrite_chain(family: Family, port: &Port) -> String {
 
 /// Draws one of the values, each with the same probability, from a map of this name.
 fn draw(rules: &mut Rules, name: &str, types: &[Type], values: &[Value]) -> Load {
-    let count = u32::try_from(values.len()).expect("a world has few nodes");
+    let count = u32::try_from(values.len()).expect("a world has few nodes, of bounded weights");
     let length = values.iter().map(Value::len).max().unwrap_or_default();
     let length = u32::try_from(length).expect("at most 64");
     let elements = std::iter::zip(0.., values);

@@ -182,10 +182,10 @@ mod tests {
     fn only_load_balancers_of_our_classes_are_served() {
         let mode = |changes: &Value| wanted(&spec(changes)).map(|wanted| wanted.mode);
         assert_eq!(mode(&json!({})), Some(BalancerMode::Vip));
-        assert_eq!(
-            mode(&json!({"loadBalancerClass": "onehop.dev/node-port"})),
-            Some(BalancerMode::NodePort)
-        );
+        for of_class in BalancerMode::ALL {
+            let class = format!("onehop.dev/{}", of_class.name());
+            assert_eq!(mode(&json!({"loadBalancerClass": class})), Some(of_class));
+        }
         assert_eq!(mode(&json!({"loadBalancerClass": "other.example/x"})), None);
         assert_eq!(mode(&json!({"loadBalancerClass": null})), None);
         assert_eq!(mode(&json!({"type": "NodePort"})), None);

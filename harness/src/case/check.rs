@@ -1,5 +1,6 @@
 //! What a case asks of the world, and what it expects for an answer.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
@@ -42,12 +43,12 @@ pub enum Question {
         /// Whether the answer must be 200; else 503.
         good: bool,
     },
-    /// Which nodes the load balancer finds healthy, and by which check.
+    /// Which nodes the load balancer finds healthy, by which check, and how it weighs them.
     HealthyNodes {
         /// The check that it must use.
         by: BalancerCheck,
-        /// The nodes that must be healthy; every other must not.
-        nodes: Vec<String>,
+        /// The nodes that must be healthy, each with its weight among them; every other must not.
+        nodes: BTreeMap<String, u32>,
     },
     /// What has become of flows that were opened in a step before.
     Held {
@@ -199,6 +200,15 @@ pub enum BalancerCheck {
     HealthCheckNodePort,
     /// By TCP on the node port: `externalTrafficPolicy: Cluster`.
     NodePort,
+}
+
+/// Nodes with their weights, for people. That of one is not said.
+pub fn weighed(nodes: &BTreeMap<String, u32>) -> String {
+    let nodes = nodes.iter().map(|(name, weight)| match weight {
+        1 => name.clone(),
+        weight => format!("{name} ×{weight}"),
+    });
+    nodes.collect::<Vec<_>>().join("+")
 }
 
 /// Connections from one place to one target, and what should become of them. Their protocol is that

@@ -14,7 +14,7 @@ mod workload;
 
 pub use check::{
     BalancerCheck, Check, Entry, Expectation, FlowCheck, HealthPath, Hops, NodeAddress, Question,
-    Reach, Source, Together,
+    Reach, Source, Together, weighed,
 };
 pub use flow::{Place, Target, external, node, pod};
 pub use harm::{Harm, TO_BE_DELETED};

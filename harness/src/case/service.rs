@@ -34,17 +34,21 @@ pub enum BalancerMode {
     Vip,
     /// Rewrites the destination to a node's address and the Service's node port.
     NodePort,
+    /// As [`Self::Vip`], and under `externalTrafficPolicy: Local` each node gets connections in proportion to the
+    /// weight that its health check node port announces: the number of its ready endpoints.
+    Weighted,
 }
 
 impl BalancerMode {
-    /// Both modes.
-    pub const ALL: [Self; 2] = [Self::Vip, Self::NodePort];
+    /// All modes.
+    pub const ALL: [Self; 3] = [Self::Vip, Self::NodePort, Self::Weighted];
 
     /// Its name in case ids.
     pub fn name(self) -> &'static str {
         match self {
             Self::Vip => "vip",
             Self::NodePort => "node-port",
+            Self::Weighted => "weighted",
         }
     }
 
@@ -53,6 +57,7 @@ impl BalancerMode {
         match self {
             Self::Vip => "onehop.dev/vip",
             Self::NodePort => "onehop.dev/node-port",
+            Self::Weighted => "onehop.dev/weighted",
         }
     }
 

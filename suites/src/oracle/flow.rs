@@ -217,25 +217,30 @@ fn reach(
     }
 }
 
-/// What becomes of connections that a load balancer gives in equal parts to the nodes that it finds healthy: nothing is
-/// heard of those that it has no node for.
+/// What becomes of connections that a load balancer gives to the nodes that it finds healthy, to each by its weight:
+/// nothing is heard of those that it has no node for.
 ///
 /// Healthy nodes do all the same: their health is that they have somebody to answer.
-fn balanced(now: &Situation, nodes: &[String], at: impl Fn(&str) -> Expectation) -> Expectation {
+fn balanced(
+    now: &Situation,
+    nodes: &BTreeMap<String, u32>,
+    at: impl Fn(&str) -> Expectation,
+) -> Expectation {
     let mut reaches = Vec::new();
-    for node in nodes {
+    for (node, weight) in nodes {
         match at(node) {
-            Expectation::Reaches(reach) => reaches.push(reach),
+            Expectation::Reaches(reach) => reaches.push((reach, f64::from(*weight))),
             other => return other,
         }
     }
-    let Some(first) = reaches.first() else {
+    let Some((first, _)) = reaches.first() else {
         return Expectation::Dropped;
     };
+    let sum: f64 = reaches.iter().map(|(_, weight)| weight).sum();
     let mut shares: BTreeMap<&str, f64> = BTreeMap::new();
-    for reach in &reaches {
+    for (reach, weight) in &reaches {
         for (pod, share) in reach.pods.iter().zip(&reach.shares) {
-            *shares.entry(pod).or_default() += share / nodes.len() as f64;
+            *shares.entry(pod).or_default() += share * weight / sum;
         }
     }
     // In the order of the endpoints.
@@ -250,7 +255,7 @@ fn balanced(now: &Situation, nodes: &[String], at: impl Fn(&str) -> Expectation)
         &pods,
         first.source,
         first.hops,
-        Entry::Balanced(nodes.to_vec()),
+        Entry::Balanced(nodes.keys().cloned().collect()),
     );
     let reach = reach.shares(&in_order);
     if first.sticky { reach.sticky() } else { reach }.into()

@@ -19,6 +19,7 @@ fn forwarding(mode: BalancerMode, nodes: &[u8]) -> Forwarding {
             .map(|number| Target {
                 mark: 1000 + u32::from(*number),
                 address: AddressPlan::node_host(10 + number),
+                weight: 1,
             })
             .collect(),
     }
@@ -85,6 +86,25 @@ fn a_vip_service_draws_a_mark() {
     assert_eq!(
         elements(&rules, "draw"),
         [(0, 1001), (1, 1003)].map(|(at, mark)| Element::value(number(at), number(mark)))
+    );
+}
+
+#[test]
+fn a_node_is_drawn_as_often_as_it_weighs() {
+    let mut service = forwarding(BalancerMode::Weighted, &[1, 3]);
+    service.targets[1].weight = 2;
+    let rules = service.rules();
+    // ct mark set numgen random mod 3 map @draw
+    let drawn = Rule::new().set_ct_mark(map(random(3), "draw", 4));
+    assert_eq!(chain(&rules, "draw")[1], drawn);
+    assert_eq!(
+        elements(&rules, "draw"),
+        [(0, 1001), (1, 1003), (2, 1003)]
+            .map(|(at, mark)| Element::value(number(at), number(mark)))
+    );
+    assert_eq!(
+        elements(&rules, "healthy"),
+        [1001, 1003].map(|mark| Element::new(number(mark)))
     );
 }
 
@@ -188,7 +208,7 @@ fn a_node_port_service_rewrites_the_destination() {
 
 #[test]
 fn without_a_healthy_node_the_address_is_known_and_new_flows_are_dropped() {
-    for mode in [BalancerMode::Vip, BalancerMode::NodePort] {
+    for mode in BalancerMode::ALL {
         let rules = forwarding(mode, &[]).rules();
         assert_eq!(sets(&rules), [""; 0]);
         assert_eq!(chain(&rules, "balance").len(), 3);
@@ -208,7 +228,7 @@ fn node_port_mode_drops_a_port_that_has_no_node_port() {
 
 #[test]
 fn every_name_that_a_rule_uses_is_there() {
-    for mode in [BalancerMode::Vip, BalancerMode::NodePort] {
+    for mode in BalancerMode::ALL {
         let rules = forwarding(mode, &[1, 2, 3]).rules();
         let known = chains(&rules);
         for (set, elements) in &rules.sets {
