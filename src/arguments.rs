@@ -385,6 +385,7 @@ pub(crate) enum Balancer {
     Vip,
     NodePort,
     Weighted,
+    Proxy,
 }
 
 impl From<Balancer> for BalancerMode {
@@ -393,6 +394,7 @@ impl From<Balancer> for BalancerMode {
             Balancer::Vip => Self::Vip,
             Balancer::NodePort => Self::NodePort,
             Balancer::Weighted => Self::Weighted,
+            Balancer::Proxy => Self::Proxy,
         }
     }
 }

@@ -194,9 +194,11 @@ mod tests {
                 continue;
             };
             let reaches = reaches(&case);
-            for reach in reaches.iter().filter(|r| r.source == Source::Preserved) {
-                let Entry::Balanced(nodes) = &reach.entry else {
-                    continue;
+            for reach in &reaches {
+                let nodes = match (reach.source, &reach.entry) {
+                    (Source::Preserved, Entry::Balanced(nodes))
+                    | (Source::Balancer, Entry::Proxied(nodes)) => nodes,
+                    _ => continue,
                 };
                 let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
                 let pods: Vec<&str> = reach.pods.iter().map(String::as_str).collect();

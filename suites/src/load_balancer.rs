@@ -14,6 +14,8 @@ use crate::story::{
 const TOPOLOGY: &str = "kubernetes/pkg/proxy/topology.go";
 const NFTABLES: &str = "kubernetes/pkg/proxy/nftables/proxier.go";
 const E2E_LB: &str = "kubernetes/test/e2e/network/loadbalancer.go";
+const SERVICE_PORT: &str = "kubernetes/pkg/proxy/serviceport.go";
+const IP_MODE: &str = "KEP-1860";
 const SERVICE_HEALTH: &str = "kubernetes/pkg/proxy/healthcheck/service_health.go";
 /// The header by which nodes announce their weights.
 const WEIGHT_HEADER: &str = "k#118999";
@@ -75,8 +77,6 @@ fn at_each_node() -> Vec<Case> {
 fn cases_in(mode: BalancerMode) -> Vec<Case> {
     let id = |rest: &str| format!("load-balancer/{}/{rest}", mode.name());
     let cluster = Service::load_balancer(mode);
-    let local = cluster.external(Policy::Local);
-    let kept = || balanced_local_in(mode, &["vm1", "vm3"], &STORY);
     let under_cluster = vec![
         Case::new(
             &id("cluster/shares-are-even"),
@@ -89,7 +89,11 @@ fn cases_in(mode: BalancerMode) -> Vec<Case> {
             "pods 1-0-2",
             [
                 healthy(BalancerCheck::NodePort, &NODES),
-                reaches(&private(), Target::Vip, balanced_cluster(&STORY).judged()),
+                reaches(
+                    &private(),
+                    Target::Vip,
+                    balanced_cluster_in(mode, &STORY).judged(),
+                ),
             ],
         ),
         Case::new(
@@ -101,14 +105,30 @@ fn cases_in(mode: BalancerMode) -> Vec<Case> {
         .sources(&[NFTABLES, E2E_LB])
         .check(
             "pods 1-0-2",
-            [reaches(&public(), Target::Vip, balanced_cluster(&STORY))],
+            [reaches(
+                &public(),
+                Target::Vip,
+                balanced_cluster_in(mode, &STORY),
+            )],
         ),
     ];
     let shares_under_local = match mode {
         BalancerMode::Weighted => by_weight(),
-        BalancerMode::Vip | BalancerMode::NodePort => vec![by_nodes(mode)],
+        BalancerMode::Vip | BalancerMode::NodePort | BalancerMode::Proxy => vec![by_nodes(mode)],
     };
-    let under_local = vec![
+    let rest = match mode {
+        BalancerMode::Vip | BalancerMode::NodePort | BalancerMode::Weighted => passed_on(mode),
+        BalancerMode::Proxy => proxied(),
+    };
+    [under_cluster, shares_under_local, rest].concat()
+}
+
+/// What callers see of a load balancer that passes their packets on, to nodes that serve its address themselves.
+fn passed_on(mode: BalancerMode) -> Vec<Case> {
+    let id = |rest: &str| format!("load-balancer/{}/{rest}", mode.name());
+    let local = Service::load_balancer(mode).external(Policy::Local);
+    let kept = || balanced_local_in(mode, &["vm1", "vm3"], &STORY);
+    vec![
         Case::new(
             &id("local/client-ip-kept"),
             "Under Local, the pod sees the client's own address, without an extra hop.",
@@ -140,8 +160,54 @@ fn cases_in(mode: BalancerMode) -> Vec<Case> {
                     NODES.map(|node| reaches(&host(node), Target::Vip, from_node(node, &STORY))),
                 ),
         ),
-    ];
-    [under_cluster, shares_under_local, under_local].concat()
+    ]
+}
+
+/// What callers see of a load balancer that answers them itself, and whose address nodes leave to it.
+fn proxied() -> Vec<Case> {
+    let mode = BalancerMode::Proxy;
+    let cluster = Service::load_balancer(mode);
+    let local = cluster.external(Policy::Local);
+    let under_cluster = || balanced_cluster_in(mode, &STORY);
+    let under_local = || balanced_local_in(mode, &["vm1", "vm3"], &STORY);
+    let inside = |reach: &dyn Fn() -> Reach| {
+        let callers = NODES.map(client_on).into_iter().chain(NODES.map(host));
+        let calls = callers.map(|from| reaches(&from, Target::Vip, reach()));
+        calls.collect::<Vec<_>>()
+    };
+    vec![
+        Case::new(
+            "load-balancer/proxy/local/source-is-the-balancer",
+            "Behind a load balancer that terminates connections, the pod sees the load balancer's \
+             address under Local, without an extra hop: the client's is lost before any node.",
+            local,
+            &STORY,
+        )
+        .sources(&[IP_MODE, NFTABLES])
+        .check(
+            "pods 1-0-2",
+            [private(), public()].map(|from| reaches(&from, Target::Vip, under_local())),
+        ),
+        Case::new(
+            "load-balancer/proxy/local/in-cluster-goes-through-the-balancer",
+            "Under Local, pods and nodes that call the address of a load balancer of ipMode Proxy \
+             go through it: the pod sees the load balancer, and the node without pods is not \
+             chosen for its own callers either.",
+            local,
+            &STORY,
+        )
+        .sources(&[IP_MODE, SERVICE_PORT, "k#66607"])
+        .check("pods 1-0-2", inside(&under_local)),
+        Case::new(
+            "load-balancer/proxy/cluster/in-cluster-goes-through-the-balancer",
+            "Under Cluster, pods and nodes that call the address of a load balancer of ipMode Proxy \
+             go through it, and by any node to any pod.",
+            cluster,
+            &STORY,
+        )
+        .sources(&[IP_MODE, SERVICE_PORT, "k#66607"])
+        .check("pods 1-0-2", inside(&under_cluster)),
+    ]
 }
 
 /// Shares under Local where all nodes with pods get the same.
@@ -163,7 +229,7 @@ fn by_nodes(mode: BalancerMode) -> Case {
             reaches(
                 &private(),
                 Target::Vip,
-                balanced_local(&["vm1", "vm3"], &STORY)
+                balanced_local_in(mode, &["vm1", "vm3"], &STORY)
                     .shares(&[0.5, 0.25, 0.25])
                     .judged(),
             ),
@@ -243,6 +309,11 @@ pub(crate) fn balanced_cluster(pods: &[&str]) -> Reach {
     Reach::pods(pods, Source::EntryNode, Hops::OneIfRemote, balanced(&NODES))
 }
 
+/// The same through a load balancer of this mode.
+fn balanced_cluster_in(mode: BalancerMode, pods: &[&str]) -> Reach {
+    in_mode(mode, balanced_cluster(pods))
+}
+
 /// Through the load balancer under Local: a node with pods, each with the same share, then a pod
 /// of that node.
 pub(crate) fn balanced_local(nodes: &[&str], pods: &[&str]) -> Reach {
@@ -263,9 +334,24 @@ pub(crate) fn balanced_local(nodes: &[&str], pods: &[&str]) -> Reach {
 pub(crate) fn balanced_local_in(mode: BalancerMode, nodes: &[&str], pods: &[&str]) -> Reach {
     let reach = balanced_local(nodes, pods);
     match mode {
-        BalancerMode::Vip | BalancerMode::NodePort => reach,
         // A node with more pods gets as many times more.
         BalancerMode::Weighted => reach.shares(&vec![1.0 / pods.len() as f64; pods.len()]),
+        BalancerMode::Vip | BalancerMode::NodePort | BalancerMode::Proxy => in_mode(mode, reach),
+    }
+}
+
+/// A way through the load balancer, as it is in this mode: one that terminates connections is the source of those to nodes.
+fn in_mode(mode: BalancerMode, reach: Reach) -> Reach {
+    if mode != BalancerMode::Proxy {
+        return reach;
+    }
+    Reach {
+        source: match reach.source {
+            Source::Preserved => Source::Balancer,
+            other => other,
+        },
+        entry: Entry::Proxied(reach.entries().to_vec()),
+        ..reach
     }
 }
 

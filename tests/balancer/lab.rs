@@ -11,7 +11,7 @@ use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::Service;
 use libtest_mimic::Failed;
 use onehop_harness::balancer::{Balancer, View};
-use onehop_harness::case::BalancerMode;
+use onehop_harness::case::{BalancerMode, IpMode};
 use onehop_harness::netns::Network;
 use onehop_harness::timing::Timing;
 use onehop_harness::world::LOAD_BALANCER;
@@ -75,8 +75,7 @@ impl Lab {
         let world = World::with_nodes(3);
         let network = Network::build(&world).await?;
         let host = network.host(LOAD_BALANCER).expect("exists");
-        let nodes = world.nodes.clone();
-        let balancer = Balancer::start_by_hand(host, nodes, &Timing::default()).await?;
+        let balancer = Balancer::start_by_hand(host, &world, &Timing::default()).await?;
         let mut lab = Self {
             mode,
             world,
@@ -86,9 +85,9 @@ impl Lab {
             servers: JoinSet::new(),
         };
         for node in lab.world.nodes.clone() {
-            // In mode vip the node is called by the load balancer's address and must own it.
+            // A node that is called by the load balancer's address must own it, as a proxy makes it.
             let host = lab.network.host(&node.name).expect("exists");
-            for number in 1..=3 {
+            for number in (1..=3).filter(|_| mode.ip_mode() == IpMode::Vip) {
                 host.address("lo", AddressPlan::vip(number), [32, 128])
                     .await?;
             }

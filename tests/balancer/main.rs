@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -49,8 +49,15 @@ fn main() {
     let trial =
         |name: &str, check: fn() -> Check| Trial::test(name, check).with_ignored_flag(ignored);
     let trials = vec![
-        trial("the_source_is_kept_and_the_address_called_answers", || {
-            run(the_source_is_kept_and_the_address_called_answers)
+        trial(
+            "the_address_called_answers_and_the_source_is_the_modes",
+            || run(the_address_called_answers_and_the_source_is_the_modes),
+        ),
+        trial("a_proxy_is_there_for_nodes_too", || {
+            run(a_proxy_is_there_for_nodes_too)
+        }),
+        trial("a_proxy_whose_node_refuses_resets", || {
+            run(a_proxy_whose_node_refuses_resets)
         }),
         trial("new_connections_spread_evenly", || {
             run(new_connections_spread_evenly)
@@ -109,7 +116,7 @@ where
     })
 }
 
-async fn the_source_is_kept_and_the_address_called_answers(lab: Lab) -> Check {
+async fn the_address_called_answers_and_the_source_is_the_modes(lab: Lab) -> Check {
     let vip = lab.serve("Cluster", &["vm1", "vm2", "vm3"]).await?;
     for client in [CLIENT_PRIVATE, CLIENT_PUBLIC] {
         for family in Family::ALL {
@@ -118,7 +125,11 @@ async fn the_source_is_kept_and_the_address_called_answers(lab: Lab) -> Check {
             let answer = flow.ask().await?;
             let own = lab.world.client(client).expect("exists").address.of(family);
             ensure(flow.own.ip() == own, || format!("called as {}", flow.own))?;
-            ensure(answer.peer == flow.own, || {
+            let kept = match lab.mode {
+                BalancerMode::Proxy => answer.peer.ip() == lab.world.balancer.of(family),
+                _ => answer.peer == flow.own,
+            };
+            ensure(kept, || {
                 format!("{} became {} at the node", flow.own, answer.peer)
             })?;
             ensure(flow.stream.get_ref().peer_addr()? == called, || {
@@ -127,7 +138,9 @@ async fn the_source_is_kept_and_the_address_called_answers(lab: Lab) -> Check {
             let node = lab.world.node(&answer.node).expect("exists").address;
             let expected = match lab.mode {
                 BalancerMode::Vip | BalancerMode::Weighted => called,
-                BalancerMode::NodePort => SocketAddr::new(node.of(family), NODE_PORT),
+                BalancerMode::NodePort | BalancerMode::Proxy => {
+                    SocketAddr::new(node.of(family), NODE_PORT)
+                }
             };
             ensure(answer.local == expected, || {
                 format!("the node was called as {}, not {expected}", answer.local)
@@ -135,6 +148,60 @@ async fn the_source_is_kept_and_the_address_called_answers(lab: Lab) -> Check {
         }
     }
     Ok(())
+}
+
+/// One that passes packets on is not: a node would answer its neighbour directly.
+async fn a_proxy_is_there_for_nodes_too(lab: Lab) -> Check {
+    if lab.mode != BalancerMode::Proxy {
+        return Ok(());
+    }
+    let vip = lab.serve("Local", &["vm1", "vm2", "vm3"]).await?;
+    for family in Family::ALL {
+        let called = SocketAddr::new(vip.of(family), PORT);
+        let mut flow = lab.call("vm1", called).await?;
+        let answer = flow.ask().await?;
+        let own = lab.world.balancer.of(family);
+        ensure(answer.peer.ip() == own, || {
+            format!("{} saw {}", answer.node, answer.peer)
+        })?;
+    }
+    Ok(())
+}
+
+/// Nobody listens on the node port, while the health checks pass.
+async fn a_proxy_whose_node_refuses_resets(lab: Lab) -> Check {
+    if lab.mode != BalancerMode::Proxy {
+        return Ok(());
+    }
+    let vip = lab.serve("Local", &["vm1", "vm2", "vm3"]).await?;
+    let mut flow = lab
+        .call(CLIENT_PUBLIC, SocketAddr::new(vip.v4.into(), PORT))
+        .await?;
+    let first = flow.ask().await?;
+    let mut closed = service(lab.mode, "Local");
+    let ports = closed.spec.as_mut().and_then(|spec| spec.ports.as_mut());
+    ports.ok_or("no ports")?[0].node_port = Some((NODE_PORT + 1).into());
+    lab.balancer.apply(closed);
+    for family in Family::ALL {
+        let called = SocketAddr::new(vip.of(family), PORT);
+        let ended = timeout(PATIENCE, async {
+            // What was called before the change was taken in is answered.
+            loop {
+                let asked = async { lab.call(CLIENT_PUBLIC, called).await?.ask().await };
+                if let Err(error) = asked.await {
+                    return error.kind();
+                }
+            }
+        });
+        let ended = ended.await?;
+        ensure(ended == io::ErrorKind::ConnectionReset, || {
+            format!("{family}: {ended:?}")
+        })?;
+    }
+    let now = flow.ask().await?;
+    ensure(now.node == first.node, || {
+        format!("a connection went from {} to {}", first.node, now.node)
+    })
 }
 
 async fn new_connections_spread_evenly(lab: Lab) -> Check {
@@ -328,8 +395,7 @@ async fn the_api_is_watched_and_told(mut lab: Lab) -> Check {
         .spawn(serve_api(ApiServer::new(Config::default())?, listener));
     let client = Client::try_from(kube::Config::new(url.parse()?))?;
     let host = lab.network.host(LOAD_BALANCER).expect("exists");
-    let nodes = lab.world.nodes.clone();
-    lab.balancer = Balancer::start(host, nodes, client.clone(), &Timing::default()).await?;
+    lab.balancer = Balancer::start(host, &lab.world, client.clone(), &Timing::default()).await?;
     lab.set_status("vm2", 503);
 
     let services: Api<Service> = Api::namespaced(client, "default");
@@ -340,6 +406,13 @@ async fn the_api_is_watched_and_told(mut lab: Lab) -> Check {
     let vip = lab.view(ready).await?.vip.ok_or("no address")?;
     let expected = vip.both().map(|address| address.to_string());
     becomes(&services, |ingress| ingress == expected).await?;
+    let status = services.get("web").await?.status.unwrap_or_default();
+    let ingress = status.load_balancer.and_then(|status| status.ingress);
+    let expected = lab.mode.ip_mode().api_name();
+    let says = |ingress: &LoadBalancerIngress| ingress.ip_mode.as_deref() == Some(expected);
+    ensure(ingress.iter().flatten().all(says), || {
+        format!("ipMode is not {expected}: {ingress:?}")
+    })?;
     let shares = lab.shares(vip.of(Family::V6), 100).await?;
     ensure(shares.len() == 3, || format!("{shares:?}"))?;
 

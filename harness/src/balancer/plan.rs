@@ -5,10 +5,11 @@
 //! the new, and be lost. The table's base chain `prerouting` catches what is addressed to the
 //! Service's addresses; all other packets are routed as by any router. `balance` decides:
 //! - A packet of a known flow goes where the flow went. In modes `vip` and `weighted` connection
-//!   tracking remembers the node's mark; in mode `node-port` it remembers the rewriting.
+//!   tracking remembers the node's mark; in the others it remembers the rewriting.
 //! - A new flow is looked up by address, protocol and port. Modes `vip` and `weighted` draw a
 //!   node's mark, by which the kernel routes the packet. Mode `node-port` lets it through to chain
-//!   `rewrite`, which draws a node and rewrites the destination.
+//!   `rewrite`, which draws a node and rewrites the destination. Mode `proxy` does the same with
+//!   what the load balancer itself listens on: `relay` chooses the node then.
 //! - A draw is a random number that a map turns into a node: each is in it as often as it weighs.
 //! - What is left is dropped, without an answer: a port that the Service does not have, or no
 //!   healthy node. Clouds differ in the latter (Azure drops, an AWS NLB and Google's load balancer
@@ -18,8 +19,9 @@
 //! A mark that was drawn is drawn again while nobody answered and it has become unhealthy:
 //! the client's retransmission is then its second chance, as with a cloud's consistent hash.
 
+use std::collections::BTreeMap;
 use std::iter;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use onehop_nft::{
     Batch, CT_DIRECTION, CT_MARK, CT_STATE, Chain, ChainKind, Element, Family as TableFamily, Hook,
@@ -54,6 +56,8 @@ pub(super) struct Forwarding {
     pub(super) ports: Vec<Port>,
     /// The healthy nodes.
     pub(super) targets: Vec<Target>,
+    /// What the load balancer listens on for each TCP port, in mode `proxy`.
+    pub(super) listeners: BTreeMap<(Family, u16), SocketAddr>,
 }
 
 /// All rules.
@@ -128,10 +132,10 @@ impl Forwarding {
             // No healthy node: new connections are dropped.
             _ if self.targets.is_empty() => {}
             BalancerMode::Vip | BalancerMode::Weighted => self.draw(&mut rules),
-            BalancerMode::NodePort => self.rewrite_chains(&mut rules),
+            BalancerMode::NodePort | BalancerMode::Proxy => self.rewrite_chains(&mut rules),
         }
         self.balance(&mut rules);
-        if self.mode == BalancerMode::NodePort {
+        if matches!(self.mode, BalancerMode::NodePort | BalancerMode::Proxy) {
             self.rewrite(&mut rules);
         }
         self.prerouting(&mut rules);
@@ -163,15 +167,16 @@ impl Forwarding {
             known().accept(),
         ];
         let new = || Rule::new().any(CT_STATE, ct_state::NEW);
-        body.extend(self.lookups(rules, "services", new, |_, port| self.verdict(port)));
+        let verdict = |family, port: &Port| self.verdict(family, port);
+        body.extend(self.lookups(rules, "services", new, verdict));
         body.push(Rule::new().drop());
         rules.chain(Chain::regular("balance"), body);
     }
 
     fn rewrite(&self, rules: &mut Rules) {
         let verdict = |family, port: &Port| {
-            self.rewrites(port)
-                .then(|| Verdict::goto(rewrite_chain(family, port)))
+            let rewritten = !self.destinations(family, port).is_empty();
+            rewritten.then(|| Verdict::goto(rewrite_chain(family, port)))
         };
         let body = self.lookups(rules, "rewrites", Rule::new, verdict);
         let hook = Hook::Prerouting;
@@ -223,18 +228,30 @@ impl Forwarding {
     }
 
     /// What happens to a new flow; nothing (so that it is dropped) if it has nowhere to go.
-    fn verdict(&self, port: &Port) -> Option<Verdict> {
+    fn verdict(&self, family: Family, port: &Port) -> Option<Verdict> {
         match self.mode {
             BalancerMode::Vip | BalancerMode::Weighted => {
                 (!self.targets.is_empty()).then(|| Verdict::goto("draw"))
             }
-            BalancerMode::NodePort => self.rewrites(port).then_some(Verdict::Accept),
+            BalancerMode::NodePort | BalancerMode::Proxy => {
+                (!self.destinations(family, port).is_empty()).then_some(Verdict::Accept)
+            }
         }
     }
 
-    /// Whether flows to this port can be rewritten.
-    fn rewrites(&self, port: &Port) -> bool {
-        port.node_port.is_some() && !self.targets.is_empty()
+    /// What the destination of a flow to this port may become, modes `node-port` and `proxy`.
+    fn destinations(&self, family: Family, port: &Port) -> Vec<Value> {
+        let Some(node_port) = port.node_port else {
+            return Vec::new();
+        };
+        if self.mode == BalancerMode::NodePort {
+            return self.by_weight(|node| Value::new().ip(node.address.of(family)).port(node_port));
+        }
+        // A connection that no node could be found for is not accepted either.
+        let tcp = port.protocol == Protocol::Tcp && !self.targets.is_empty();
+        let listener = self.listeners.get(&(family, port.port)).filter(|_| tcp);
+        let listener = listener.map(|own| Value::new().ip(own.ip()).port(own.port()));
+        listener.into_iter().collect()
     }
 
     /// Modes `vip` and `weighted`: a flow gets a node's mark, and keeps it while the node is healthy.
@@ -258,21 +275,20 @@ impl Forwarding {
         );
     }
 
-    /// Mode `node-port`: a chain for each family and port, which draws a node.
+    /// Modes `node-port` and `proxy`: a chain for each family and port, which draws a destination.
     fn rewrite_chains(&self, rules: &mut Rules) {
         for family in Family::ALL {
             if self.addresses_of(family).next().is_none() {
                 continue;
             }
             for port in &self.ports {
-                let Some(node_port) = port.node_port else {
+                let destinations = self.destinations(family, port);
+                if destinations.is_empty() {
                     continue;
-                };
-                let node = |node: &Target| Value::new().ip(node.address.of(family)).port(node_port);
-                let nodes = self.by_weight(node);
+                }
                 let name = rewrite_chain(family, port);
                 let types = [address_type(family), Type::InetService];
-                let drawn = draw(rules, &name, &types, &nodes);
+                let drawn = draw(rules, &name, &types, &destinations);
                 let rewrite = Rule::new().dnat(table_family(family), drawn);
                 rules.chain(Chain::regular(name), vec![rewrite]);
             }

@@ -303,6 +303,9 @@ pub enum Source {
     Preserved,
     /// An address of the node by which the connection entered: lost, masqueraded.
     EntryNode,
+    /// The load balancer's own address: it answered the caller itself, and nodes kept the source of the connection that
+    /// it opened to one of them.
+    Balancer,
     /// Either: implementations differ, and all of them are right.
     Either,
 }
@@ -325,6 +328,9 @@ pub enum Entry {
     Node(String),
     /// By a node of the load balancer's choice: each of these is chosen, and no other.
     Balanced(Vec<String>),
+    /// The same of a load balancer that answers the caller itself. By which node its own connection entered, the pod that
+    /// answered has seen: by the address of the node, or by coming without an extra hop.
+    Proxied(Vec<String>),
 }
 
 impl Place {
@@ -410,11 +416,16 @@ impl Reach {
         }
     }
 
+    /// Whether a load balancer is to answer the caller itself, on another connection than the one to the pod.
+    pub fn is_proxied(&self) -> bool {
+        matches!(self.entry, Entry::Proxied(_))
+    }
+
     /// The nodes by which connections may enter; each must be seen.
     pub fn entries(&self) -> &[String] {
         match &self.entry {
             Entry::Node(node) => std::slice::from_ref(node),
-            Entry::Balanced(nodes) => nodes,
+            Entry::Balanced(nodes) | Entry::Proxied(nodes) => nodes,
         }
     }
 }
@@ -445,6 +456,7 @@ impl fmt::Display for Source {
         f.write_str(match self {
             Self::Preserved => "the caller's own",
             Self::EntryNode => "the entry node's",
+            Self::Balancer => "the load balancer's",
             Self::Either => "the caller's own or the entry node's",
         })
     }

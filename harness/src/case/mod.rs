@@ -468,6 +468,11 @@ impl Case {
                 .any(|flow| port(flow) == Some(Protocol::Sctp)),
             "calls a port of a protocol that is not probed",
         );
+        defect(
+            self.service.kind.is_proxied()
+                && ports.iter().any(|port| port.protocol != Protocol::Tcp),
+            "has a port that a load balancer which terminates connections does not serve",
+        );
         for defective in self.defects_of_held_flows(port) {
             defect(true, defective);
         }

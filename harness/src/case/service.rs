@@ -37,11 +37,14 @@ pub enum BalancerMode {
     /// As [`Self::Vip`], and under `externalTrafficPolicy: Local` each node gets connections in proportion to the
     /// weight that its health check node port announces: the number of its ready endpoints.
     Weighted,
+    /// Accepts TCP connections itself, and opens one of its own to a node's node port for each: nodes see its address,
+    /// and leave the load-balancer address alone (KEP-1860).
+    Proxy,
 }
 
 impl BalancerMode {
     /// All modes.
-    pub const ALL: [Self; 3] = [Self::Vip, Self::NodePort, Self::Weighted];
+    pub const ALL: [Self; 4] = [Self::Vip, Self::NodePort, Self::Weighted, Self::Proxy];
 
     /// Its name in case ids.
     pub fn name(self) -> &'static str {
@@ -49,6 +52,7 @@ impl BalancerMode {
             Self::Vip => "vip",
             Self::NodePort => "node-port",
             Self::Weighted => "weighted",
+            Self::Proxy => "proxy",
         }
     }
 
@@ -58,6 +62,15 @@ impl BalancerMode {
             Self::Vip => "onehop.dev/vip",
             Self::NodePort => "onehop.dev/node-port",
             Self::Weighted => "onehop.dev/weighted",
+            Self::Proxy => "onehop.dev/proxy",
+        }
+    }
+
+    /// The `ipMode` of its addresses.
+    pub fn ip_mode(self) -> IpMode {
+        match self {
+            Self::Vip | Self::NodePort | Self::Weighted => IpMode::Vip,
+            Self::Proxy => IpMode::Proxy,
         }
     }
 
@@ -131,6 +144,11 @@ pub enum ServiceType {
 }
 
 impl ServiceType {
+    /// Whether a load balancer of this Service answers callers itself.
+    pub fn is_proxied(self) -> bool {
+        self == Self::LoadBalancer(BalancerMode::Proxy)
+    }
+
     /// The value of `spec.type`.
     pub fn api_name(self) -> &'static str {
         match self {
@@ -321,6 +339,7 @@ impl Service {
             features.push(Feature::InternalTrafficPolicy);
         }
         for (wanted, feature) in [
+            (self.kind.is_proxied(), Feature::IpModeProxy),
             (self.external_ips, Feature::ExternalIp),
             (self.affinity.is_some(), Feature::SessionAffinity),
             (!self.source_ranges.is_empty(), Feature::SourceRanges),

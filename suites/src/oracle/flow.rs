@@ -11,6 +11,8 @@
 //! | | external Local | cluster, source kept | cluster | local or drop, source kept |
 //!
 //! Where no endpoint serves on any node, all of these are refused.
+//!
+//! A load balancer that answers callers itself is an outside client of node ports, on behalf of whoever called it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -46,6 +48,9 @@ enum Address {
 /// # Panics
 /// When the world does not have the place, or a node that the target names.
 pub fn expect(world: &World, now: &Situation, from: &Place, to: &Target) -> Expectation {
+    if *to == Target::Vip && now.service.kind.is_proxied() {
+        return proxied(world, now);
+    }
     if let Some(unserved) = unserved(world, now, to) {
         return unserved;
     }
@@ -214,6 +219,23 @@ fn reach(
         reach.sticky()
     } else {
         reach
+    }
+}
+
+/// What becomes of connections that a load balancer answers itself: what becomes of its own, wherever the caller is.
+fn proxied(world: &World, now: &Situation) -> Expectation {
+    let from = &Place::LoadBalancer;
+    let at = |node: &str| at_node(world, now, (from, node), Address::External);
+    match balanced(now, &healthy_nodes(world, now).1, at) {
+        Expectation::Reaches(reach) => Expectation::Reaches(Reach {
+            source: match reach.source {
+                Source::Preserved => Source::Balancer,
+                other => other,
+            },
+            entry: Entry::Proxied(reach.entries().to_vec()),
+            ..reach
+        }),
+        other => other,
     }
 }
 

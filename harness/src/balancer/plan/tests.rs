@@ -22,7 +22,14 @@ fn forwarding(mode: BalancerMode, nodes: &[u8]) -> Forwarding {
                 weight: 1,
             })
             .collect(),
+        listeners: Family::ALL
+            .map(|family| ((family, 80), listener(family)))
+            .into(),
     }
+}
+
+fn listener(family: Family) -> SocketAddr {
+    SocketAddr::new(AddressPlan::load_balancer().of(family), 40_000)
 }
 
 fn names<T, U>(all: &[(T, U)], name: impl Fn(&T) -> &str) -> Vec<String> {
@@ -204,6 +211,27 @@ fn a_node_port_service_rewrites_the_destination() {
         );
     }
     assert!(!sets(&rules).contains(&"draw".to_owned()));
+}
+
+#[test]
+fn a_proxied_service_sends_its_tcp_ports_to_the_balancer_itself() {
+    let mut service = forwarding(BalancerMode::Proxy, &[1, 3]);
+    service.ports.push(Port {
+        protocol: Protocol::Udp,
+        ..service.ports[0]
+    });
+    let rules = service.rules();
+    let key = ip("198.51.100.7").proto(6).port(80);
+    assert_eq!(
+        elements(&rules, "services_ip"),
+        [Element::verdict(key, Verdict::Accept)]
+    );
+    for (family, name) in [(Family::V4, "ip_tcp_80"), (Family::V6, "ip6_tcp_80")] {
+        let own = listener(family);
+        let own = Value::new().ip(own.ip()).port(own.port());
+        assert_eq!(elements(&rules, name), [Element::value(number(0), own)]);
+    }
+    assert!(!chains(&rules).contains(&"ip_udp_80".to_owned()));
 }
 
 #[test]
