@@ -189,7 +189,7 @@ fn proxied() -> Vec<Case> {
             [private(), public()].map(|from| reaches(&from, Target::Vip, under_local())),
         ),
         Case::new(
-            "load-balancer/proxy/local/in-cluster-goes-through-the-balancer",
+            "load-balancer/proxy/local/in-cluster-goes-through-it",
             "Under Local, pods and nodes that call the address of a load balancer of ipMode Proxy \
              go through it: the pod sees the load balancer, and the node without pods is not \
              chosen for its own callers either.",
@@ -199,7 +199,7 @@ fn proxied() -> Vec<Case> {
         .sources(&[IP_MODE, SERVICE_PORT, "k#66607"])
         .check("pods 1-0-2", inside(&under_local)),
         Case::new(
-            "load-balancer/proxy/cluster/in-cluster-goes-through-the-balancer",
+            "load-balancer/proxy/cluster/in-cluster-goes-through-it",
             "Under Cluster, pods and nodes that call the address of a load balancer of ipMode Proxy \
              go through it, and by any node to any pod.",
             cluster,

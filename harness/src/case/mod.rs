@@ -33,6 +33,8 @@ use serde::Serialize;
 pub use crate::profile::{Feature, Variation};
 use crate::world::Protocol;
 
+/// The longest id of a case, which names its Service, in a label too.
+const LONGEST_ID: usize = 63;
 /// The ports that a Service may have.
 pub const MOST_PORTS: u16 = 3;
 /// The EndpointSlices of a family that a Service may have.
@@ -433,6 +435,10 @@ impl Case {
                 defects.push(format!("{}: {text}", self.id));
             }
         };
+        defect(
+            self.id.len() > LONGEST_ID,
+            "has an id that its Service cannot have for a name",
+        );
         defect(self.sources.is_empty(), "names no source");
         defect(self.claim.is_empty(), "claims nothing");
         defect(self.checks().next().is_none(), "checks nothing");

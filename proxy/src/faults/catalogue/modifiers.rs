@@ -21,7 +21,7 @@ pub(super) const FAULTS: &[Fault] = &[
         caught_by: &[
             "scope/ip-mode-proxy/cluster",
             "scope/ip-mode-proxy/local",
-            "load-balancer/proxy/local/in-cluster-goes-through-the-balancer",
+            "load-balancer/proxy/local/in-cluster-goes-through-it",
         ],
         deed: Deed::Object(objects::without_ip_mode),
     },
