@@ -396,6 +396,8 @@ pub(crate) enum Balancer {
     #[default]
     Vip,
     NodePort,
+    Weighted,
+    Proxy,
 }
 
 impl From<Balancer> for BalancerMode {
@@ -403,6 +405,8 @@ impl From<Balancer> for BalancerMode {
         match mode {
             Balancer::Vip => Self::Vip,
             Balancer::NodePort => Self::NodePort,
+            Balancer::Weighted => Self::Weighted,
+            Balancer::Proxy => Self::Proxy,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The parts of a case in words.
 
-use onehop_harness::case::{Backend, Change, NodeAddress, Question};
+use onehop_harness::case::{Backend, Change, NodeAddress, Question, weighed};
 
 /// What is asked, and what must be the answer.
 pub(super) fn question(asked: &Question) -> String {
@@ -36,7 +36,7 @@ pub(super) fn question(asked: &Question) -> String {
             format!("{} of the proxy on {node}: {status}", path.path())
         }
         Question::HealthyNodes { by, nodes } => {
-            format!("load balancer: healthy {} by {by:?}", nodes.join("+"))
+            format!("load balancer: healthy {} by {by:?}", weighed(nodes))
         }
         Question::HealthCheckAllocated(allocated) => {
             format!("healthCheckNodePort allocated: {allocated}")

@@ -4,11 +4,14 @@
 //! among its own pods: with H healthy nodes and k pods on a node, each of those pods gets
 //! 1 / (H · k). Under Cluster, any node divides among all P pods, and each gets 1 / P. The
 //! imbalance is the largest share over the mean share, 1 / P.
+//!
+//! A load balancer that gives each node k / P, by the weights that health check node ports announce,
+//! takes the imbalance from Local: each pod gets k / (P · k), which is 1 / P again.
 
 use onehop_harness::case::{BalancerMode, Case, Policy, Service, Target};
 
-use crate::load_balancer::{balanced_cluster, balanced_local};
-use crate::story::{private, reaches};
+use crate::load_balancer::{balanced_cluster, balanced_local, balanced_local_in, weighed_by_pods};
+use crate::story::{FIVE_AND_ONE, private, reaches};
 
 const SOURCES: [&str; 2] = [
     "kubernetes/pkg/proxy/topology.go",
@@ -32,7 +35,7 @@ const PLACEMENTS: [Placement; 3] = [
     Placement {
         id: "many-pods-on-few-nodes",
         claim: "Five pods on vm1 and one on vm3",
-        pods: &["web-0", "web-4", "web-5", "web-6", "web-7", "web-1"],
+        pods: &FIVE_AND_ONE,
         nodes: &["vm1", "vm3"],
         // Half of the traffic for five pods, half for one: 1/(2·5) and 1/(2·1).
         local: &[0.1, 0.1, 0.1, 0.1, 0.1, 0.5],
@@ -60,7 +63,13 @@ const PLACEMENTS: [Placement; 3] = [
 pub(crate) fn cases() -> Vec<Case> {
     PLACEMENTS
         .iter()
-        .flat_map(|placement| [under_local(placement), under_cluster(placement)])
+        .flat_map(|placement| {
+            [
+                under_local(placement),
+                under_local_by_weight(placement),
+                under_cluster(placement),
+            ]
+        })
         .collect()
 }
 
@@ -82,6 +91,33 @@ fn under_local(placement: &Placement) -> Case {
     )
     .sources(&SOURCES)
     .check(placement.claim, [reaches(&private(), Target::Vip, reach)])
+}
+
+fn under_local_by_weight(placement: &Placement) -> Case {
+    let mode = BalancerMode::Weighted;
+    let claim = format!(
+        "{}: under Local every pod gets its fair share of a load balancer that goes by the weights \
+         that nodes announce.",
+        placement.claim
+    );
+    let reach = balanced_local_in(mode, placement.nodes, placement.pods);
+    Case::new(
+        &format!("distribution/{}/local-by-weight", placement.id),
+        &claim,
+        Service::load_balancer(mode).external(Policy::Local),
+        placement.pods,
+    )
+    .sources(&[
+        "kubernetes/pkg/proxy/healthcheck/service_health.go",
+        "k#118999",
+    ])
+    .check(
+        placement.claim,
+        [
+            weighed_by_pods(placement.nodes, placement.pods),
+            reaches(&private(), Target::Vip, reach.judged().imbalance(1.0)),
+        ],
+    )
 }
 
 fn under_cluster(placement: &Placement) -> Case {

@@ -104,7 +104,9 @@ fn matches(pattern: &str, id: &str) -> bool {
 mod tests {
     use std::collections::BTreeSet;
 
-    use onehop_harness::case::{Entry, Expectation, Place, Question, Reach, Source, Together};
+    use onehop_harness::case::{
+        Entry, Expectation, Place, Question, Reach, ServiceType, Source, Together,
+    };
     use onehop_harness::timing::Timing;
     use onehop_harness::verdict::Asked;
     use onehop_harness::world::World;
@@ -205,14 +207,19 @@ mod tests {
     fn shares_through_the_balancer_follow_from_the_placement() {
         // A case may state shares that it derived by hand; they must be those of its placement.
         for case in catalogue() {
+            let ServiceType::LoadBalancer(mode) = case.service.kind else {
+                continue;
+            };
             let reaches = reaches(&case);
-            for reach in reaches.iter().filter(|r| r.source == Source::Preserved) {
-                let Entry::Balanced(nodes) = &reach.entry else {
-                    continue;
+            for reach in &reaches {
+                let nodes = match (reach.source, &reach.entry) {
+                    (Source::Preserved, Entry::Balanced(nodes))
+                    | (Source::Balancer, Entry::Proxied(nodes)) => nodes,
+                    _ => continue,
                 };
                 let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
                 let pods: Vec<&str> = reach.pods.iter().map(String::as_str).collect();
-                let derived = load_balancer::balanced_local(&nodes, &pods).shares;
+                let derived = load_balancer::balanced_local_in(mode, &nodes, &pods).shares;
                 for (stated, derived) in reach.shares.iter().zip(derived) {
                     assert!((stated - derived).abs() < 1e-9, "{}", case.id);
                 }

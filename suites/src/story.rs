@@ -10,6 +10,8 @@ use onehop_harness::world::{CLIENT_PRIVATE, CLIENT_PUBLIC, Protocol};
 pub(crate) const NODES: [&str; 3] = ["vm1", "vm2", "vm3"];
 /// The backends: `web-0` on vm1, none on vm2, `web-1` and `web-2` on vm3.
 pub(crate) const STORY: [&str; 3] = ["web-0", "web-1", "web-2"];
+/// Backends of another placement: five on vm1, `web-1` alone on vm3.
+pub(crate) const FIVE_AND_ONE: [&str; 6] = ["web-0", "web-4", "web-5", "web-6", "web-7", "web-1"];
 /// A pod on vm2, for when one moves there.
 pub(crate) const ON_VM2: &str = "web-3";
 

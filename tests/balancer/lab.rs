@@ -11,7 +11,7 @@ use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::Service;
 use libtest_mimic::Failed;
 use onehop_harness::balancer::{Balancer, View};
-use onehop_harness::case::BalancerMode;
+use onehop_harness::case::{BalancerMode, IpMode};
 use onehop_harness::netns::Network;
 use onehop_harness::timing::Timing;
 use onehop_harness::world::LOAD_BALANCER;
@@ -43,13 +43,29 @@ const AT_ONCE: usize = 16;
 
 pub(crate) type Check = Result<(), Failed>;
 
+/// What the health port of a node answers.
+pub(crate) struct Health {
+    pub(crate) status: AtomicU16,
+    /// The weight that it announces.
+    pub(crate) weight: AtomicU16,
+}
+
+impl Health {
+    pub(crate) fn new(status: u16) -> Self {
+        Self {
+            status: status.into(),
+            weight: 1.into(),
+        }
+    }
+}
+
 /// A world whose nodes answer by hand, with a load balancer.
 pub(crate) struct Lab {
     pub(crate) mode: BalancerMode,
     pub(crate) world: World,
     pub(crate) network: Network,
     /// What the health port of each node answers.
-    pub(crate) health: BTreeMap<String, Arc<AtomicU16>>,
+    pub(crate) health: BTreeMap<String, Arc<Health>>,
     pub(crate) balancer: Balancer,
     pub(crate) servers: JoinSet<()>,
 }
@@ -59,8 +75,7 @@ impl Lab {
         let world = World::with_nodes(3);
         let network = Network::build(&world).await?;
         let host = network.host(LOAD_BALANCER).expect("exists");
-        let nodes = world.nodes.clone();
-        let balancer = Balancer::start_by_hand(host, nodes, &Timing::default()).await?;
+        let balancer = Balancer::start_by_hand(host, &world, &Timing::default()).await?;
         let mut lab = Self {
             mode,
             world,
@@ -70,20 +85,20 @@ impl Lab {
             servers: JoinSet::new(),
         };
         for node in lab.world.nodes.clone() {
-            // In mode vip the node is called by the load balancer's address and must own it.
+            // A node that is called by the load balancer's address must own it, as a proxy makes it.
             let host = lab.network.host(&node.name).expect("exists");
-            for number in 1..=3 {
+            for number in (1..=3).filter(|_| mode.ip_mode() == IpMode::Vip) {
                 host.address("lo", AddressPlan::vip(number), [32, 128])
                     .await?;
             }
-            let status = Arc::new(AtomicU16::new(200));
-            lab.health.insert(node.name.clone(), status.clone());
+            let health = Arc::new(Health::new(200));
+            lab.health.insert(node.name.clone(), health.clone());
             for port in [PORT, NODE_PORT] {
                 let listener = lab.listen(&node.name, port)?;
                 lab.servers.spawn(play_backend(listener, node.name.clone()));
             }
             let listener = lab.listen(&node.name, HEALTH_PORT)?;
-            lab.servers.spawn(play_health(listener, status));
+            lab.servers.spawn(play_health(listener, health));
         }
         Ok(lab)
     }
@@ -101,6 +116,26 @@ impl Lab {
         self.balancer.apply(service(self.mode, policy));
         let ready = |view: &View| view.settled() && view.healthy() == nodes;
         Ok(self.view(ready).await?.vip.ok_or("no address")?)
+    }
+
+    /// Has a node answer its health checks with another status.
+    pub(crate) fn set_status(&self, node: &str, status: u16) {
+        self.health[node].status.store(status, Ordering::Relaxed);
+    }
+
+    /// Has nodes announce these weights.
+    pub(crate) fn nodes_announce(&self, weights: [(&str, u16); 3]) {
+        for (node, weight) in weights {
+            self.health[node].weight.store(weight, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until the load balancer goes by these weights.
+    pub(crate) async fn nodes_weigh(&self, weights: [(&str, u16); 3]) -> Check {
+        let weights = weights.map(|(node, weight)| (node.to_owned(), weight.into()));
+        let weights = BTreeMap::from(weights);
+        self.view(|view| view.weights() == weights).await?;
+        Ok(())
     }
 
     pub(crate) async fn nodes_become(&self, nodes: &[&str]) -> Check {
@@ -228,16 +263,20 @@ pub(crate) async fn play_backend(listener: TcpListener, node: String) {
     }
 }
 
-/// Answers each request with the status of the moment.
-pub(crate) async fn play_health(listener: TcpListener, status: Arc<AtomicU16>) {
+/// Answers each request with the status and the weight of the moment.
+pub(crate) async fn play_health(listener: TcpListener, health: Arc<Health>) {
     while let Ok((mut stream, _)) = listener.accept().await {
-        let status = status.load(Ordering::Relaxed);
+        let status = health.status.load(Ordering::Relaxed);
+        let weight = health.weight.load(Ordering::Relaxed);
         tokio::spawn(async move {
             let mut request = [0; 1024];
             let length = stream.read(&mut request).await?;
             let known = request[..length].starts_with(b"GET /healthz HTTP/1.1\r\n");
             let status = if known { status } else { 404 };
-            let answer = format!("HTTP/1.1 {status} -\r\nContent-Length: 0\r\n\r\n");
+            let answer = format!(
+                "HTTP/1.1 {status} -\r\nContent-Length: 0\r\n\
+                 X-Load-Balancing-Endpoint-Weight: {weight}\r\n\r\n"
+            );
             stream.write_all(answer.as_bytes()).await
         });
     }
@@ -265,12 +304,15 @@ pub(crate) fn service(mode: BalancerMode, policy: &str) -> Service {
     .expect("a valid Service")
 }
 
-/// The probability of counts this uneven, or more, if all shares are equal (χ²).
-pub(crate) fn p_value(counts: &[usize]) -> f64 {
-    let expected = counts.iter().sum::<usize>() as f64 / counts.len() as f64;
-    let distances = counts
-        .iter()
-        .map(|count| (*count as f64 - expected).powi(2) / expected);
+/// The probability of counts this far from these weights, or farther, if shares go by the weights (χ²).
+pub(crate) fn p_value(counts: &[usize], weights: &[u16]) -> f64 {
+    assert_eq!(counts.len(), weights.len(), "a weight for each count");
+    let total = counts.iter().sum::<usize>() as f64;
+    let sum = weights.iter().copied().map(f64::from).sum::<f64>();
+    let distances = counts.iter().zip(weights).map(|(count, weight)| {
+        let expected = total * f64::from(*weight) / sum;
+        (*count as f64 - expected).powi(2) / expected
+    });
     let freedom = (counts.len() - 1).max(1) as f64;
     let distribution = ChiSquared::new(freedom).expect("a positive number of degrees");
     distribution.sf(distances.sum())

@@ -8,10 +8,9 @@ mod lab;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -28,12 +27,15 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use lab::{
-    Check, HEALTH_PORT, Lab, NODE_PORT, PATIENCE, PORT, WEB, ensure, p_value, play_health, service,
+    Check, HEALTH_PORT, Health, Lab, NODE_PORT, PATIENCE, PORT, WEB, ensure, p_value, play_health,
+    service,
 };
 
 /// Connections of a check of shares, and the chance that a fair load balancer fails one check.
 const SAMPLES: usize = 600;
 const FALSE_ALARM: f64 = 1e-6;
+/// The weights of three nodes that get the same.
+const EVEN: [u16; 3] = [1; 3];
 
 fn main() {
     onehop_harness::prepare::complete_path();
@@ -47,11 +49,21 @@ fn main() {
     let trial =
         |name: &str, check: fn() -> Check| Trial::test(name, check).with_ignored_flag(ignored);
     let trials = vec![
-        trial("the_source_is_kept_and_the_address_called_answers", || {
-            run(the_source_is_kept_and_the_address_called_answers)
+        trial(
+            "the_address_called_answers_and_the_source_is_the_modes",
+            || run(the_address_called_answers_and_the_source_is_the_modes),
+        ),
+        trial("a_proxy_is_there_for_nodes_too", || {
+            run(a_proxy_is_there_for_nodes_too)
+        }),
+        trial("a_proxy_whose_node_refuses_resets", || {
+            run(a_proxy_whose_node_refuses_resets)
         }),
         trial("new_connections_spread_evenly", || {
             run(new_connections_spread_evenly)
+        }),
+        trial("shares_go_by_the_weights_that_nodes_announce", || {
+            run(shares_go_by_the_weights_that_nodes_announce)
         }),
         trial("an_unhealthy_node_keeps_only_what_it_has", || {
             run(an_unhealthy_node_keeps_only_what_it_has)
@@ -74,7 +86,7 @@ fn main() {
             run(other_traffic_is_routed_untouched)
         }),
         trial("the_check_of_shares_sees_a_skew", || {
-            let p = p_value(&[300, 150, 150]);
+            let p = p_value(&[300, 150, 150], &EVEN);
             (p < FALSE_ALARM)
                 .then_some(())
                 .ok_or_else(|| format!("p = {p}").into())
@@ -83,7 +95,7 @@ fn main() {
     libtest_mimic::run(&arguments, trials).exit();
 }
 
-/// Runs a check in both modes, each in a lab of its own.
+/// Runs a check in each mode, each in a lab of its own.
 fn run<F>(check: impl Fn(Lab) -> F) -> Check
 where
     F: Future<Output = Check>,
@@ -104,7 +116,7 @@ where
     })
 }
 
-async fn the_source_is_kept_and_the_address_called_answers(lab: Lab) -> Check {
+async fn the_address_called_answers_and_the_source_is_the_modes(lab: Lab) -> Check {
     let vip = lab.serve("Cluster", &["vm1", "vm2", "vm3"]).await?;
     for client in [CLIENT_PRIVATE, CLIENT_PUBLIC] {
         for family in Family::ALL {
@@ -113,7 +125,11 @@ async fn the_source_is_kept_and_the_address_called_answers(lab: Lab) -> Check {
             let answer = flow.ask().await?;
             let own = lab.world.client(client).expect("exists").address.of(family);
             ensure(flow.own.ip() == own, || format!("called as {}", flow.own))?;
-            ensure(answer.peer == flow.own, || {
+            let kept = match lab.mode {
+                BalancerMode::Proxy => answer.peer.ip() == lab.world.balancer.of(family),
+                _ => answer.peer == flow.own,
+            };
+            ensure(kept, || {
                 format!("{} became {} at the node", flow.own, answer.peer)
             })?;
             ensure(flow.stream.get_ref().peer_addr()? == called, || {
@@ -121,8 +137,10 @@ async fn the_source_is_kept_and_the_address_called_answers(lab: Lab) -> Check {
             })?;
             let node = lab.world.node(&answer.node).expect("exists").address;
             let expected = match lab.mode {
-                BalancerMode::Vip => called,
-                BalancerMode::NodePort => SocketAddr::new(node.of(family), NODE_PORT),
+                BalancerMode::Vip | BalancerMode::Weighted => called,
+                BalancerMode::NodePort | BalancerMode::Proxy => {
+                    SocketAddr::new(node.of(family), NODE_PORT)
+                }
             };
             ensure(answer.local == expected, || {
                 format!("the node was called as {}, not {expected}", answer.local)
@@ -132,18 +150,113 @@ async fn the_source_is_kept_and_the_address_called_answers(lab: Lab) -> Check {
     Ok(())
 }
 
+/// One that passes packets on is not: a node would answer its neighbour directly.
+async fn a_proxy_is_there_for_nodes_too(lab: Lab) -> Check {
+    if lab.mode != BalancerMode::Proxy {
+        return Ok(());
+    }
+    let vip = lab.serve("Local", &["vm1", "vm2", "vm3"]).await?;
+    for family in Family::ALL {
+        let called = SocketAddr::new(vip.of(family), PORT);
+        let mut flow = lab.call("vm1", called).await?;
+        let answer = flow.ask().await?;
+        let own = lab.world.balancer.of(family);
+        ensure(answer.peer.ip() == own, || {
+            format!("{} saw {}", answer.node, answer.peer)
+        })?;
+    }
+    Ok(())
+}
+
+/// Nobody listens on the node port, while the health checks pass.
+async fn a_proxy_whose_node_refuses_resets(lab: Lab) -> Check {
+    if lab.mode != BalancerMode::Proxy {
+        return Ok(());
+    }
+    let vip = lab.serve("Local", &["vm1", "vm2", "vm3"]).await?;
+    let mut flow = lab
+        .call(CLIENT_PUBLIC, SocketAddr::new(vip.v4.into(), PORT))
+        .await?;
+    let first = flow.ask().await?;
+    let mut closed = service(lab.mode, "Local");
+    let ports = closed.spec.as_mut().and_then(|spec| spec.ports.as_mut());
+    ports.ok_or("no ports")?[0].node_port = Some((NODE_PORT + 1).into());
+    lab.balancer.apply(closed);
+    for family in Family::ALL {
+        let called = SocketAddr::new(vip.of(family), PORT);
+        let ended = timeout(PATIENCE, async {
+            // What was called before the change was taken in is answered.
+            loop {
+                let asked = async { lab.call(CLIENT_PUBLIC, called).await?.ask().await };
+                if let Err(error) = asked.await {
+                    return error.kind();
+                }
+            }
+        });
+        let ended = ended.await?;
+        ensure(ended == io::ErrorKind::ConnectionReset, || {
+            format!("{family}: {ended:?}")
+        })?;
+    }
+    let now = flow.ask().await?;
+    ensure(now.node == first.node, || {
+        format!("a connection went from {} to {}", first.node, now.node)
+    })
+}
+
 async fn new_connections_spread_evenly(lab: Lab) -> Check {
     let vip = lab.serve("Cluster", &["vm1", "vm2", "vm3"]).await?;
     for family in Family::ALL {
         let shares = lab.shares(vip.of(family), SAMPLES).await?;
         let counts: Vec<usize> = shares.values().copied().collect();
-        let p = p_value(&counts);
+        ensure(counts.len() == 3, || format!("{family}: {shares:?}"))?;
+        let p = p_value(&counts, &EVEN);
         println!("{:?} {family}: {shares:?}, p = {p:.4}", lab.mode);
-        ensure(counts.len() == 3 && p >= FALSE_ALARM, || {
+        ensure(p >= FALSE_ALARM, || {
             format!("{family}: {shares:?}, p = {p:e}")
         })?;
     }
     Ok(())
+}
+
+/// In mode weighted alone, and under Local alone; the others are even, whatever nodes announce.
+async fn shares_go_by_the_weights_that_nodes_announce(lab: Lab) -> Check {
+    let weighs = lab.mode == BalancerMode::Weighted;
+    let all = ["vm1", "vm2", "vm3"];
+    let vip = lab.serve("Local", &all).await?;
+    for announced in [[1, 2, 5], [4, 1, 1]] {
+        let weights = std::array::from_fn(|node| (all[node], announced[node]));
+        lab.nodes_announce(weights);
+        let goes_by = if weighs { announced } else { EVEN };
+        lab.nodes_weigh(std::array::from_fn(|node| (all[node], goes_by[node])))
+            .await?;
+        for family in Family::ALL {
+            let shares = lab.shares(vip.of(family), SAMPLES).await?;
+            let counts = all.map(|node| shares.get(node).copied().unwrap_or_default());
+            let of = |weights: [u16; 3]| p_value(&counts, &weights);
+            let (right, even) = (of(goes_by), of(EVEN));
+            println!("{:?} {family}: {shares:?}, p = {right:.4}", lab.mode);
+            ensure(right >= FALSE_ALARM, || {
+                format!("{family}: {shares:?} for {goes_by:?}, p = {right:e}")
+            })?;
+            // Weights that are not gone by would be noticed.
+            ensure(!weighs || even < FALSE_ALARM, || {
+                format!("{family}: {shares:?} pass for even, p = {even:e}")
+            })?;
+        }
+    }
+    if weighs {
+        // A node that announces no endpoint gets nothing, even if it says that it is healthy.
+        let weights = [("vm1", 0), ("vm2", 1), ("vm3", 1)];
+        lab.nodes_announce(weights);
+        lab.nodes_weigh(weights).await?;
+        let shares = lab.shares(vip.v4.into(), 100).await?;
+        ensure(shares.keys().eq(["vm2", "vm3"]), || format!("{shares:?}"))?;
+    }
+    lab.balancer.apply(service(lab.mode, "Cluster"));
+    lab.nodes_weigh(all.map(|node| (node, 1))).await?;
+    let shares = lab.shares(vip.v4.into(), 100).await?;
+    ensure(shares.len() == 3, || format!("Cluster: {shares:?}"))
 }
 
 async fn an_unhealthy_node_keeps_only_what_it_has(lab: Lab) -> Check {
@@ -156,7 +269,7 @@ async fn an_unhealthy_node_keeps_only_what_it_has(lab: Lab) -> Check {
             let node = flow.ask().await?.node;
             flows.push((flow, node));
         }
-        lab.health["vm2"].store(503, Ordering::Relaxed);
+        lab.set_status("vm2", 503);
         lab.nodes_become(&["vm1", "vm3"]).await?;
         let shares = lab.shares(vip.of(family), 200).await?;
         ensure(shares.keys().eq(["vm1", "vm3"]), || format!("{shares:?}"))?;
@@ -166,14 +279,14 @@ async fn an_unhealthy_node_keeps_only_what_it_has(lab: Lab) -> Check {
         }
         let on_vm2 = flows.iter().filter(|(_, node)| node == "vm2").count();
         ensure(on_vm2 > 0, || "no flow was on vm2".to_owned())?;
-        lab.health["vm2"].store(200, Ordering::Relaxed);
+        lab.set_status("vm2", 200);
         lab.nodes_become(&["vm1", "vm2", "vm3"]).await?;
     }
     Ok(())
 }
 
 async fn a_policy_switch_changes_the_check_and_then_the_nodes(lab: Lab) -> Check {
-    lab.health["vm2"].store(503, Ordering::Relaxed);
+    lab.set_status("vm2", 503);
     lab.serve("Local", &["vm1", "vm3"]).await?;
     let local = HealthCheck::Http {
         port: HEALTH_PORT,
@@ -215,8 +328,8 @@ async fn a_policy_switch_does_not_interrupt_traffic(lab: Lab) -> Check {
     ensure(shares.len() == 3, || format!("{shares:?}"))?;
     let mut servers = JoinSet::new();
     for node in ["vm1", "vm2"] {
-        let status = Arc::new(AtomicU16::new(if node == "vm1" { 200 } else { 503 }));
-        servers.spawn(play_health(lab.listen(node, 32001)?, status));
+        let health = Health::new(if node == "vm1" { 200 } else { 503 });
+        servers.spawn(play_health(lab.listen(node, 32001)?, Arc::new(health)));
     }
     let view = lab.view(View::settled).await?;
     ensure(view.healthy() == ["vm1"], || format!("{view:?}"))
@@ -238,9 +351,8 @@ async fn nowhere_to_go_is_silence_and_unknown_is_unreachable(lab: Lab) -> Check 
             || format!("an unknown {family} address: {unknown:?}"),
         )?;
     }
-    lab.health
-        .values()
-        .for_each(|status| status.store(503, Ordering::Relaxed));
+    let nodes = ["vm1", "vm2", "vm3"];
+    nodes.iter().for_each(|node| lab.set_status(node, 503));
     lab.nodes_become(&[]).await?;
     for family in Family::ALL {
         let nowhere = lab.refusal(SocketAddr::new(vip.of(family), PORT)).await?;
@@ -254,10 +366,8 @@ async fn nowhere_to_go_is_silence_and_unknown_is_unreachable(lab: Lab) -> Check 
     ensure(released.is_some(), || {
         "a released address is still known".to_owned()
     })?;
-    lab.health
-        .values()
-        .for_each(|status| status.store(200, Ordering::Relaxed));
-    let next = lab.serve("Local", &["vm1", "vm2", "vm3"]).await?;
+    nodes.iter().for_each(|node| lab.set_status(node, 200));
+    let next = lab.serve("Local", &nodes).await?;
     ensure(next != vip, || format!("{vip} was given again at once"))
 }
 
@@ -285,9 +395,8 @@ async fn the_api_is_watched_and_told(mut lab: Lab) -> Check {
         .spawn(serve_api(ApiServer::new(Config::default())?, listener));
     let client = Client::try_from(kube::Config::new(url.parse()?))?;
     let host = lab.network.host(LOAD_BALANCER).expect("exists");
-    let nodes = lab.world.nodes.clone();
-    lab.balancer = Balancer::start(host, nodes, client.clone(), &Timing::default()).await?;
-    lab.health["vm2"].store(503, Ordering::Relaxed);
+    lab.balancer = Balancer::start(host, &lab.world, client.clone(), &Timing::default()).await?;
+    lab.set_status("vm2", 503);
 
     let services: Api<Service> = Api::namespaced(client, "default");
     services
@@ -297,6 +406,13 @@ async fn the_api_is_watched_and_told(mut lab: Lab) -> Check {
     let vip = lab.view(ready).await?.vip.ok_or("no address")?;
     let expected = vip.both().map(|address| address.to_string());
     becomes(&services, |ingress| ingress == expected).await?;
+    let status = services.get("web").await?.status.unwrap_or_default();
+    let ingress = status.load_balancer.and_then(|status| status.ingress);
+    let expected = lab.mode.ip_mode().api_name();
+    let says = |ingress: &LoadBalancerIngress| ingress.ip_mode.as_deref() == Some(expected);
+    ensure(ingress.iter().flatten().all(says), || {
+        format!("ipMode is not {expected}: {ingress:?}")
+    })?;
     let shares = lab.shares(vip.of(Family::V6), 100).await?;
     ensure(shares.len() == 3, || format!("{shares:?}"))?;
 

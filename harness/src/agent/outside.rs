@@ -43,6 +43,6 @@ impl Outside {
         timing: &Timing,
     ) -> Result<Balancer, BalancerError> {
         let host = self.network.host(LOAD_BALANCER).expect("it was built");
-        Balancer::start(host, self.world.nodes.clone(), client, timing).await
+        Balancer::start(host, &self.world, client, timing).await
     }
 }

@@ -1,7 +1,8 @@
 //! The loop that owns all state: events in, rules and views out.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Service;
@@ -13,14 +14,16 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::plan::{Forwarding, Plan, Target};
 use super::pool::Pool;
+use super::relay::Relay;
 use super::tally::{Outcome, Rules, Tally};
 use super::view::{NodeHealth, Shown, View};
 use super::wanted::Wanted;
 use super::{dataplane, health, watch as api};
+use crate::case::BalancerMode;
 use crate::error::chain;
 use crate::netns::Namespace;
 use crate::timing::Timing;
-use crate::world::{AddressPlan, Node};
+use crate::world::{AddressPlan, Dual, Family, Node, World};
 
 /// How long more events are awaited after one: a change of the world comes as several.
 const COALESCE: Duration = Duration::from_millis(3);
@@ -71,6 +74,8 @@ struct Served {
     nodes: Vec<Tally>,
     /// The checks, one task for each node.
     checks: JoinSet<()>,
+    /// What accepts its connections in mode `proxy`.
+    relays: BTreeMap<(Family, u16), Relay>,
     /// The write of its status that is under way, if any.
     writer: JoinSet<()>,
 }
@@ -83,6 +88,23 @@ impl Served {
         families
             .filter_map(|family| Some(vip?.of(*family)))
             .collect()
+    }
+
+    /// The weight of a node among the others.
+    fn weight_of(&self, node: &Tally) -> u32 {
+        match self.wanted.mode {
+            BalancerMode::Weighted => node.weight(),
+            BalancerMode::Vip | BalancerMode::NodePort | BalancerMode::Proxy => 1,
+        }
+    }
+
+    /// The positions of the nodes that may get new connections, each with its weight. One that announces no endpoint may
+    /// not.
+    fn chosen(&self) -> impl Iterator<Item = (usize, u32)> {
+        let healthy = self.nodes.iter().enumerate();
+        let healthy = healthy.filter(|(_, node)| node.healthy());
+        let weighed = healthy.map(|(index, node)| (index, self.weight_of(node)));
+        weighed.filter(|(_, weight)| *weight > 0)
     }
 
     fn status_is_right(&self) -> bool {
@@ -99,6 +121,8 @@ pub(super) struct Controller {
     namespace: Namespace,
     netfilter: Netfilter,
     nodes: Vec<Node>,
+    /// The address by which nodes know the load balancer.
+    own: Dual,
     timing: Timing,
     /// None where Services are given by hand.
     client: Option<kube::Client>,
@@ -120,7 +144,7 @@ impl Controller {
     /// A controller of the nftables in this namespace.
     pub(super) fn new(
         (namespace, netfilter): (Namespace, Netfilter),
-        nodes: Vec<Node>,
+        world: &World,
         timing: Timing,
         client: Option<kube::Client>,
         sender: UnboundedSender<Event>,
@@ -129,7 +153,8 @@ impl Controller {
         Self {
             namespace,
             netfilter,
-            nodes,
+            nodes: world.nodes.clone(),
+            own: world.balancer,
             timing,
             client,
             sender,
@@ -146,6 +171,7 @@ impl Controller {
 
     /// Gives the kernel the rules of the present state.
     fn program(&mut self) -> Result<(), onehop_nft::Error> {
+        self.direct_relays();
         let plan = self.plan();
         if self.applied.as_ref() != Some(&plan) {
             let mut changes = plan.changes_from(self.applied.as_ref().unwrap_or(&Plan::default()));
@@ -234,6 +260,7 @@ impl Controller {
             round: 0,
             nodes: nodes.iter().map(|_| Tally::new(now)).collect(),
             checks: JoinSet::new(),
+            relays: BTreeMap::new(),
             writer: JoinSet::new(),
         });
         let recheck = served.wanted.check != wanted.check;
@@ -242,8 +269,45 @@ impl Controller {
             served.nodes.iter_mut().for_each(|node| node.begin(now));
             self.start_checks(&name);
         }
+        self.accept(&name);
         self.give_addresses();
         true
+    }
+
+    /// Listens for what a Service wants to be accepted, and no longer for what it wanted before.
+    fn accept(&mut self, name: &str) {
+        let served = self.services.get_mut(name).expect("the Service is served");
+        let wanted = served.wanted.accepted();
+        served.relays.retain(|port, _| wanted.contains(port));
+        let mut refused = None;
+        for (family, port) in wanted {
+            let Entry::Vacant(free) = served.relays.entry((family, port)) else {
+                continue;
+            };
+            match Relay::start(&self.namespace, self.own.of(family)) {
+                Ok(relay) => {
+                    free.insert(relay);
+                }
+                Err(error) => refused = Some(chain(&error)),
+            }
+        }
+        self.set_problem(listener_problem(name), refused);
+    }
+
+    /// Tells what accepts connections which nodes they may go to now.
+    fn direct_relays(&self) {
+        for served in self.services.values() {
+            for ((family, number), relay) in &served.relays {
+                let node_port = served.wanted.tcp_node_port(*number);
+                let node = |(index, _): (usize, u32)| {
+                    Some(SocketAddr::new(
+                        self.nodes[index].address.of(*family),
+                        node_port?,
+                    ))
+                };
+                relay.send_to(served.chosen().filter_map(node).collect());
+            }
+        }
     }
 
     /// Starts the checks that a Service wants in place of those that run.
@@ -300,6 +364,7 @@ impl Controller {
         let removed = self.services.remove(name)?;
         self.problems.remove(&format!("address of {name}"));
         self.problems.remove(&api::status_problem(name));
+        self.problems.remove(&listener_problem(name));
         if let Some(number) = removed.number {
             self.pool.release(number);
         }
@@ -316,7 +381,8 @@ impl Controller {
         let lives = service.metadata.deletion_timestamp.is_none();
         if let (true, Some(client)) = (lives && !removed.wanted.ingress.is_empty(), &self.client) {
             let (client, sender) = (client.clone(), self.sender.clone());
-            let write = api::write_status(client, name.to_owned(), Vec::new(), sender);
+            let none = (Vec::new(), removed.wanted.mode.ip_mode());
+            let write = api::write_status(client, name.to_owned(), none, sender);
             self.farewells.spawn(write);
         }
         while self.farewells.try_join_next().is_some() {}
@@ -331,7 +397,8 @@ impl Controller {
             while served.writer.try_join_next().is_some() {}
             if served.number.is_some() && served.writer.is_empty() && !served.status_is_right() {
                 let (client, sender) = (client.clone(), self.sender.clone());
-                let write = api::write_status(client, name.clone(), served.ingress(), sender);
+                let ingress = (served.ingress(), served.wanted.mode.ip_mode());
+                let write = api::write_status(client, name.clone(), ingress, sender);
                 served.writer.spawn(write);
             }
         }
@@ -354,19 +421,23 @@ impl Controller {
 
     fn plan(&self) -> Plan {
         let services = self.services.values().filter_map(|served| {
-            let targets = served.nodes.iter().enumerate();
-            let targets = targets.filter(|(_, node)| node.healthy());
+            let listeners = served.relays.iter();
             Some(Forwarding {
                 service: served.wanted.name.clone(),
                 number: served.number?,
                 mode: served.wanted.mode,
                 addresses: served.ingress(),
                 ports: served.wanted.ports.clone(),
-                targets: targets
-                    .map(|(index, _)| Target {
+                targets: served
+                    .chosen()
+                    .map(|(index, weight)| Target {
                         mark: dataplane::mark(index),
                         address: self.nodes[index].address,
+                        weight,
                     })
+                    .collect(),
+                listeners: listeners
+                    .map(|(port, relay)| (*port, relay.listener()))
                     .collect(),
             })
         });
@@ -383,7 +454,10 @@ impl Controller {
             mode: served.wanted.mode,
             check: served.wanted.check.clone(),
             nodes: std::iter::zip(&self.nodes, &served.nodes)
-                .map(|(node, tally)| (node.name.clone(), shown_health(tally)))
+                .map(|(node, tally)| {
+                    let weight = served.weight_of(tally);
+                    (node.name.clone(), shown_health(tally, weight))
+                })
                 .collect(),
         };
         self.shown.send_modify(|shown| {
@@ -396,9 +470,15 @@ impl Controller {
     }
 }
 
-fn shown_health(tally: &Tally) -> NodeHealth {
+/// The name of the problem that a Service has whose connections cannot be accepted.
+fn listener_problem(service: &str) -> String {
+    format!("listeners of {service}")
+}
+
+fn shown_health(tally: &Tally, weight: u32) -> NodeHealth {
     NodeHealth {
         healthy: tally.healthy(),
+        weight,
         since: tally.since(),
         settled: tally.settled(),
         last: tally.last().to_owned(),

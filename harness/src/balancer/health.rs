@@ -10,8 +10,15 @@ use tokio::time::timeout;
 use super::tally::{Finding, Outcome};
 use super::wanted::HealthCheck;
 use crate::netns::Namespace;
-use crate::probe::{self, HttpOutcome};
+use crate::probe::{self, HttpAnswer, HttpOutcome};
 use crate::world::{Dual, Family};
+
+/// The header by which a node announces its weight: of kube-proxy, the number of its ready endpoints (k#118999).
+const WEIGHT: &str = "x-load-balancing-endpoint-weight";
+
+/// The largest weight that counts, as with Google's load balancers, whose header it is. A broken node must not have the
+/// kernel keep a map of billions.
+const MOST_WEIGHT: u32 = 1000;
 
 /// Checks one node once, over IPv4, from the load balancer's namespace.
 pub(super) async fn check(
@@ -47,7 +54,10 @@ fn of_connection(connected: io::Result<()>) -> Outcome {
 
 fn of_http(got: io::Result<HttpOutcome>) -> Outcome {
     match got {
-        Ok(HttpOutcome::Answered(answer)) if answer.status == 200 => outcome(Finding::Passed, &200),
+        Ok(HttpOutcome::Answered(answer)) if answer.status == 200 => Outcome {
+            weight: weight(&answer),
+            ..outcome(Finding::Passed, &200)
+        },
         Ok(HttpOutcome::Answered(answer)) => outcome(Finding::Denied, &answer.status),
         Ok(HttpOutcome::Refused) => outcome(Finding::Unanswered, &io::ErrorKind::ConnectionRefused),
         Ok(HttpOutcome::Silent) => outcome(Finding::Unanswered, &io::ErrorKind::TimedOut),
@@ -57,24 +67,53 @@ fn of_http(got: io::Result<HttpOutcome>) -> Outcome {
 }
 
 fn outcome(finding: Finding, text: &impl ToString) -> Outcome {
-    let text = text.to_string();
-    Outcome { finding, text }
+    Outcome {
+        finding,
+        text: text.to_string(),
+        weight: None,
+    }
+}
+
+/// The weight that an answer announces; none where there is no number.
+fn weight(answer: &HttpAnswer) -> Option<u32> {
+    let number = answer.headers.get(WEIGHT)?.parse::<u32>().ok()?;
+    Some(number.min(MOST_WEIGHT))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::HttpAnswer;
+
+    fn answer(status: u16, headers: &[(&str, &str)]) -> HttpAnswer {
+        let headers = headers.iter();
+        HttpAnswer {
+            status,
+            headers: headers
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            body: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_weight_is_a_number_in_bounds_or_none() {
+        for (said, weight) in [
+            ("3", Some(3)),
+            ("0", Some(0)),
+            ("4294967295", Some(1000)),
+            ("99999999999", None),
+            ("-1", None),
+            ("many", None),
+        ] {
+            let answer = answer(200, &[("x-load-balancing-endpoint-weight", said)]);
+            let found = of_http(Ok(HttpOutcome::Answered(answer)));
+            assert_eq!((found.finding, found.weight), (Finding::Passed, weight));
+        }
+    }
 
     #[test]
     fn only_200_passes_and_only_an_answer_denies() {
-        let answered = |status: u16| {
-            of_http(Ok(HttpOutcome::Answered(HttpAnswer {
-                status,
-                headers: std::collections::BTreeMap::new(),
-                body: String::new(),
-            })))
-        };
+        let answered = |status: u16| of_http(Ok(HttpOutcome::Answered(answer(status, &[]))));
         assert_eq!(answered(200), outcome(Finding::Passed, &"200"));
         assert_eq!(answered(204), outcome(Finding::Denied, &"204"));
         assert_eq!(answered(503), outcome(Finding::Denied, &"503"));

@@ -3,18 +3,21 @@
 //! It is a controller on the Kubernetes API, as a cloud's is. It serves Services of `type:
 //! LoadBalancer` whose `spec.loadBalancerClass` is that of a [`BalancerMode`](crate::case::BalancerMode): gives
 //! each a pair of addresses, writes them to its status, checks the health of every node, and
-//! spreads new connections evenly over the healthy ones. It never touches a source address, and
-//! an established connection stays on its node.
+//! spreads new connections over the healthy ones: evenly, or by the weights that they announce. It
+//! never touches a source address, and an established connection stays on its node. In mode `proxy`
+//! alone, it answers TCP connections itself and opens its own to nodes, which see its address.
 //!
 //! Its host must be the gateway of the node network, so that it sees both directions; everything
 //! that is not addressed to one of its addresses it routes untouched. A flow whose answer does
 //! not come back through it is thus not served: a client on the node network itself, whose node
-//! would answer it directly. Clouds that preserve the client's address have the same limit.
+//! would answer it directly. Clouds that preserve the client's address have the same limit, and in
+//! mode `proxy`, as with theirs that do not, there is none.
 //!
 //! ```text
 //! watch ─► wanted ─┐                      ┌─► plan ─► dataplane (nftables)
-//!                  ├─► controller (state) ┼─► status (API)
-//! health ─► tally ─┘                      └─► view
+//!                  ├─► controller (state) ┼─► relay (mode proxy)
+//! health ─► tally ─┘                      ├─► status (API)
+//!                                         └─► view
 //! ```
 //! `wanted`, `tally`, `pool` and `plan` are pure.
 
@@ -23,6 +26,7 @@ mod dataplane;
 mod health;
 mod plan;
 mod pool;
+mod relay;
 mod tally;
 mod view;
 mod wanted;
@@ -40,7 +44,7 @@ pub use wanted::HealthCheck;
 
 use crate::netns::{Host, NetworkError};
 use crate::timing::Timing;
-use crate::world::Node;
+use crate::world::World;
 use controller::{Controller, Event};
 use view::Shown;
 
@@ -66,7 +70,7 @@ pub struct Balancer {
 }
 
 impl Balancer {
-    /// Starts on `host`, for these nodes and the Services of this API. Must be called on a Tokio
+    /// Starts on `host`, for the nodes of a world and the Services of this API. Must be called on a Tokio
     /// runtime. An API that cannot be reached is no error here: it is a [problem](Self::problems)
     /// until it can be.
     ///
@@ -74,11 +78,11 @@ impl Balancer {
     /// When the kernel refuses a route, or has no nftables.
     pub async fn start(
         host: &Host,
-        nodes: Vec<Node>,
+        world: &World,
         client: kube::Client,
         timing: &Timing,
     ) -> Result<Self, BalancerError> {
-        Self::launch(host, nodes, Some(client), timing).await
+        Self::launch(host, world, Some(client), timing).await
     }
 
     /// Starts without a Kubernetes API: Services come by [`Balancer::apply`] alone, and no status
@@ -88,19 +92,19 @@ impl Balancer {
     /// As [`Balancer::start`].
     pub async fn start_by_hand(
         host: &Host,
-        nodes: Vec<Node>,
+        world: &World,
         timing: &Timing,
     ) -> Result<Self, BalancerError> {
-        Self::launch(host, nodes, None, timing).await
+        Self::launch(host, world, None, timing).await
     }
 
     async fn launch(
         host: &Host,
-        nodes: Vec<Node>,
+        world: &World,
         client: Option<kube::Client>,
         timing: &Timing,
     ) -> Result<Self, BalancerError> {
-        dataplane::prepare(host, &nodes).await?;
+        dataplane::prepare(host, &world.nodes).await?;
         let (events, received) = unbounded_channel();
         let (show, shown) = latest::channel(Shown::default());
         let namespace = host.namespace().clone();
@@ -108,7 +112,7 @@ impl Balancer {
         let netfilter = dataplane::open(&namespace)?;
         let controller = Controller::new(
             (namespace, netfilter),
-            nodes,
+            world,
             timing.clone(),
             client.clone(),
             events.clone(),

@@ -4,20 +4,24 @@
 //! under way while the kernel replaces a table may be looked up half in the old one and half in
 //! the new, and be lost. The table's base chain `prerouting` catches what is addressed to the
 //! Service's addresses; all other packets are routed as by any router. `balance` decides:
-//! - A packet of a known flow goes where the flow went. In mode `vip` connection tracking
-//!   remembers the node's mark; in mode `node-port` it remembers the rewriting.
-//! - A new flow is looked up by address, protocol and port. BalancerMode `vip` draws a node's mark, by
-//!   which the kernel routes the packet. BalancerMode `node-port` lets it through to chain `rewrite`,
-//!   which draws a node and rewrites the destination.
+//! - A packet of a known flow goes where the flow went. In modes `vip` and `weighted` connection
+//!   tracking remembers the node's mark; in the others it remembers the rewriting.
+//! - A new flow is looked up by address, protocol and port. Modes `vip` and `weighted` draw a
+//!   node's mark, by which the kernel routes the packet. Mode `node-port` lets it through to chain
+//!   `rewrite`, which draws a node and rewrites the destination. Mode `proxy` does the same with
+//!   what the load balancer itself listens on: `relay` chooses the node then.
+//! - A draw is a random number that a map turns into a node: each is in it as often as it weighs.
 //! - What is left is dropped, without an answer: a port that the Service does not have, or no
 //!   healthy node. Clouds differ in the latter (Azure drops, an AWS NLB and Google's load balancer
 //!   by default try every node). Dropping is chosen, because it shows in a result that the load
 //!   balancer had nowhere to go, instead of hiding it behind what some node answered.
 //!
-//! A node drawn in mode `vip` is drawn again while nobody answered and it has become unhealthy:
+//! A mark that was drawn is drawn again while nobody answered and it has become unhealthy:
 //! the client's retransmission is then its second chance, as with a cloud's consistent hash.
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::iter;
+use std::net::{IpAddr, SocketAddr};
 
 use onehop_nft::{
     Batch, CT_DIRECTION, CT_MARK, CT_STATE, Chain, ChainKind, Element, Family as TableFamily, Hook,
@@ -35,6 +39,8 @@ pub(super) struct Target {
     /// The mark whose routing table leads to it.
     pub(super) mark: u32,
     pub(super) address: Dual,
+    /// Its share is this of the sum of all. Never zero.
+    pub(super) weight: u32,
 }
 
 /// The rules of one Service.
@@ -50,6 +56,8 @@ pub(super) struct Forwarding {
     pub(super) ports: Vec<Port>,
     /// The healthy nodes.
     pub(super) targets: Vec<Target>,
+    /// What the load balancer listens on for each TCP port, in mode `proxy`.
+    pub(super) listeners: BTreeMap<(Family, u16), SocketAddr>,
 }
 
 /// All rules.
@@ -123,11 +131,11 @@ impl Forwarding {
         match self.mode {
             // No healthy node: new connections are dropped.
             _ if self.targets.is_empty() => {}
-            BalancerMode::Vip => self.draw(&mut rules),
-            BalancerMode::NodePort => self.rewrite_chains(&mut rules),
+            BalancerMode::Vip | BalancerMode::Weighted => self.draw(&mut rules),
+            BalancerMode::NodePort | BalancerMode::Proxy => self.rewrite_chains(&mut rules),
         }
         self.balance(&mut rules);
-        if self.mode == BalancerMode::NodePort {
+        if matches!(self.mode, BalancerMode::NodePort | BalancerMode::Proxy) {
             self.rewrite(&mut rules);
         }
         self.prerouting(&mut rules);
@@ -159,15 +167,16 @@ impl Forwarding {
             known().accept(),
         ];
         let new = || Rule::new().any(CT_STATE, ct_state::NEW);
-        body.extend(self.lookups(rules, "services", new, |_, port| self.verdict(port)));
+        let verdict = |family, port: &Port| self.verdict(family, port);
+        body.extend(self.lookups(rules, "services", new, verdict));
         body.push(Rule::new().drop());
         rules.chain(Chain::regular("balance"), body);
     }
 
     fn rewrite(&self, rules: &mut Rules) {
         let verdict = |family, port: &Port| {
-            self.rewrites(port)
-                .then(|| Verdict::goto(rewrite_chain(family, port)))
+            let rewritten = !self.destinations(family, port).is_empty();
+            rewritten.then(|| Verdict::goto(rewrite_chain(family, port)))
         };
         let body = self.lookups(rules, "rewrites", Rule::new, verdict);
         let hook = Hook::Prerouting;
@@ -219,29 +228,40 @@ impl Forwarding {
     }
 
     /// What happens to a new flow; nothing (so that it is dropped) if it has nowhere to go.
-    fn verdict(&self, port: &Port) -> Option<Verdict> {
+    fn verdict(&self, family: Family, port: &Port) -> Option<Verdict> {
         match self.mode {
-            BalancerMode::Vip => (!self.targets.is_empty()).then(|| Verdict::goto("draw")),
-            BalancerMode::NodePort => self.rewrites(port).then_some(Verdict::Accept),
+            BalancerMode::Vip | BalancerMode::Weighted => {
+                (!self.targets.is_empty()).then(|| Verdict::goto("draw"))
+            }
+            BalancerMode::NodePort | BalancerMode::Proxy => {
+                (!self.destinations(family, port).is_empty()).then_some(Verdict::Accept)
+            }
         }
     }
 
-    /// Whether flows to this port can be rewritten.
-    fn rewrites(&self, port: &Port) -> bool {
-        port.node_port.is_some() && !self.targets.is_empty()
+    /// What the destination of a flow to this port may become, modes `node-port` and `proxy`.
+    fn destinations(&self, family: Family, port: &Port) -> Vec<Value> {
+        let Some(node_port) = port.node_port else {
+            return Vec::new();
+        };
+        if self.mode == BalancerMode::NodePort {
+            return self.by_weight(|node| Value::new().ip(node.address.of(family)).port(node_port));
+        }
+        // A connection that no node could be found for is not accepted either.
+        let tcp = port.protocol == Protocol::Tcp && !self.targets.is_empty();
+        let listener = self.listeners.get(&(family, port.port)).filter(|_| tcp);
+        let listener = listener.map(|own| Value::new().ip(own.ip()).port(own.port()));
+        listener.into_iter().collect()
     }
 
-    /// Mode `vip`: a flow gets a node's mark, and keeps it while the node is healthy.
+    /// Modes `vip` and `weighted`: a flow gets a node's mark, and keeps it while the node is healthy.
     fn draw(&self, rules: &mut Rules) {
-        let marks = self.targets.iter();
-        let marks: Vec<_> = marks
-            .map(|target| Value::new().number(target.mark))
-            .collect();
-        let healthy = marks.iter().copied().map(Element::new).collect();
+        let mark = |target: &Target| Value::new().number(target.mark);
+        let healthy = self.targets.iter().map(mark).map(Element::new).collect();
         rules
             .sets
             .push((Set::new("healthy", &[Type::Mark]), healthy));
-        let drawn = draw(rules, "draw", &[Type::Mark], &marks);
+        let drawn = draw(rules, "draw", &[Type::Mark], &self.by_weight(mark));
         rules.chain(
             Chain::regular("draw"),
             vec![
@@ -255,26 +275,30 @@ impl Forwarding {
         );
     }
 
-    /// Mode `node-port`: a chain for each family and port, which draws a node.
+    /// Modes `node-port` and `proxy`: a chain for each family and port, which draws a destination.
     fn rewrite_chains(&self, rules: &mut Rules) {
         for family in Family::ALL {
             if self.addresses_of(family).next().is_none() {
                 continue;
             }
             for port in &self.ports {
-                let Some(node_port) = port.node_port else {
+                let destinations = self.destinations(family, port);
+                if destinations.is_empty() {
                     continue;
-                };
-                let nodes = self.targets.iter();
-                let node = |node: &Target| Value::new().ip(node.address.of(family)).port(node_port);
-                let nodes: Vec<_> = nodes.map(node).collect();
+                }
                 let name = rewrite_chain(family, port);
                 let types = [address_type(family), Type::InetService];
-                let drawn = draw(rules, &name, &types, &nodes);
+                let drawn = draw(rules, &name, &types, &destinations);
                 let rewrite = Rule::new().dnat(table_family(family), drawn);
                 rules.chain(Chain::regular(name), vec![rewrite]);
             }
         }
+    }
+
+    /// What stands for each node in a draw, as often as it weighs.
+    fn by_weight(&self, value: impl Fn(&Target) -> Value) -> Vec<Value> {
+        let often = |target: &Target| iter::repeat_n(value(target), target.weight as usize);
+        self.targets.iter().flat_map(often).collect()
     }
 }
 
@@ -290,7 +314,7 @@ fn rewrite_chain(family: Family, port: &Port) -> String {
 
 /// Draws one of the values, each with the same probability, from a map of this name.
 fn draw(rules: &mut Rules, name: &str, types: &[Type], values: &[Value]) -> Load {
-    let count = u32::try_from(values.len()).expect("a world has few nodes");
+    let count = u32::try_from(values.len()).expect("a world has few nodes, of bounded weights");
     let length = values.iter().map(Value::len).max().unwrap_or_default();
     let length = u32::try_from(length).expect("at most 64");
     let elements = std::iter::zip(0.., values);

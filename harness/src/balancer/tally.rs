@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::timing::Timing;
 
+/// The weight of a node that announces none: that of a single endpoint, so that nodes which all say nothing are even.
+const UNSTATED: u32 = 1;
+
 /// What one check found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
@@ -20,6 +23,8 @@ pub(super) enum Finding {
 pub(super) struct Outcome {
     pub(super) finding: Finding,
     pub(super) text: String,
+    /// The weight that the node announced; none where it said nothing of one.
+    pub(super) weight: Option<u32>,
 }
 
 /// The numbers that decide.
@@ -51,12 +56,16 @@ impl Rules {
 ///
 /// Successes are thus known sooner than failures, so the old set never empties before the new
 /// one is there. A node of a new Service has no old role: unknown, it gets no traffic.
+///
+/// A weight counts at once, and is that of the last success: a node that denies keeps its role, weight and all, until the
+/// denials have their number.
 #[derive(Clone, Debug)]
 pub(super) struct Tally {
     healthy: bool,
     /// When `healthy` last changed, counted from the start of the balancer.
     since: Duration,
     last: String,
+    weight: u32,
     /// Whether `healthy` was found under the current check.
     settled: bool,
     /// Results in a row that contradict `healthy`, or, before it is settled, denials in a row.
@@ -71,6 +80,7 @@ impl Tally {
             healthy: false,
             since: now,
             last: "not checked yet".to_owned(),
+            weight: UNSTATED,
             settled: false,
             streak: 0,
             begun: now,
@@ -86,8 +96,11 @@ impl Tally {
 
     /// Counts a result. True if anything that is visible from outside changed.
     pub(super) fn record(&mut self, outcome: Outcome, now: Duration, rules: Rules) -> bool {
-        let before = (self.healthy, self.settled);
+        let before = (self.healthy, self.settled, self.weight);
         let passed = outcome.finding == Finding::Passed;
+        if passed {
+            self.weight = outcome.weight.unwrap_or(UNSTATED);
+        }
         if self.settled {
             self.streak = if passed == self.healthy {
                 0
@@ -115,7 +128,7 @@ impl Tally {
         }
         let text_changed = self.last != outcome.text;
         self.last = outcome.text;
-        text_changed || before != (self.healthy, self.settled)
+        text_changed || before != (self.healthy, self.settled, self.weight)
     }
 
     fn turn(&mut self, healthy: bool, now: Duration) {
@@ -133,6 +146,10 @@ impl Tally {
 
     pub(super) fn settled(&self) -> bool {
         self.settled
+    }
+
+    pub(super) fn weight(&self) -> u32 {
+        self.weight
     }
 
     pub(super) fn since(&self) -> Duration {
@@ -161,6 +178,7 @@ mod tests {
             let outcome = Outcome {
                 finding: finding.clone(),
                 text: format!("{finding:?}"),
+                weight: None,
             };
             tally.record(outcome, at(index), RULES);
             health.push(tally.healthy());
@@ -223,8 +241,30 @@ mod tests {
         let passed = Outcome {
             finding: Passed,
             text: "200".to_owned(),
+            weight: None,
         };
         assert!(tally.record(passed.clone(), Duration::ZERO, RULES));
         assert!(!tally.record(passed, Duration::from_secs(1), RULES));
+    }
+
+    #[test]
+    fn a_weight_counts_at_once_and_is_that_of_the_last_success() {
+        let mut tally = Tally::new(Duration::ZERO);
+        let mut record = |finding, weight| {
+            let outcome = Outcome {
+                finding,
+                text: String::new(),
+                weight,
+            };
+            let changed = tally.record(outcome, Duration::ZERO, RULES);
+            (changed, tally.weight())
+        };
+        assert_eq!(record(Passed, Some(3)), (true, 3));
+        assert_eq!(record(Passed, Some(3)), (false, 3));
+        assert_eq!(record(Passed, Some(2)), (true, 2));
+        assert_eq!(record(Denied, Some(0)), (false, 2));
+        assert_eq!(record(Unanswered, None), (true, 2), "it is unhealthy now");
+        // A check that announces nothing, after one that did.
+        assert_eq!(record(Passed, None), (true, 1));
     }
 }

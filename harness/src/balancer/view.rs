@@ -28,6 +28,9 @@ pub struct View {
 pub struct NodeHealth {
     /// Whether new connections may go to it.
     pub healthy: bool,
+    /// Its weight among the healthy ones, by which their shares of new connections are measured. One, unless the mode
+    /// goes by what nodes announce.
+    pub weight: u32,
     /// When `healthy` last changed, as the time since the load balancer started.
     pub since: Duration,
     /// Whether `healthy` was found by the current check; otherwise it is what the check before
@@ -42,6 +45,14 @@ impl View {
     pub fn healthy(&self) -> Vec<String> {
         let healthy = self.nodes.iter().filter(|(_, node)| node.healthy);
         healthy.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The weights of the healthy nodes.
+    pub fn weights(&self) -> BTreeMap<String, u32> {
+        let healthy = self.nodes.iter().filter(|(_, node)| node.healthy);
+        healthy
+            .map(|(name, node)| (name.clone(), node.weight))
+            .collect()
     }
 
     /// Whether every node's health was found by the current check.

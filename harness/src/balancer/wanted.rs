@@ -1,5 +1,7 @@
 //! What a Service asks of the load balancer. Pure.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +88,28 @@ impl Wanted {
                 .map(|ingress| ingress.iter().map(ingress_text).collect())
                 .unwrap_or_default(),
         })
+    }
+}
+
+impl Wanted {
+    /// The ports, in each family, at which the load balancer itself accepts connections. It does of TCP alone: there is
+    /// nothing to accept of a datagram.
+    pub(super) fn accepted(&self) -> BTreeSet<(Family, u16)> {
+        if self.mode != BalancerMode::Proxy {
+            return BTreeSet::new();
+        }
+        let tcp = self.ports.iter().filter(|p| p.protocol == Protocol::Tcp);
+        let each = |port: &Port| {
+            let number = port.port;
+            self.families.iter().map(move |family| (*family, number))
+        };
+        tcp.flat_map(each).collect()
+    }
+
+    /// The node port of a TCP port.
+    pub(super) fn tcp_node_port(&self, port: u16) -> Option<u16> {
+        let mut tcp = self.ports.iter().filter(|p| p.protocol == Protocol::Tcp);
+        tcp.find(|p| p.port == port)?.node_port
     }
 }
 
@@ -182,10 +206,10 @@ mod tests {
     fn only_load_balancers_of_our_classes_are_served() {
         let mode = |changes: &Value| wanted(&spec(changes)).map(|wanted| wanted.mode);
         assert_eq!(mode(&json!({})), Some(BalancerMode::Vip));
-        assert_eq!(
-            mode(&json!({"loadBalancerClass": "onehop.dev/node-port"})),
-            Some(BalancerMode::NodePort)
-        );
+        for of_class in BalancerMode::ALL {
+            let class = format!("onehop.dev/{}", of_class.name());
+            assert_eq!(mode(&json!({"loadBalancerClass": class})), Some(of_class));
+        }
         assert_eq!(mode(&json!({"loadBalancerClass": "other.example/x"})), None);
         assert_eq!(mode(&json!({"loadBalancerClass": null})), None);
         assert_eq!(mode(&json!({"type": "NodePort"})), None);
@@ -224,6 +248,19 @@ mod tests {
         );
         assert_eq!(local(json!(0)), None);
         assert_eq!(local(Value::Null), None);
+    }
+
+    #[test]
+    fn only_mode_proxy_accepts_and_only_tcp() {
+        let accepted = |mode: BalancerMode| {
+            let changes = json!({
+                "loadBalancerClass": mode.load_balancer_class(), "ipFamilies": ["IPv6", "IPv4"],
+            });
+            wanted(&spec(&changes)).expect("ours").accepted()
+        };
+        let tcp = BTreeSet::from(Family::ALL.map(|family| (family, 80)));
+        assert_eq!(accepted(BalancerMode::Proxy), tcp);
+        assert_eq!(accepted(BalancerMode::NodePort), BTreeSet::new());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::controller::Event;
 use super::wanted::name_of;
+use crate::case::IpMode;
 use crate::error::chain;
 
 /// The name of the problem that a broken watch is.
@@ -63,12 +64,12 @@ pub(super) async fn watch(client: Client, events: UnboundedSender<Event>) {
 pub(super) async fn write_status(
     client: Client,
     service: String,
-    ingress: Vec<IpAddr>,
+    (ingress, ip_mode): (Vec<IpAddr>, IpMode),
     events: UnboundedSender<Event>,
 ) {
     let (namespace, name) = service.split_once('/').expect("a namespace and a name");
     let api: Api<Service> = Api::namespaced(client, namespace);
-    let patch = Patch::Merge(status(&ingress));
+    let patch = Patch::Merge(status(&ingress, ip_mode));
     let what = status_problem(&service);
     let mut pause = FIRST_PAUSE;
     let mut failed = false;
@@ -98,9 +99,12 @@ pub(super) fn status_problem(service: &str) -> String {
     format!("status of {service}")
 }
 
-/// The merge patch. `ipMode` is left to the API's default, VIP.
-fn status(ingress: &[IpAddr]) -> Value {
-    let ingress: Vec<_> = ingress.iter().map(|ip| json!({"ip": ip})).collect();
+/// The merge patch.
+fn status(ingress: &[IpAddr], mode: IpMode) -> Value {
+    let ingress = ingress.iter();
+    let ingress: Vec<_> = ingress
+        .map(|ip| json!({"ip": ip, "ipMode": mode.api_name()}))
+        .collect();
     let ingress = if ingress.is_empty() {
         Value::Null
     } else {
@@ -117,13 +121,14 @@ mod tests {
     #[test]
     fn a_status_lists_addresses_and_an_empty_one_removes_them() {
         assert_eq!(
-            status(&AddressPlan::vip(3).both()),
+            status(&AddressPlan::vip(3).both(), IpMode::Proxy),
             json!({"status": {"loadBalancer": {"ingress": [
-                {"ip": "198.51.100.3"}, {"ip": "2001:db8:100::3"}
+                {"ip": "198.51.100.3", "ipMode": "Proxy"},
+                {"ip": "2001:db8:100::3", "ipMode": "Proxy"},
             ]}}})
         );
         assert_eq!(
-            status(&[]),
+            status(&[], IpMode::Vip),
             json!({"status": {"loadBalancer": {"ingress": null}}})
         );
     }

@@ -1,5 +1,6 @@
 //! What a case asks of the world, and what it expects for an answer.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
@@ -42,12 +43,12 @@ pub enum Question {
         /// Whether the answer must be 200; else 503.
         good: bool,
     },
-    /// Which nodes the load balancer finds healthy, and by which check.
+    /// Which nodes the load balancer finds healthy, by which check, and how it weighs them.
     HealthyNodes {
         /// The check that it must use.
         by: BalancerCheck,
-        /// The nodes that must be healthy; every other must not.
-        nodes: Vec<String>,
+        /// The nodes that must be healthy, each with its weight among them; every other must not.
+        nodes: BTreeMap<String, u32>,
     },
     /// What has become of flows that were opened in a step before.
     Held {
@@ -201,6 +202,15 @@ pub enum BalancerCheck {
     NodePort,
 }
 
+/// Nodes with their weights, for people. That of one is not said.
+pub fn weighed(nodes: &BTreeMap<String, u32>) -> String {
+    let nodes = nodes.iter().map(|(name, weight)| match weight {
+        1 => name.clone(),
+        weight => format!("{name} ×{weight}"),
+    });
+    nodes.collect::<Vec<_>>().join("+")
+}
+
 /// Connections from one place to one target, and what should become of them. Their protocol is that
 /// of the port.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -293,6 +303,9 @@ pub enum Source {
     Preserved,
     /// An address of the node by which the connection entered: lost, masqueraded.
     EntryNode,
+    /// The load balancer's own address: it answered the caller itself, and nodes kept the source of the connection that
+    /// it opened to one of them.
+    Balancer,
     /// Either: implementations differ, and all of them are right.
     Either,
 }
@@ -315,6 +328,9 @@ pub enum Entry {
     Node(String),
     /// By a node of the load balancer's choice: each of these is chosen, and no other.
     Balanced(Vec<String>),
+    /// The same of a load balancer that answers the caller itself. By which node its own connection entered, the pod that
+    /// answered has seen: by the address of the node, or by coming without an extra hop.
+    Proxied(Vec<String>),
 }
 
 impl Place {
@@ -400,11 +416,16 @@ impl Reach {
         }
     }
 
+    /// Whether a load balancer is to answer the caller itself, on another connection than the one to the pod.
+    pub fn is_proxied(&self) -> bool {
+        matches!(self.entry, Entry::Proxied(_))
+    }
+
     /// The nodes by which connections may enter; each must be seen.
     pub fn entries(&self) -> &[String] {
         match &self.entry {
             Entry::Node(node) => std::slice::from_ref(node),
-            Entry::Balanced(nodes) => nodes,
+            Entry::Balanced(nodes) | Entry::Proxied(nodes) => nodes,
         }
     }
 }
@@ -435,6 +456,7 @@ impl fmt::Display for Source {
         f.write_str(match self {
             Self::Preserved => "the caller's own",
             Self::EntryNode => "the entry node's",
+            Self::Balancer => "the load balancer's",
             Self::Either => "the caller's own or the entry node's",
         })
     }

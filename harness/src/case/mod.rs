@@ -14,7 +14,7 @@ mod workload;
 
 pub use check::{
     BalancerCheck, Check, Entry, Expectation, FlowCheck, HealthPath, Hops, NodeAddress, Question,
-    Reach, Source, Together,
+    Reach, Source, Together, weighed,
 };
 pub use flow::{Place, Target, external, node, pod};
 pub use harm::{Harm, TO_BE_DELETED};
@@ -33,6 +33,8 @@ use serde::Serialize;
 pub use crate::profile::{Feature, Variation};
 use crate::world::Protocol;
 
+/// The longest id of a case, which names its Service, in a label too.
+const LONGEST_ID: usize = 63;
 /// The ports that a Service may have.
 pub const MOST_PORTS: u16 = 3;
 /// The EndpointSlices of a family that a Service may have.
@@ -449,6 +451,10 @@ impl Case {
                 defects.push(format!("{}: {text}", self.id));
             }
         };
+        defect(
+            self.id.len() > LONGEST_ID,
+            "has an id that its Service cannot have for a name",
+        );
         defect(self.sources.is_empty(), "names no source");
         defect(self.claim.is_empty(), "claims nothing");
         defect(self.checks().next().is_none(), "checks nothing");
@@ -483,6 +489,11 @@ impl Case {
                 .iter()
                 .any(|flow| port(flow) == Some(Protocol::Sctp)),
             "calls a port of a protocol that is not probed",
+        );
+        defect(
+            self.service.kind.is_proxied()
+                && ports.iter().any(|port| port.protocol != Protocol::Tcp),
+            "has a port that a load balancer which terminates connections does not serve",
         );
         for defective in self.defects_of_held_flows(port) {
             defect(true, defective);

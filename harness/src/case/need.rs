@@ -63,10 +63,11 @@ fn leaves_the_pod_network(flow: &FlowCheck) -> bool {
         let world = World::story();
         world.pod(pod).is_some_and(|pod| pod.node != *node)
     };
-    let unserved = matches!(
-        flow.expect,
-        Expectation::Unserved | Expectation::LeftToBalancer | Expectation::AsDeclared(_)
-    );
+    let unserved = match &flow.expect {
+        Expectation::Unserved | Expectation::LeftToBalancer | Expectation::AsDeclared(_) => true,
+        Expectation::Reaches(reach) => reach.is_proxied(),
+        Expectation::Refused | Expectation::Dropped => false,
+    };
     unserved
         || matches!(&flow.to, Target::NodePort(node) | Target::OtherNodePort(node) if elsewhere(node))
 }

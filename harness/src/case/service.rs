@@ -34,17 +34,25 @@ pub enum BalancerMode {
     Vip,
     /// Rewrites the destination to a node's address and the Service's node port.
     NodePort,
+    /// As [`Self::Vip`], and under `externalTrafficPolicy: Local` each node gets connections in proportion to the
+    /// weight that its health check node port announces: the number of its ready endpoints.
+    Weighted,
+    /// Accepts TCP connections itself, and opens one of its own to a node's node port for each: nodes see its address,
+    /// and leave the load-balancer address alone (KEP-1860).
+    Proxy,
 }
 
 impl BalancerMode {
-    /// Both modes.
-    pub const ALL: [Self; 2] = [Self::Vip, Self::NodePort];
+    /// All modes.
+    pub const ALL: [Self; 4] = [Self::Vip, Self::NodePort, Self::Weighted, Self::Proxy];
 
     /// Its name in case ids.
     pub fn name(self) -> &'static str {
         match self {
             Self::Vip => "vip",
             Self::NodePort => "node-port",
+            Self::Weighted => "weighted",
+            Self::Proxy => "proxy",
         }
     }
 
@@ -53,6 +61,16 @@ impl BalancerMode {
         match self {
             Self::Vip => "onehop.dev/vip",
             Self::NodePort => "onehop.dev/node-port",
+            Self::Weighted => "onehop.dev/weighted",
+            Self::Proxy => "onehop.dev/proxy",
+        }
+    }
+
+    /// The `ipMode` of its addresses.
+    pub fn ip_mode(self) -> IpMode {
+        match self {
+            Self::Vip | Self::NodePort | Self::Weighted => IpMode::Vip,
+            Self::Proxy => IpMode::Proxy,
         }
     }
 
@@ -126,6 +144,11 @@ pub enum ServiceType {
 }
 
 impl ServiceType {
+    /// Whether a load balancer of this Service answers callers itself.
+    pub fn is_proxied(self) -> bool {
+        self == Self::LoadBalancer(BalancerMode::Proxy)
+    }
+
     /// The value of `spec.type`.
     pub fn api_name(self) -> &'static str {
         match self {
@@ -316,6 +339,7 @@ impl Service {
             features.push(Feature::InternalTrafficPolicy);
         }
         for (wanted, feature) in [
+            (self.kind.is_proxied(), Feature::IpModeProxy),
             (self.external_ips, Feature::ExternalIp),
             (self.affinity.is_some(), Feature::SessionAffinity),
             (!self.source_ranges.is_empty(), Feature::SourceRanges),

@@ -130,8 +130,7 @@ impl Lab {
             .create_world(&world)
             .await
             .map_err(LabError::object("create the world"))?;
-        let nodes = world.nodes.clone();
-        let balancer = Balancer::start(host(LOAD_BALANCER), nodes, client, &timing).await?;
+        let balancer = Balancer::start(host(LOAD_BALANCER), &world, client, &timing).await?;
         phases.end("objects");
         let mut netns = Netns {
             proxies: Vec::new(),

@@ -12,6 +12,7 @@ use super::{proxy_health, stray_segment};
 use crate::balancer::HealthCheck;
 use crate::case::{
     BalancerCheck, Check, Expectation, FlowCheck, NodeAddress, Question, Service, Target, Together,
+    weighed,
 };
 use crate::lab::{Allocated, Call, Calls, Lab, LabError, NAMESPACE, join_results, target_port};
 use crate::probe::{HttpAnswer, HttpOutcome};
@@ -309,7 +310,11 @@ impl Subject<'_> {
         wrong
     }
 
-    async fn healthy_nodes(&self, by: BalancerCheck, nodes: &[String]) -> Result<Answer, LabError> {
+    async fn healthy_nodes(
+        &self,
+        by: BalancerCheck,
+        nodes: &BTreeMap<String, u32>,
+    ) -> Result<Answer, LabError> {
         let view = self.lab.view(&format!("{NAMESPACE}/{}", self.name)).await?;
         let used = view.as_ref().and_then(|view| match view.check {
             Some(HealthCheck::Http { .. }) => Some(BalancerCheck::HealthCheckNodePort),
@@ -317,11 +322,11 @@ impl Subject<'_> {
             None => None,
         });
         let (healthy, settled) = view
-            .map(|view| (view.healthy(), view.settled()))
+            .map(|view| (view.weights(), view.settled()))
             .unwrap_or_default();
-        let got = format!("{} by {used:?}", healthy.join("+"));
-        let expected = format!("{} by {:?}", nodes.join("+"), Some(by));
-        let right = settled && healthy == nodes && used == Some(by);
+        let got = format!("{} by {used:?}", weighed(&healthy));
+        let expected = format!("{} by {:?}", weighed(nodes), Some(by));
+        let right = settled && healthy == *nodes && used == Some(by);
         let row = row("load-balancer", "healthy-nodes", None);
         Ok(row.expect(&expected, &got, right).into())
     }

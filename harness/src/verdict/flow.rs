@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use super::distribution::{chi_square_p_value, coverage_size, sample_size};
+use super::asked::Asked;
+use super::distribution::chi_square_p_value;
 use super::tally::{FlowResult, Tally};
 use crate::case::{Entry, Expectation, FlowCheck, Hops, Place, Reach, Source};
 use crate::probe::{Connection, Identity, Outcome, Refusal};
@@ -120,54 +121,6 @@ impl Ground<'_> {
     }
 }
 
-/// How a flow is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
-    /// A few connections, to see early that something is not yet as expected.
-    Briefly,
-    /// Enough connections to see every pod: convergence.
-    Covering,
-    /// Enough connections to judge the shares too: the verdict.
-    Fully,
-}
-
-impl Asked {
-    /// How many connections it takes. `judged` is the number of distributions that share the
-    /// case's false-alarm rate.
-    pub fn connections(self, expect: &Expectation, judged: usize, timing: &Timing) -> usize {
-        let Expectation::Reaches(reach) = expect else {
-            return match self {
-                Self::Briefly => 1,
-                Self::Covering | Self::Fully => timing.negative_samples as usize,
-            };
-        };
-        let entries = reach.entries().len();
-        if reach.sticky {
-            // As many as it takes to see a client that is not held to one pod: by then it would
-            // have seen them all.
-            let pods = reach.pods.len();
-            return match self {
-                Self::Briefly => 3,
-                _ => coverage_size(pods, 1.0 / pods as f64, timing.miss).max(10),
-            };
-        }
-        let smallest = reach
-            .shares
-            .iter()
-            .copied()
-            .fold(1.0 / entries as f64, f64::min);
-        let covering = coverage_size(reach.pods.len().max(entries), smallest, timing.miss).max(10);
-        match self {
-            Self::Briefly => 3,
-            Self::Fully if reach.judged => {
-                let false_alarm = timing.false_alarm / judged as f64;
-                covering.max(sample_size(&reach.shares, false_alarm, timing.power))
-            }
-            Self::Covering | Self::Fully => covering,
-        }
-    }
-}
-
 /// Judges the connections of one flow in one family.
 ///
 /// `ports` are those that the case's backends listen on for what is called: an answer from any
@@ -254,8 +207,8 @@ struct Judge<'a> {
 impl Judge<'_> {
     /// Counts one connection; says what is wrong with it.
     fn connection(&self, one: &Observed, tally: &mut Tally) -> Vec<String> {
-        if let Some(entry) = &one.trip.entry {
-            *tally.entries.entry(entry.clone()).or_default() += 1;
+        if let Some(entry) = self.entry(one) {
+            *tally.entries.entry(entry.to_owned()).or_default() += 1;
         }
         match (&one.connection.outcome, self.expected()) {
             (Outcome::Reached { identity, .. }, expect) => {
@@ -299,6 +252,34 @@ impl Judge<'_> {
         }
     }
 
+    /// Whether a load balancer is to answer the caller itself.
+    fn is_proxied(&self) -> bool {
+        matches!(&self.flow.expect, Expectation::Reaches(reach) if reach.is_proxied())
+    }
+
+    /// Who opened the connection that the pod has answered.
+    fn opener(&self) -> &Place {
+        if self.is_proxied() {
+            &Place::LoadBalancer
+        } else {
+            &self.flow.from
+        }
+    }
+
+    /// The node by which the connection entered the cluster.
+    ///
+    /// That of a load balancer which opened it itself is not in the caller's journey. The pod tells: it has seen an address
+    /// of that node, or it is on that node, because another one that kept the source would have cost a hop.
+    fn entry<'b>(&'b self, one: &'b Observed) -> Option<&'b str> {
+        match &one.connection.outcome {
+            Outcome::Reached { identity, .. } if self.is_proxied() => {
+                let masquerading = self.ground.world.node_owning(identity.peer.ip());
+                Some(masquerading.map_or(&identity.node, |node| &node.name))
+            }
+            _ => one.trip.entry.as_deref(),
+        }
+    }
+
     /// What should become of each connection, with what the profile declares put in.
     fn expected(&self) -> &Expectation {
         let Expectation::AsDeclared(variation) = &self.flow.expect else {
@@ -332,6 +313,19 @@ impl Judge<'_> {
         let mut wrong = Self::unserved(trip);
         if !trip.crossed.contains(LOAD_BALANCER) {
             wrong.push("never came to the load balancer".to_owned());
+        }
+        wrong
+    }
+
+    /// What a load balancer answers itself comes to it with both addresses as they were.
+    fn proxied(trip: &Trip) -> Vec<String> {
+        let mut wrong = Self::unserved(trip);
+        let answered = trip.answered_by.as_deref();
+        if answered != Some(LOAD_BALANCER) {
+            wrong.push(format!(
+                "answered by {}, not by the load balancer",
+                answered.unwrap_or("nobody")
+            ));
         }
         wrong
     }
@@ -400,10 +394,10 @@ impl Judge<'_> {
         if !self.ports.contains(&identity.port) {
             wrong.push("reached a backend of another Service or port".to_owned());
         }
-        let entry = one.trip.entry.as_deref();
+        let entry = self.entry(one);
         let source = self
             .ground
-            .source(&self.flow.from, reach.source, entry, identity);
+            .source(self.opener(), reach.source, entry, identity);
         let allowed = entry.is_some_and(|entry| reach.entries().iter().any(|n| n == entry));
         if !allowed {
             wrong.push(format!("entered by {}", entry.unwrap_or("no node")));
@@ -411,7 +405,11 @@ impl Judge<'_> {
         if let Some(text) = self.wrong_source(source, identity.peer.ip(), one) {
             wrong.push(text);
         }
-        wrong.extend(self.wrong_rewrites(reach, source, &one.trip));
+        if reach.is_proxied() {
+            wrong.extend(Self::proxied(&one.trip));
+        } else {
+            wrong.extend(self.wrong_rewrites(reach, source, &one.trip));
+        }
         let expected = match reach.hops {
             Hops::OneIfRemote if entry.is_some_and(|entry| entry != identity.node) => 1,
             Hops::Direct | Hops::OneIfRemote => 0,
@@ -457,7 +455,7 @@ impl Judge<'_> {
         // A node's own packets have its address already, unless they leave by another interface.
         let may = matches!(self.flow.from, Place::Node(_)) && trip.source_rewritten_by.is_empty();
         let right = match source {
-            Source::Preserved => trip.source_rewritten_by.is_empty(),
+            Source::Preserved | Source::Balancer => trip.source_rewritten_by.is_empty(),
             Source::EntryNode => may || trip.source_rewritten_by == entry,
             Source::Either => {
                 trip.source_rewritten_by.is_empty() || trip.source_rewritten_by == entry
@@ -473,13 +471,17 @@ impl Judge<'_> {
     }
 
     fn wrong_source(&self, source: Source, peer: IpAddr, one: &Observed) -> Option<String> {
-        let entry = one.trip.entry.as_deref();
-        let preserved = peer == one.connection.local.ip();
-        let entry_node = entry
+        let preserved = if self.is_proxied() {
+            self.ground.world.balancer.contains(peer)
+        } else {
+            peer == one.connection.local.ip()
+        };
+        let entry_node = self
+            .entry(one)
             .and_then(|name| self.ground.world.node(name))
             .is_some_and(|node| node.owns(peer));
         let right = match source {
-            Source::Preserved => preserved,
+            Source::Preserved | Source::Balancer => preserved,
             Source::EntryNode => entry_node,
             Source::Either => preserved || entry_node,
         };
@@ -498,7 +500,7 @@ impl Judge<'_> {
         let Ground {
             world, baseline, ..
         } = self.ground;
-        let (from, pod) = (self.flow.from.host(), world.pod(&identity.pod)?);
+        let (from, pod) = (self.opener().host(), world.pod(&identity.pod)?);
         let direct = baseline.ttl(from, pod, self.family, world)?;
         Some(i16::from(direct) - i16::from(identity.ttl))
     }
@@ -583,3 +585,6 @@ fn judge_shares(
     }
     wrong
 }
+
+#[cfg(test)]
+mod tests;

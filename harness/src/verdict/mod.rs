@@ -1,9 +1,11 @@
 //! Verdicts: what was seen, held against what was expected. Pure.
 
+mod asked;
 mod distribution;
 mod flow;
 mod tally;
 
+pub use asked::Asked;
 pub use distribution::{chi_square_p_value, coverage_size, sample_size};
-pub use flow::{Asked, Baseline, Ground, Observed, Trip, judge};
+pub use flow::{Baseline, Ground, Observed, Trip, judge};
 pub use tally::{FlowResult, Tally};

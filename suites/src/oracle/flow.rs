@@ -11,6 +11,8 @@
 //! | | external Local | cluster, source kept | cluster | local or drop, source kept |
 //!
 //! Where no endpoint serves on any node, all of these are refused.
+//!
+//! A load balancer that answers callers itself is an outside client of node ports, on behalf of whoever called it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -46,6 +48,9 @@ enum Address {
 /// # Panics
 /// When the world does not have the place, or a node that the target names.
 pub fn expect(world: &World, now: &Situation, from: &Place, to: &Target) -> Expectation {
+    if *to == Target::Vip && now.service.kind.is_proxied() {
+        return proxied(world, now);
+    }
     if let Some(unserved) = unserved(world, now, to) {
         return unserved;
     }
@@ -217,25 +222,47 @@ fn reach(
     }
 }
 
-/// What becomes of connections that a load balancer gives in equal parts to the nodes that it finds healthy: nothing is
-/// heard of those that it has no node for.
+/// What becomes of connections that a load balancer answers itself: what becomes of its own, wherever the caller is.
+fn proxied(world: &World, now: &Situation) -> Expectation {
+    let from = &Place::LoadBalancer;
+    let at = |node: &str| at_node(world, now, (from, node), Address::External);
+    match balanced(now, &healthy_nodes(world, now).1, at) {
+        Expectation::Reaches(reach) => Expectation::Reaches(Reach {
+            source: match reach.source {
+                Source::Preserved => Source::Balancer,
+                other => other,
+            },
+            entry: Entry::Proxied(reach.entries().to_vec()),
+            ..reach
+        }),
+        other => other,
+    }
+}
+
+/// What becomes of connections that a load balancer gives to the nodes that it finds healthy, to each by its weight:
+/// nothing is heard of those that it has no node for.
 ///
 /// Healthy nodes do all the same: their health is that they have somebody to answer.
-fn balanced(now: &Situation, nodes: &[String], at: impl Fn(&str) -> Expectation) -> Expectation {
+fn balanced(
+    now: &Situation,
+    nodes: &BTreeMap<String, u32>,
+    at: impl Fn(&str) -> Expectation,
+) -> Expectation {
     let mut reaches = Vec::new();
-    for node in nodes {
+    for (node, weight) in nodes {
         match at(node) {
-            Expectation::Reaches(reach) => reaches.push(reach),
+            Expectation::Reaches(reach) => reaches.push((reach, f64::from(*weight))),
             other => return other,
         }
     }
-    let Some(first) = reaches.first() else {
+    let Some((first, _)) = reaches.first() else {
         return Expectation::Dropped;
     };
+    let sum: f64 = reaches.iter().map(|(_, weight)| weight).sum();
     let mut shares: BTreeMap<&str, f64> = BTreeMap::new();
-    for reach in &reaches {
+    for (reach, weight) in &reaches {
         for (pod, share) in reach.pods.iter().zip(&reach.shares) {
-            *shares.entry(pod).or_default() += share / nodes.len() as f64;
+            *shares.entry(pod).or_default() += share * weight / sum;
         }
     }
     // In the order of the endpoints.
@@ -250,7 +277,7 @@ fn balanced(now: &Situation, nodes: &[String], at: impl Fn(&str) -> Expectation)
         &pods,
         first.source,
         first.hops,
-        Entry::Balanced(nodes.to_vec()),
+        Entry::Balanced(nodes.keys().cloned().collect()),
     );
     let reach = reach.shares(&in_order);
     if first.sticky { reach.sticky() } else { reach }.into()

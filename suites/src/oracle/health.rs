@@ -4,8 +4,13 @@
 //! |---|---|---|
 //! | external Local | the health check node port, by HTTP | where it has a ready endpoint of its own |
 //! | external Cluster | the node port, by TCP | while anything serves anywhere |
+//!
+//! All healthy nodes have the same weight, except where the load balancer goes by what they announce on the health check
+//! node port: that is their number of ready endpoints.
 
-use onehop_harness::case::{BalancerCheck, Policy, ServiceType};
+use std::collections::BTreeMap;
+
+use onehop_harness::case::{BalancerCheck, BalancerMode, Policy, ServiceType};
 use onehop_harness::world::World;
 
 use super::{Situation, endpoints};
@@ -27,19 +32,23 @@ pub fn health_check(world: &World, now: &Situation, node: &str) -> Option<u32> {
     open.then(|| u32::try_from(ready).expect("a node has few pods"))
 }
 
-/// The nodes that a load balancer finds healthy, and how it does.
-pub fn healthy_nodes(world: &World, now: &Situation) -> (BalancerCheck, Vec<String>) {
+/// The nodes that a load balancer finds healthy, each with its weight, and how it does.
+pub fn healthy_nodes(world: &World, now: &Situation) -> (BalancerCheck, BTreeMap<String, u32>) {
     let names = world.nodes.iter().map(|node| node.name.clone());
     if has_health_check_port(now) {
-        let has_one = |node: &String| health_check(world, now, node).is_some_and(|n| n > 0);
+        let weighs = now.service.kind == ServiceType::LoadBalancer(BalancerMode::Weighted);
+        let weighed = |node: String| {
+            let ready = health_check(world, now, &node).filter(|ready| *ready > 0)?;
+            Some((node, if weighs { ready } else { 1 }))
+        };
         return (
             BalancerCheck::HealthCheckNodePort,
-            names.filter(has_one).collect(),
+            names.filter_map(weighed).collect(),
         );
     }
     // Without node ports there is nothing to ask, and nothing to say that a node is not healthy.
     let answers = !now.has_node_ports() || (now.is_served() && endpoints::any(&now.backends));
-    let nodes = if answers { names.collect() } else { Vec::new() };
+    let nodes = names.filter(|_| answers).map(|node| (node, 1)).collect();
     (BalancerCheck::NodePort, nodes)
 }
 

@@ -23,7 +23,7 @@ impl Situation {
         Self {
             service: case.service,
             backends: case.backends.clone(),
-            ip_mode: IpMode::Vip,
+            ip_mode: ip_mode(case.service.kind),
             is_another_proxys: false,
             leaving: Vec::new(),
         }
@@ -35,7 +35,10 @@ impl Situation {
         match change {
             Change::ExternalPolicy(policy) => self.service.external = *policy,
             Change::InternalPolicy(policy) => self.service.internal = *policy,
-            Change::Type(kind) => self.service.kind = *kind,
+            Change::Type(kind) => {
+                self.service.kind = *kind;
+                self.ip_mode = ip_mode(*kind);
+            }
             Change::Backends(backends) => self.backends.clone_from(backends),
             Change::Affinity(seconds) => self.service.affinity = *seconds,
             Change::SourceRanges(ranges) => self.service.source_ranges = ranges,
@@ -72,5 +75,13 @@ impl Situation {
             ServiceType::NodePort => true,
             ServiceType::LoadBalancer(_) => self.service.allocate_node_ports,
         }
+    }
+}
+
+/// The `ipMode` that a load balancer gives its addresses.
+fn ip_mode(kind: ServiceType) -> IpMode {
+    match kind {
+        ServiceType::LoadBalancer(mode) => mode.ip_mode(),
+        _ => IpMode::Vip,
     }
 }

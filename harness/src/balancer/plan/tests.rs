@@ -19,9 +19,17 @@ fn forwarding(mode: BalancerMode, nodes: &[u8]) -> Forwarding {
             .map(|number| Target {
                 mark: 1000 + u32::from(*number),
                 address: AddressPlan::node_host(10 + number),
+                weight: 1,
             })
             .collect(),
+        listeners: Family::ALL
+            .map(|family| ((family, 80), listener(family)))
+            .into(),
     }
+}
+
+fn listener(family: Family) -> SocketAddr {
+    SocketAddr::new(AddressPlan::load_balancer().of(family), 40_000)
 }
 
 fn names<T, U>(all: &[(T, U)], name: impl Fn(&T) -> &str) -> Vec<String> {
@@ -85,6 +93,25 @@ fn a_vip_service_draws_a_mark() {
     assert_eq!(
         elements(&rules, "draw"),
         [(0, 1001), (1, 1003)].map(|(at, mark)| Element::value(number(at), number(mark)))
+    );
+}
+
+#[test]
+fn a_node_is_drawn_as_often_as_it_weighs() {
+    let mut service = forwarding(BalancerMode::Weighted, &[1, 3]);
+    service.targets[1].weight = 2;
+    let rules = service.rules();
+    // ct mark set numgen random mod 3 map @draw
+    let drawn = Rule::new().set_ct_mark(map(random(3), "draw", 4));
+    assert_eq!(chain(&rules, "draw")[1], drawn);
+    assert_eq!(
+        elements(&rules, "draw"),
+        [(0, 1001), (1, 1003), (2, 1003)]
+            .map(|(at, mark)| Element::value(number(at), number(mark)))
+    );
+    assert_eq!(
+        elements(&rules, "healthy"),
+        [1001, 1003].map(|mark| Element::new(number(mark)))
     );
 }
 
@@ -187,8 +214,29 @@ fn a_node_port_service_rewrites_the_destination() {
 }
 
 #[test]
+fn a_proxied_service_sends_its_tcp_ports_to_the_balancer_itself() {
+    let mut service = forwarding(BalancerMode::Proxy, &[1, 3]);
+    service.ports.push(Port {
+        protocol: Protocol::Udp,
+        ..service.ports[0]
+    });
+    let rules = service.rules();
+    let key = ip("198.51.100.7").proto(6).port(80);
+    assert_eq!(
+        elements(&rules, "services_ip"),
+        [Element::verdict(key, Verdict::Accept)]
+    );
+    for (family, name) in [(Family::V4, "ip_tcp_80"), (Family::V6, "ip6_tcp_80")] {
+        let own = listener(family);
+        let own = Value::new().ip(own.ip()).port(own.port());
+        assert_eq!(elements(&rules, name), [Element::value(number(0), own)]);
+    }
+    assert!(!chains(&rules).contains(&"ip_udp_80".to_owned()));
+}
+
+#[test]
 fn without_a_healthy_node_the_address_is_known_and_new_flows_are_dropped() {
-    for mode in [BalancerMode::Vip, BalancerMode::NodePort] {
+    for mode in BalancerMode::ALL {
         let rules = forwarding(mode, &[]).rules();
         assert_eq!(sets(&rules), [""; 0]);
         assert_eq!(chain(&rules, "balance").len(), 3);
@@ -208,7 +256,7 @@ fn node_port_mode_drops_a_port_that_has_no_node_port() {
 
 #[test]
 fn every_name_that_a_rule_uses_is_there() {
-    for mode in [BalancerMode::Vip, BalancerMode::NodePort] {
+    for mode in BalancerMode::ALL {
         let rules = forwarding(mode, &[1, 2, 3]).rules();
         let known = chains(&rules);
         for (set, elements) in &rules.sets {

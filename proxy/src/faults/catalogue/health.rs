@@ -18,7 +18,10 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "health-port-counts-terminating-pods",
         breaks: "healthCheckNodePort: terminating endpoints count 0.",
         sources: &[SERVICE_HEALTH, "c#21062"],
-        caught_by: &["health-check/terminating-pods-serve-uncounted"],
+        caught_by: &[
+            "health-check/terminating-pods-serve-uncounted",
+            "load-balancer/weighted/local/weights-follow-the-endpoints",
+        ],
         deed: Deed::Plan(plans::health_counts_terminating),
     },
     Fault {
@@ -39,7 +42,10 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "health-port-gives-no-weight",
         breaks: "healthCheckNodePort: header X-Load-Balancing-Endpoint-Weight, also when 503.",
         sources: &[SERVICE_HEALTH, "KEP-1669"],
-        caught_by: &["health-check/counts-local-endpoints"],
+        caught_by: &[
+            "health-check/counts-local-endpoints",
+            "load-balancer/weighted/local/shares-are-even-by-weight",
+        ],
         deed: Deed::Answer(answers::no_weight),
     },
     Fault {

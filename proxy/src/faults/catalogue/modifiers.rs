@@ -18,7 +18,11 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "ignores-ip-mode-proxy",
         breaks: "ipMode Proxy: no rules for the VIP.",
         sources: &["KEP-1860"],
-        caught_by: &["scope/ip-mode-proxy/cluster", "scope/ip-mode-proxy/local"],
+        caught_by: &[
+            "scope/ip-mode-proxy/cluster",
+            "scope/ip-mode-proxy/local",
+            "load-balancer/proxy/local/in-cluster-goes-through-it",
+        ],
         deed: Deed::Object(objects::without_ip_mode),
     },
     Fault {
