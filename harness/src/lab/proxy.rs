@@ -7,6 +7,8 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
@@ -284,6 +286,21 @@ impl NodeProxy {
     /// The id of its process, as of the last start.
     pub fn process(&self) -> Option<u32> {
         self.record.exits().process
+    }
+
+    /// Stops its process, or lets it go on. One that has exited since is found out by its supervisor.
+    ///
+    /// # Errors
+    /// It has no process, or the process cannot be stopped.
+    pub fn stop(&self, stopped: bool) -> io::Result<()> {
+        let process = self.process().and_then(|id| i32::try_from(id).ok());
+        let process = process.ok_or(io::ErrorKind::NotFound)?;
+        let signal = if stopped {
+            Signal::SIGSTOP
+        } else {
+            Signal::SIGCONT
+        };
+        Ok(kill(Pid::from_raw(process), signal)?)
     }
 
     /// How often it has exited, whether it was ready by then or not; how it did the last time, and

@@ -4,6 +4,6 @@ mod distribution;
 mod flow;
 mod tally;
 
-pub use distribution::{chi_square_p_value, coverage_size, sample_size};
+pub use distribution::{chi_square_p_value, coverage_size, detection, sample_size};
 pub use flow::{Asked, Baseline, Ground, Observed, Trip, judge};
 pub use tally::{FlowResult, Tally};
