@@ -34,9 +34,9 @@ mod with_faults {
     use miette::IntoDiagnostic;
     use onehop_harness::case::Case;
     use onehop_harness::error::chain;
+    use onehop_harness::profile::Profile;
     use onehop_harness::run::{CaseResult, Verdict};
     use onehop_harness::timing::Timing;
-    use onehop_harness::profile::Profile;
     use tokio::runtime::Runtime;
 
     use super::fault::Fault;

@@ -84,9 +84,7 @@ impl Judged {
     /// Cases that the fault names, and that passed all the same.
     fn missed(&self) -> Vec<&str> {
         let passed = self.outcome.passed.iter().map(String::as_str);
-        passed
-            .filter(|id| self.fault.names(id))
-            .collect()
+        passed.filter(|id| self.fault.names(id)).collect()
     }
 
     /// For people who wait.
@@ -183,7 +181,8 @@ impl Report {
         }
         let failed = |id: &str| {
             let outcomes = self.judged.iter().map(|judged| &judged.outcome);
-            let mut failed = outcomes.flat_map(|outcome| outcome.caught.iter().chain(&outcome.others));
+            let mut failed =
+                outcomes.flat_map(|outcome| outcome.caught.iter().chain(&outcome.others));
             failed.any(|result| result.id == id)
         };
         let passed = self.control.iter();

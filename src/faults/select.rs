@@ -32,7 +32,10 @@ pub(super) fn select(profile: &Profile, patterns: &[String]) -> Result<Vec<Fault
 
 /// Why no fault on a proxy matches a pattern: it does not work there, or there is none at all.
 fn not_there(profile: &Profile, pattern: &str) -> miette::Report {
-    let help = format!("onehop faults --list --proxy {} names those that do", profile.name);
+    let help = format!(
+        "onehop faults --list --proxy {} names those that do",
+        profile.name
+    );
     // One that is committed both ways has more to say of why it cannot be beside this proxy.
     let is_it = |fault: &Fault| fault.name() == pattern;
     let elsewhere = Fault::all().filter(is_it).last();
@@ -40,7 +43,11 @@ fn not_there(profile: &Profile, pattern: &str) -> miette::Report {
     let reason = elsewhere.and_then(|fault| Some((fault.name(), fault.works_on(profile).err()?)));
     match reason {
         Some((name, why)) => {
-            miette!(help = help, "fault {name} does not work on {}: {why}", profile.name)
+            miette!(
+                help = help,
+                "fault {name} does not work on {}: {why}",
+                profile.name
+            )
         }
         None => miette!(
             help = "onehop faults --list names every fault",
@@ -83,7 +90,11 @@ mod tests {
 
     #[test]
     fn a_fault_that_does_not_work_on_a_proxy_is_refused_and_told_why() {
-        let refused = |proxy, pattern| selected(proxy, &[pattern]).expect_err("refused").to_string();
+        let refused = |proxy, pattern| {
+            selected(proxy, &[pattern])
+                .expect_err("refused")
+                .to_string()
+        };
         assert_eq!(
             refused("kube-proxy-nftables", "serves-unready-endpoints"),
             "fault serves-unready-endpoints does not work on kube-proxy-nftables: only the bundled proxy has it inside"

@@ -4,7 +4,10 @@
 //! fail, and each of them must pass in a lab whose proxy has none.
 
 #[path = "../../src/faults/fault.rs"]
-#[expect(dead_code, reason = "`onehop faults` tells more of a fault than this needs")]
+#[expect(
+    dead_code,
+    reason = "`onehop faults` tells more of a fault than this needs"
+)]
 mod fault;
 #[path = "../../src/faults/judge.rs"]
 mod judge;
@@ -49,7 +52,15 @@ fn main() -> ExitCode {
             "every-case-that-a-fault-names-exists",
             || Ok(cases_exist()?),
         ),
-        Trial::test("a-fault-that-there-is-not-is-refused", || Ok(refused()?)),
+        Trial::test("a-fault-that-there-is-not-is-refused", || {
+            let arguments = ["proxy", "--fault", "no-such-fault"];
+            Ok(refused(&arguments, "no fault no-such-fault")?)
+        }),
+        Trial::test("a-fault-that-does-not-work-on-a-proxy-is-refused", || {
+            let proxy = ["faults", "--proxy", "kube-proxy-iptables"];
+            let arguments = [proxy.as_slice(), &["ignores-source-ranges"]].concat();
+            Ok(refused(&arguments, "does not work on kube-proxy-iptables")?)
+        }),
     ];
     trials.extend(FAULTS.iter().map(|fault| {
         match &entered {
@@ -84,14 +95,15 @@ fn cases_exist() -> Result<(), String> {
     Ok(())
 }
 
-fn refused() -> Result<(), String> {
+/// Runs onehop with arguments that it must refuse, in these words.
+fn refused(arguments: &[&str], words: &str) -> Result<(), String> {
     let program = env!("CARGO_BIN_EXE_onehop");
-    let output = std::process::Command::new(program)
-        .args(["proxy", "--fault", "no-such-fault"])
-        .output();
+    let output = std::process::Command::new(program).args(arguments).output();
     let output = output.map_err(|error| error.to_string())?;
     let said = String::from_utf8_lossy(&output.stderr);
-    if output.status.success() || !said.contains("no fault no-such-fault") {
+    // Lines are wrapped where a terminal ends.
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    if output.status.code() != Some(2) || !said.contains(words) {
         return Err(format!("{}: {said}", output.status));
     }
     Ok(())

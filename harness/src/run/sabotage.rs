@@ -34,7 +34,7 @@ impl Sabotage {
     pub fn new<Undo: Any + Send>(
         deed: impl Fn(&Victim<'_>) -> Result<Undo, String> + Send + Sync + 'static,
     ) -> Self {
-        Self(Arc::new(move |victim| {
+        Self(Arc::new(move |victim: &Victim<'_>| {
             Ok(Box::new(deed(victim)?) as Box<dyn Any + Send>)
         }))
     }

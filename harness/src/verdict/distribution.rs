@@ -71,7 +71,11 @@ pub fn sample_size(shares: &[f64], false_alarm: f64, power: f64) -> usize {
 pub fn detection(shares: &[f64], actual: &[f64], connections: usize, false_alarm: f64) -> f64 {
     assert_eq!(shares.len(), actual.len(), "an actual share for each");
     let critical = critical(shares.len(), false_alarm);
-    exceeds(critical, shares.len(), skew(shares, actual) * connections as f64)
+    exceeds(
+        critical,
+        shares.len(),
+        skew(shares, actual) * connections as f64,
+    )
 }
 
 /// How many connections it takes until each pod has answered at least once, but for the chance
@@ -94,7 +98,13 @@ fn skew(expected: &[f64], actual: &[f64]) -> f64 {
 fn with_double(shares: &[f64], doubled: usize) -> Vec<f64> {
     let total = 1.0 + shares[doubled];
     let weights = shares.iter().enumerate();
-    let weights = weights.map(|(index, share)| if index == doubled { 2.0 * share } else { *share });
+    let weights = weights.map(|(index, share)| {
+        if index == doubled {
+            2.0 * share
+        } else {
+            *share
+        }
+    });
     weights.map(|weight| weight / total).collect()
 }
 

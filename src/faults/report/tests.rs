@@ -101,7 +101,10 @@ fn a_case_that_fails_for_another_reason_than_the_fault_says_catches_nothing() {
     let (fault, (id, words)) = beside.expect("some are beside the proxy");
     let control = [result(id, Verdict::Pass)];
     let words = words.split('|').next().expect("some words");
-    for (reason, caught) in [(format!("Local: {words} (1 of 1)"), 1), ("another".to_owned(), 0)] {
+    for (reason, caught) in [
+        (format!("Local: {words} (1 of 1)"), 1),
+        ("another".to_owned(), 0),
+    ] {
         let failed = CaseResult {
             reason: Some(reason),
             ..result(id, Verdict::Fail)

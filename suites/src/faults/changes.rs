@@ -134,11 +134,19 @@ fn keep_udp_flows(scene: &Scene<'_>, rules: &mut Rules) {
         let cluster_ip = scene.victim.service.cluster_ip;
         let cluster_ip = cluster_ip
             .map(|address| format!("{ip} daddr {} udp dport {}", scene.of(address), port.number));
-        let again: String = [node_port, cluster_ip].into_iter().flatten().map(again).collect();
+        let again: String = [node_port, cluster_ip]
+            .into_iter()
+            .flatten()
+            .map(again)
+            .collect();
         let chains = [
             format!("set {set} {{\ntypeof {source}\nflags dynamic\nsize 65535\n}}\n"),
             // Before the source is rewritten.
-            chain("remember", "type filter hook postrouting priority 80", &remember),
+            chain(
+                "remember",
+                "type filter hook postrouting priority 80",
+                &remember,
+            ),
             rewrite_arriving(&again),
             scene.masquerade(),
         ]

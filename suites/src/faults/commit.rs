@@ -138,7 +138,8 @@ fn forge(victim: &Victim<'_>, forgery: Forgery) -> Result<Option<(Tables, Going)
 fn keep_empty(lab: &Lab, chains: &[&str]) -> Result<Going, String> {
     let flush = |family| {
         let each = chains.iter();
-        let each = each.map(move |chain| format!("flush chain {} kube-proxy {chain}\n", ip(family)));
+        let each =
+            each.map(move |chain| format!("flush chain {} kube-proxy {chain}\n", ip(family)));
         each.collect::<String>()
     };
     let script = Family::ALL.map(flush).concat();

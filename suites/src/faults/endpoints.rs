@@ -50,7 +50,10 @@ fn use_web_2(scene: &Scene<'_>, rules: &mut Rules) {
     if scene.has_backend(|backend| !backend.ready || backend.terminating)
         && let Some(called) = scene.node_port()
     {
-        let rule = format!("{called} numgen random mod 2 == 0 dnat to {}", scene.target("web-2"));
+        let rule = format!(
+            "{called} numgen random mod 2 == 0 dnat to {}",
+            scene.target("web-2")
+        );
         // What stays on the node keeps its source, as under Local.
         rules.on("vm3", &rewrite_arriving(&rule));
     }

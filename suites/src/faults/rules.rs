@@ -63,16 +63,12 @@ impl Tables {
     ///
     /// # Errors
     /// When nft refuses them, or cannot be run.
-    pub(super) fn add(
-        lab: &Lab,
-        number: u16,
-        rules: &[(Family, Rules)],
-    ) -> Result<Self, String> {
+    pub(super) fn add(lab: &Lab, number: u16, rules: &[(Family, Rules)]) -> Result<Self, String> {
         let mut scripts = BTreeMap::<&str, String>::new();
         for (family, Rules(by_node)) in rules {
             for (node, chains) in by_node {
                 let table = table(*family, number);
-                let script = scripts.entry(node).or_default();
+                let script = scripts.entry(*node).or_default();
                 script.push_str(&format!("{table} {{\n{chains}}}\n"));
             }
         }

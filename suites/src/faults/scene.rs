@@ -138,7 +138,7 @@ impl Scene<'_> {
 }
 
 /// A protocol's name in rules.
-pub(super) fn protocol(protocol: Protocol) -> &'static str {
+fn protocol(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",

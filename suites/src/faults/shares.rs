@@ -153,7 +153,10 @@ fn endless_affinity(scene: &Scene<'_>, rules: &mut Rules) {
     let to_web_1 = scene.ports(Protocol::Tcp).map(|(position, port)| {
         let target = scene.target_of("web-1", position, 0);
         let (ip, address) = (scene.ip(), scene.of(address));
-        format!("{ip} daddr {address} tcp dport {} dnat to {target}\n", port.number)
+        format!(
+            "{ip} daddr {address} tcp dport {} dnat to {target}\n",
+            port.number
+        )
     });
     let to_web_1: String = to_web_1.collect();
     let own = chain("own", "type nat hook output priority -110", &to_web_1);
@@ -168,7 +171,10 @@ fn keep_web_1(scene: &Scene<'_>, rules: &mut Rules) {
         && !scene.is_local()
         && let Some(called) = scene.node_port()
     {
-        let rule = format!("{called} numgen random mod 2 == 0 dnat to {}", scene.target("web-1"));
+        let rule = format!(
+            "{called} numgen random mod 2 == 0 dnat to {}",
+            scene.target("web-1")
+        );
         rules.on("vm1", &(rewrite_arriving(&rule) + &scene.masquerade()));
     }
 }

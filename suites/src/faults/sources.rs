@@ -73,7 +73,10 @@ pub(super) const FAULTS: &[Fault] = &[
                 "external/cluster/remote-pod-costs-one-hop",
                 "+2 hops instead of +1",
             ),
-            ("udp/node-port/local/client-ip-kept", "+1 hops instead of +0"),
+            (
+                "udp/node-port/local/client-ip-kept",
+                "+1 hops instead of +0",
+            ),
         ],
         spares: &["external/local/node-without-pods-drops"],
         deed: Deed::Rules(detour),
@@ -170,7 +173,11 @@ fn ranges_on_node_ports(scene: &Scene<'_>, rules: &mut Rules) {
     };
     let world = scene.victim.lab.world();
     let public = world.client(CLIENT_PUBLIC).expect("in the story");
-    let rule = format!("{} saddr {} {called} drop", scene.ip(), scene.of(public.address));
+    let rule = format!(
+        "{} saddr {} {called} drop",
+        scene.ip(),
+        scene.of(public.address)
+    );
     for node in ["vm1", "vm2", "vm3"] {
         rules.on(node, &filter_arriving(&rule));
     }

@@ -16,7 +16,10 @@ pub(super) const FAULTS: &[Fault] = &[
         sources: &[SLICES, "k#99299", "k#121362"],
         caught_by: &[
             ("external/cluster/every-node-answers", "node-port@vm3"),
-            ("health-check/counts-local-endpoints", "health-check-port@vm3"),
+            (
+                "health-check/counts-local-endpoints",
+                "health-check-port@vm3",
+            ),
         ],
         spares: &["transitions/pods-come-and-go-under-cluster"],
         deed: Deed::Stopped {

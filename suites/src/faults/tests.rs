@@ -113,7 +113,9 @@ fn a_case_that_judges_shares_sees_that_one_of_three_pods_has_45_percent() {
     let actual = FORTY_FIVE_PERCENT.map(|own| own as f64 / tickets as f64);
     assert!((actual[0] - 0.45).abs() < 1e-9);
     for (id, _) in fault("gives-one-of-three-pods-45-percent").caught_by {
-        let judged = asked(&case(id)).into_iter().filter(|(reach, ..)| reach.judged);
+        let judged = asked(&case(id))
+            .into_iter()
+            .filter(|(reach, ..)| reach.judged);
         let missed = judged.map(|(reach, calls, judged)| {
             let false_alarm = Timing::default().false_alarm / judged as f64;
             let seen = detection(&reach.shares, &actual, calls, false_alarm);
