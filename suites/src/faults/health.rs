@@ -1,7 +1,16 @@
 //! Faults of health check ports: somebody else says what the proxy should.
 
+use std::net::SocketAddr;
+
+use onehop_harness::case::{Change, Step};
+
 use super::forgery::Forgery;
+use super::rules::{Rules, rewrite_arriving, rewrite_leaving};
+use super::scene::Scene;
 use super::{Deed, Fault, SERVICE_HEALTH};
+
+/// Where proxies say how they are, by kube-proxy's default.
+const PROXY_HEALTH_PORT: u16 = 10256;
 
 const OK: &str = "200 OK";
 const UNAVAILABLE: &str = "503 Service Unavailable";
@@ -84,4 +93,29 @@ pub(super) const FAULTS: &[Fault] = &[
             weight: 2,
         }),
     },
+    Fault {
+        name: "healthz-is-that-of-another-node",
+        breaks: "/healthz says whether this node is eligible.",
+        sources: &[
+            "KEP-3836",
+            "kubernetes/pkg/proxy/healthcheck/proxy_health.go",
+        ],
+        caught_by: &[("proxy-health/node-about-to-be-removed", "/healthz@vm1")],
+        spares: &["health-check/counts-local-endpoints"],
+        deed: Deed::Rules(answer_by_vm2),
+    },
 ];
+
+/// Who asks vm1 how it is hears it of vm2.
+fn answer_by_vm2(scene: &Scene<'_>, rules: &mut Rules) {
+    let mut steps = scene.victim.case.steps.iter();
+    if steps.any(|step| matches!(step, Step::Change(Change::Taint { .. }))) {
+        let world = scene.victim.lab.world();
+        let other = world.node("vm2").expect("in the story").address;
+        let other = SocketAddr::new(scene.of(other), PROXY_HEALTH_PORT);
+        let called = format!("tcp dport {PROXY_HEALTH_PORT}");
+        let arriving = rewrite_arriving(&format!("{called} fib daddr type local dnat to {other}"));
+        let leaving = rewrite_leaving(&format!("{called} ct status dnat masquerade"));
+        rules.on("vm1", &(arriving + &leaving));
+    }
+}

@@ -107,6 +107,48 @@ pub(super) const FAULTS: &[Fault] = &[
         spares: &["source-ranges/outside-clients"],
         deed: Deed::Rules(ranges_on_node_ports),
     },
+    Fault {
+        name: "masquerades-pods",
+        breaks: "A pod that calls a ClusterIP is not hidden.",
+        sources: &[NFTABLES],
+        caught_by: &[
+            (
+                "internal/cluster/pod-reaches-all",
+                "instead of the caller's own",
+            ),
+            ("scope/no-node-ports/cluster", "instead of the caller's own"),
+        ],
+        spares: &["external/cluster/client-ip-lost"],
+        deed: Deed::Setting {
+            instead_of: "minSyncPeriod: 10ms",
+            written: "minSyncPeriod: 10ms\n  masqueradeAll: true",
+        },
+    },
+    Fault {
+        name: "has-node-ports-on-every-address",
+        breaks: "Node ports and health check ports are open on the addresses of nodePortAddresses, and on no other.",
+        sources: &[NFTABLES, "KEP-3866", "k#82163"],
+        caught_by: &[
+            ("node-port-addresses/cluster", ", not refused"),
+            ("node-port-addresses/health-check-port", "other address"),
+        ],
+        spares: &["external/cluster/every-node-answers"],
+        deed: Deed::Setting {
+            instead_of: "nodePortAddresses: [primary]",
+            written: r#"nodePortAddresses: ["0.0.0.0/0", "::/0"]"#,
+        },
+    },
+    Fault {
+        name: "lets-invalid-packets-pass",
+        breaks: "What connection tracking finds invalid never reaches a caller with the backend's own address.",
+        sources: &[NFTABLES, "k#74839", "k#122663"],
+        caught_by: &[("invalid-packets/cluster", "a connection is open: ")],
+        spares: &["internal/cluster/pod-reaches-all"],
+        deed: Deed::Setting {
+            instead_of: "tcpBeLiberal: true",
+            written: "tcpBeLiberal: false",
+        },
+    },
 ];
 
 /// The source of a client outside is lost on one node of three.
