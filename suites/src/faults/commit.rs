@@ -15,8 +15,8 @@ use super::rules::{Rules, Tables, ip, nft};
 use super::scene::Scene;
 use super::{Deed, Fault};
 
-/// Pause between two times that chains are emptied. kube-proxy fills them when it syncs everything, which is seldom.
-const EMPTYING: Duration = Duration::from_millis(200);
+/// Pause between two times that chains are emptied: shorter than a round of any case's questions.
+const EMPTYING: Duration = Duration::from_millis(100);
 
 /// A fault that has been committed to a lab. It ends with this.
 #[derive(Debug, Default)]
@@ -78,7 +78,7 @@ impl Fault {
     /// When it cannot be done.
     pub fn commit(&self, lab: &Arc<Lab>) -> Result<Committed, String> {
         let going = match self.deed {
-            Deed::Emptied(chains) => Some(keep_empty(lab, chains)?),
+            Deed::Emptied(chains) => Some(keep_empty(lab, chains)),
             Deed::Stopped { node, turns } => {
                 stop(lab, node, true)?;
                 turns.map(|turns| Going::start(take_turns(Arc::downgrade(lab), node, turns)))
@@ -134,8 +134,9 @@ fn forge(victim: &Victim<'_>, forgery: Forgery) -> Result<Option<(Tables, Going)
     Ok(Some((tables, served)))
 }
 
-/// Empties these chains of kube-proxy on every node, now and again and again.
-fn keep_empty(lab: &Lab, chains: &[&str]) -> Result<Going, String> {
+/// Empties these chains of kube-proxy on every node, again and again: it makes them with its first sync, and fills them
+/// whenever it syncs everything.
+fn keep_empty(lab: &Lab, chains: &[&str]) -> Going {
     let flush = |family| {
         let each = chains.iter();
         let each =
@@ -147,17 +148,15 @@ fn keep_empty(lab: &Lab, chains: &[&str]) -> Result<Going, String> {
     let nodes: Vec<_> = nodes
         .map(|node| lab.netns().namespace(&node.name).clone())
         .collect();
-    // At once as well: no case may find a node as it was.
-    tokio::task::block_in_place(|| nodes.iter().try_for_each(|node| nft(node, &script)))?;
-    Ok(Going::start(async move {
+    Going::start(async move {
         loop {
-            tokio::time::sleep(EMPTYING).await;
             for node in &nodes {
-                // One that has just been made again may not be there for a moment.
+                // Before the first sync there is nothing to empty.
                 let _ = tokio::task::block_in_place(|| nft(node, &script));
             }
+            tokio::time::sleep(EMPTYING).await;
         }
-    }))
+    })
 }
 
 async fn take_turns(lab: Weak<Lab>, node: &'static str, (stopped, going): (Duration, Duration)) {

@@ -142,7 +142,10 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "lets-invalid-packets-pass",
         breaks: "What connection tracking finds invalid never reaches a caller with the backend's own address.",
         sources: &[NFTABLES, "k#74839", "k#122663"],
-        caught_by: &[("invalid-packets/cluster", "a connection is open: ")],
+        caught_by: &[(
+            "invalid-packets/out-of-window/cluster",
+            "a connection is open: ",
+        )],
         spares: &["internal/cluster/pod-reaches-all"],
         deed: Deed::Setting {
             instead_of: "tcpBeLiberal: true",
