@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(4);
     let missing = if arguments.list { None } else { enter().err() };
     let trials = faults::all().map(|fault| match &missing {
-        None => Trial::test(fault.name, || caught(fault)),
+        None => Trial::test(fault.name, move || caught(fault)),
         Some(reason) => Trial::test(fault.name, || Ok(()))
             .with_kind(format!("ignored: {reason}"))
             .with_ignored_flag(true),
