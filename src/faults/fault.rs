@@ -98,10 +98,10 @@ impl Fault {
     ///
     /// # Errors
     /// When it cannot be done.
-    pub(crate) fn commit(self, lab: &Arc<Lab>) -> Result<beside::Committed, String> {
+    pub(crate) async fn commit(self, lab: &Arc<Lab>) -> Result<beside::Committed, String> {
         match self {
             Self::Inside(_) => Ok(beside::Committed::default()),
-            Self::Beside(fault) => fault.commit(lab),
+            Self::Beside(fault) => fault.commit(lab).await,
         }
     }
 

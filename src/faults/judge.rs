@@ -63,8 +63,10 @@ impl Judge {
             timing: self.timing.clone(),
         });
         let lab = Arc::new(lab.await?);
-        let committed = fault.map(|fault| fault.commit(&lab)).transpose();
-        let committed = committed.map_err(JudgeError::Commit)?;
+        let committed = match fault {
+            Some(fault) => Some(fault.commit(&lab).await.map_err(JudgeError::Commit)?),
+            None => None,
+        };
         let options = BatchOptions {
             jobs: self.jobs,
             seed: 0,

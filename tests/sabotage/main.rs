@@ -44,7 +44,7 @@ fn enter() -> Result<(), String> {
 fn caught(fault: &'static Fault) -> Result<(), Failed> {
     runtime().block_on(async {
         let lab = Arc::new(start(fault).await?);
-        let _committed = fault.commit(&lab)?;
+        let _committed = fault.commit(&lab).await?;
         for (number, (id, words)) in fault.caught_by.iter().enumerate() {
             let result = run(&lab, fault, id, number).await?;
             let reason = result.reason.clone().unwrap_or_default();

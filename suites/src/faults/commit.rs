@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use onehop_harness::lab::Lab;
 use onehop_harness::profile::Profile;
@@ -16,7 +16,7 @@ use super::scene::Scene;
 use super::{Deed, Fault};
 
 /// Pause between two times that chains are emptied: shorter than a round of any case's questions.
-const EMPTYING: Duration = Duration::from_millis(100);
+const EMPTYING: Duration = Duration::from_millis(50);
 
 /// A fault that has been committed to a lab. It ends with this.
 #[derive(Debug, Default)]
@@ -76,9 +76,9 @@ impl Fault {
     ///
     /// # Errors
     /// When it cannot be done.
-    pub fn commit(&self, lab: &Arc<Lab>) -> Result<Committed, String> {
+    pub async fn commit(&self, lab: &Arc<Lab>) -> Result<Committed, String> {
         let going = match self.deed {
-            Deed::Emptied(chains) => Some(keep_empty(lab, chains)),
+            Deed::Emptied(chains) => Some(keep_empty(lab, chains).await?),
             Deed::Stopped { node, turns } => {
                 stop(lab, node, true)?;
                 turns.map(|turns| Going::start(take_turns(Arc::downgrade(lab), node, turns)))
@@ -134,9 +134,9 @@ fn forge(victim: &Victim<'_>, forgery: Forgery) -> Result<Option<(Tables, Going)
     Ok(Some((tables, served)))
 }
 
-/// Empties these chains of kube-proxy on every node, again and again: it makes them with its first sync, and fills them
-/// whenever it syncs everything.
-fn keep_empty(lab: &Lab, chains: &[&str]) -> Going {
+/// Empties these chains of kube-proxy on every node: as soon as its first sync has made them, and again and again, because
+/// it fills them whenever it syncs everything.
+async fn keep_empty(lab: &Lab, chains: &[&str]) -> Result<Going, String> {
     let flush = |family| {
         let each = chains.iter();
         let each =
@@ -148,15 +148,24 @@ fn keep_empty(lab: &Lab, chains: &[&str]) -> Going {
     let nodes: Vec<_> = nodes
         .map(|node| lab.netns().namespace(&node.name).clone())
         .collect();
-    Going::start(async move {
-        loop {
-            for node in &nodes {
-                // Before the first sync there is nothing to empty.
-                let _ = tokio::task::block_in_place(|| nft(node, &script));
-            }
-            tokio::time::sleep(EMPTYING).await;
+    let empty = move || {
+        let mut nodes = nodes.iter();
+        tokio::task::block_in_place(|| nodes.try_for_each(|node| nft(node, &script)))
+    };
+    let deadline = Instant::now() + lab.timing().converge;
+    while let Err(error) = empty() {
+        if Instant::now() > deadline {
+            return Err(error);
         }
-    })
+        tokio::time::sleep(EMPTYING).await;
+    }
+    Ok(Going::start(async move {
+        loop {
+            tokio::time::sleep(EMPTYING).await;
+            // What cannot be emptied now can be the next time.
+            let _ = empty();
+        }
+    }))
 }
 
 async fn take_turns(lab: Weak<Lab>, node: &'static str, (stopped, going): (Duration, Duration)) {
