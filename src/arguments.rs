@@ -31,9 +31,10 @@ pub(crate) enum Command {
     Run(Box<RunArguments>),
     /// Measure how fast Service proxies are, side by side
     Bench(BenchArguments),
-    /// Make the bundled proxy wrong in one way after the other, and see which cases notice
+    /// Make a proxy wrong in one way after the other, and see which cases notice
     ///
-    /// Exits with 1 when no case notices a fault. In builds with the feature `faults`.
+    /// Exits with 1 when no case notices a fault, or when every fault has met every case and one of those never failed.
+    /// In builds with the feature `faults`.
     Faults(FaultsArguments),
     /// List the cases by subject, with what each claims, needs and rests on
     List(ListArguments),
@@ -251,7 +252,7 @@ pub(crate) struct FaultsArguments {
     /// Run only the cases that a fault names as those that catch it
     #[arg(long)]
     pub(crate) quick: bool,
-    /// The proxy: a profile whose command is `onehop proxy`
+    /// The proxy: one whose command is `onehop proxy` has its faults inside, any other is made wrong from outside
     #[arg(long, value_name = "NAME|FILE", default_value = "bundled")]
     pub(crate) proxy: String,
     #[command(flatten)]

@@ -295,6 +295,7 @@ impl Run {
             seed: self.seed,
             evidence: dir.join(EVIDENCE),
             interrupted: interrupted.clone(),
+            sabotage: None,
         };
         let finished = |result: &CaseResult| progress.finished(result);
         results.cases = run_batch(&lab, &profile, &self.cases, &options, finished).await;

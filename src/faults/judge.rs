@@ -9,13 +9,14 @@ use onehop_harness::lab::{ApiKind, Lab, LabError, LabOptions, NodeProxy, ProxyUn
 use onehop_harness::run::{BatchOptions, CaseResult, Verdict, run_batch};
 use onehop_harness::timing::Timing;
 use onehop_harness::world::World;
-use onehop_proxy::faults::Fault;
 use tokio::sync::watch;
+
+use super::fault::Fault;
 
 /// How runs are made.
 #[derive(Clone, Debug)]
 pub(crate) struct Judge {
-    /// The proxy without a fault. Its command must understand `--fault`.
+    /// The proxy without a fault. Those that are asked for work on it.
     pub(crate) proxy: ProxyUnderTest,
     pub(crate) api: ApiKind,
     pub(crate) timing: Timing,
@@ -33,6 +34,9 @@ pub(crate) enum JudgeError {
     /// There was no lab.
     #[error(transparent)]
     Lab(#[from] LabError),
+    /// The proxy could not be made wrong.
+    #[error("failed to make the proxy wrong: {0}")]
+    Commit(String),
     /// The proxy was to be wrong, and not to crash.
     #[error(transparent)]
     Exited(#[from] UnexpectedExit),
@@ -42,13 +46,13 @@ impl Judge {
     /// Runs cases against the proxy with a fault, or without any, in a lab of their own.
     pub(crate) async fn run(
         &self,
-        fault: Option<&Fault>,
+        fault: Option<Fault>,
         cases: &[Case],
     ) -> Result<Vec<CaseResult>, JudgeError> {
-        let name = fault.map_or("none", |fault| fault.name);
+        let name = fault.map_or("none", Fault::name);
         let mut proxy = self.proxy.clone();
         if let Some(fault) = fault {
-            proxy.profile = proxy.profile.with_arguments(&["--fault", fault.name]);
+            proxy.profile = fault.profile(proxy.profile);
         }
         let profile = proxy.profile.clone();
         let lab = Lab::start(LabOptions {
@@ -59,13 +63,19 @@ impl Judge {
             timing: self.timing.clone(),
         });
         let lab = Arc::new(lab.await?);
+        let committed = match fault {
+            Some(fault) => Some(fault.commit(&lab).await.map_err(JudgeError::Commit)?),
+            None => None,
+        };
         let options = BatchOptions {
             jobs: self.jobs,
             seed: 0,
             evidence: self.dir.join(name).join("evidence"),
             interrupted: self.interrupted.clone(),
+            sabotage: fault.and_then(Fault::sabotage),
         };
         let results = run_batch(&lab, &profile, cases, &options, |_| {}).await;
+        drop(committed);
         match lab
             .netns()
             .proxies()
@@ -79,19 +89,18 @@ impl Judge {
 }
 
 /// The cases that any of these faults names, each once.
-pub(crate) fn named(faults: &[&Fault]) -> Vec<Case> {
-    let names = |fault: &&Fault, case: &Case| fault.caught_by.contains(&case.id.as_str());
+pub(crate) fn named(faults: &[Fault]) -> Vec<Case> {
     let cases = onehop_suites::catalogue().into_iter();
     cases
-        .filter(|case| faults.iter().any(|fault| names(fault, case)))
+        .filter(|case| faults.iter().any(|fault| fault.names(&case.id)))
         .collect()
 }
 
 /// What the suite made of a fault. A case that fails without any fault catches none, nor does one that the fault does
-/// not name: among all cases side by side, one that fails by chance would catch every fault.
+/// not name, or for a reason that it does not: among all cases side by side, one that fails by chance would catch every fault.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
-    /// The cases that the fault names, and that failed.
+    /// The cases that the fault names, and that failed as it says.
     pub(crate) caught: Vec<CaseResult>,
     /// Other cases that failed.
     pub(crate) others: Vec<CaseResult>,
@@ -103,16 +112,17 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     /// Sorts the results of a fault, given those without any.
-    pub(crate) fn of(fault: &Fault, results: Vec<CaseResult>, control: &[CaseResult]) -> Self {
+    pub(crate) fn of(fault: Fault, results: Vec<CaseResult>, control: &[CaseResult]) -> Self {
         let trusted = |result: &CaseResult| {
             let mut same = control.iter().filter(|known| known.id == result.id);
             same.any(|known| known.verdict == Verdict::Pass)
         };
-        let names = |result: &CaseResult| fault.caught_by.contains(&result.id.as_str());
         let mut outcome = Self::default();
         for result in results {
             match result.verdict {
-                Verdict::Fail if trusted(&result) && names(&result) => outcome.caught.push(result),
+                Verdict::Fail if trusted(&result) && fault.is_caught_by(&result) => {
+                    outcome.caught.push(result);
+                }
                 Verdict::Fail if trusted(&result) => outcome.others.push(result),
                 Verdict::Pass => outcome.passed.push(result.id),
                 _ => outcome.unjudged.push(result),

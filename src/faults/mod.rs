@@ -1,19 +1,23 @@
-//! `onehop faults`: whether the suite notices when the bundled proxy is wrong.
+//! `onehop faults`: whether the suite notices when a proxy is wrong.
 
+#[cfg(feature = "faults")]
+mod fault;
 #[cfg(feature = "faults")]
 mod judge;
 #[cfg(feature = "faults")]
 mod report;
+#[cfg(feature = "faults")]
+mod select;
 
 use std::process::ExitCode;
 
-use miette::{Result, miette};
+use miette::Result;
 
 use crate::arguments::FaultsArguments;
 
 #[cfg(not(feature = "faults"))]
 pub(crate) fn faults(_: &FaultsArguments) -> Result<ExitCode> {
-    Err(miette!(
+    Err(miette::miette!(
         help = "build one that has: cargo run --features faults -- faults",
         "this build of onehop has no faults"
     ))
@@ -30,14 +34,16 @@ mod with_faults {
     use miette::IntoDiagnostic;
     use onehop_harness::case::Case;
     use onehop_harness::error::chain;
+    use onehop_harness::profile::Profile;
     use onehop_harness::run::{CaseResult, Verdict};
     use onehop_harness::timing::Timing;
-    use onehop_proxy::faults::{FAULTS, Fault};
     use tokio::runtime::Runtime;
 
+    use super::fault::Fault;
     use super::judge::{Judge, Outcome, named};
     use super::report::{self, Judged, Report};
-    use super::{ExitCode, FaultsArguments, Result, miette};
+    use super::select::select;
+    use super::{ExitCode, FaultsArguments, Result};
     use crate::{NOT_JUDGED, preparation, run};
 
     /// Judges the proxy with each fault that is asked for.
@@ -45,7 +51,8 @@ mod with_faults {
     /// # Errors
     /// When nothing could be judged.
     pub(crate) fn faults(arguments: &FaultsArguments) -> Result<ExitCode> {
-        let faults = select(&arguments.patterns)?;
+        let profile = Profile::load(&arguments.proxy).into_diagnostic()?;
+        let faults = select(&profile, &arguments.patterns)?;
         if arguments.list {
             report::list(&faults);
             return Ok(ExitCode::SUCCESS);
@@ -75,7 +82,7 @@ mod with_faults {
         println!("{}", report.summary());
         Ok(if report.interrupted {
             ExitCode::from(NOT_JUDGED)
-        } else if report.uncaught().next().is_some() {
+        } else if report.uncaught().next().is_some() || !report.unfailed().is_empty() {
             ExitCode::from(1)
         } else if report.control_is_clean() {
             ExitCode::SUCCESS
@@ -84,30 +91,9 @@ mod with_faults {
         })
     }
 
-    /// The faults whose names these are, or have these in them; all when there is none.
-    fn select(patterns: &[String]) -> Result<Vec<&'static Fault>> {
-        let mut selected: Vec<&Fault> = Vec::new();
-        for pattern in patterns {
-            let exact = FAULTS.iter().find(|fault| fault.name == *pattern);
-            let parts = FAULTS.iter().filter(|fault| fault.name.contains(pattern));
-            let found: Vec<_> = exact.map_or_else(|| parts.collect(), |fault| vec![fault]);
-            if found.is_empty() {
-                return Err(miette!(
-                    help = "onehop faults --list names every fault",
-                    "no fault matches {pattern}"
-                ));
-            }
-            selected.extend(found);
-        }
-        let wanted = |fault: &&Fault| {
-            patterns.is_empty() || selected.iter().any(|one| one.name == fault.name)
-        };
-        Ok(FAULTS.iter().filter(wanted).collect())
-    }
-
     async fn judge_all(
         judge: &Judge,
-        faults: &[&'static Fault],
+        faults: &[Fault],
         arguments: &FaultsArguments,
     ) -> Result<Report> {
         let clock = Instant::now();
@@ -139,7 +125,9 @@ mod with_faults {
         }
         drop(runs);
         Ok(Report {
+            proxy: judge.proxy.profile.name.clone(),
             quick: arguments.quick,
+            whole: !arguments.quick && arguments.patterns.is_empty(),
             seconds: clock.elapsed().as_secs_f64(),
             timing: judge.timing.clone(),
             interrupted: *judge.interrupted.borrow(),
@@ -150,7 +138,7 @@ mod with_faults {
 
     async fn judge_one(
         judge: &Judge,
-        fault: &'static Fault,
+        fault: Fault,
         cases: Vec<Case>,
         control: &[CaseResult],
     ) -> Judged {

@@ -8,9 +8,9 @@ use comfy_table::{Cell, Color, ContentArrangement, Table};
 use miette::{IntoDiagnostic, Result, WrapErr};
 use onehop_harness::run::{CaseResult, Summary, Verdict};
 use onehop_harness::timing::Timing;
-use onehop_proxy::faults::Fault;
 use serde_json::{Value, json};
 
+use super::fault::Fault;
 use super::judge::Outcome;
 
 /// The results, in the directory for them.
@@ -22,7 +22,11 @@ const NAMED: usize = 8;
 
 /// All that a command found.
 pub(super) struct Report {
+    /// The name of the proxy.
+    pub(super) proxy: String,
     pub(super) quick: bool,
+    /// Whether every fault on the proxy was judged by every case.
+    pub(super) whole: bool,
     pub(super) seconds: f64,
     pub(super) timing: Timing,
     pub(super) interrupted: bool,
@@ -33,7 +37,7 @@ pub(super) struct Report {
 
 /// One fault, and what came of it.
 pub(super) struct Judged {
-    pub(super) fault: &'static Fault,
+    pub(super) fault: Fault,
     pub(super) outcome: Outcome,
     /// Why nothing could be judged.
     pub(super) error: Option<String>,
@@ -56,11 +60,11 @@ pub(super) fn create(out: &Path) -> Result<PathBuf> {
 }
 
 /// Prints each fault, and what it breaks.
-pub(super) fn list(faults: &[&'static Fault]) {
-    let widths = faults.iter().map(|fault| fault.name.len());
+pub(super) fn list(faults: &[Fault]) {
+    let widths = faults.iter().map(|fault| fault.name().len());
     let width = widths.max().unwrap_or_default();
     for fault in faults {
-        println!("{:width$}  {}", fault.name, fault.breaks);
+        println!("{:width$}  {}", fault.name(), fault.breaks());
     }
 }
 
@@ -80,9 +84,7 @@ impl Judged {
     /// Cases that the fault names, and that passed all the same.
     fn missed(&self) -> Vec<&str> {
         let passed = self.outcome.passed.iter().map(String::as_str);
-        passed
-            .filter(|id| self.fault.caught_by.contains(id))
-            .collect()
+        passed.filter(|id| self.fault.names(id)).collect()
     }
 
     /// For people who wait.
@@ -97,7 +99,7 @@ impl Judged {
         format!(
             "{:8} {}  {} cases failed, {} passed, {} not judged ({:.1} s){why}",
             self.verdict(),
-            self.fault.name,
+            self.fault.name(),
             caught.len() + others.len(),
             passed.len(),
             unjudged.len(),
@@ -110,6 +112,11 @@ impl Judged {
         let others = &self.outcome.others;
         let only_others = self.outcome.caught.is_empty() && !others.is_empty();
         let only_others = only_others.then(|| {
+            let own = others.iter().find(|case| self.fault.names(&case.id));
+            if let Some(CaseResult { id, reason, .. }) = own {
+                let reason = reason.as_deref().unwrap_or("no reason");
+                return format!("{id} failed for another reason than it names: {reason}");
+            }
             let ids: Vec<_> = others.iter().map(|case| case.id.as_str()).collect();
             format!(
                 "only cases that it does not name failed: {}",
@@ -125,7 +132,14 @@ impl Judged {
         let mut lines: Vec<_> = caught.iter().map(|case| case.id.clone()).collect();
         lines.extend(self.missed().iter().map(|id| format!("but not {id}")));
         let named = others.iter().take(NAMED);
-        lines.extend(named.map(|case| format!("and, not named, {}", case.id)));
+        lines.extend(named.map(|case| {
+            let how = if self.fault.names(&case.id) {
+                "for another reason"
+            } else {
+                "not named"
+            };
+            format!("and, {how}, {}", case.id)
+        }));
         let more = others.len().saturating_sub(NAMED);
         lines.extend((more > 0).then(|| format!("and {more} more")));
         lines.join("\n")
@@ -138,9 +152,9 @@ impl Judged {
             results.iter().map(reason).collect()
         };
         json!({
-            "name": self.fault.name,
-            "breaks": self.fault.breaks,
-            "sources": self.fault.sources,
+            "name": self.fault.name(),
+            "breaks": self.fault.breaks(),
+            "sources": self.fault.sources(),
             "verdict": self.verdict().to_lowercase(),
             "error": self.error,
             "caughtBy": reasons(&self.outcome.caught),
@@ -157,6 +171,24 @@ impl Report {
     /// The faults that no case of theirs caught.
     pub(super) fn uncaught(&self) -> impl Iterator<Item = &Judged> {
         self.judged.iter().filter(|judged| !judged.is_caught())
+    }
+
+    /// The cases that pass without a fault, and with every one as well: nothing has shown that they can fail. None
+    /// where not every fault was judged by every case.
+    pub(super) fn unfailed(&self) -> Vec<&str> {
+        if !self.whole || self.interrupted {
+            return Vec::new();
+        }
+        let failed = |id: &str| {
+            let outcomes = self.judged.iter().map(|judged| &judged.outcome);
+            let mut failed =
+                outcomes.flat_map(|outcome| outcome.caught.iter().chain(&outcome.others));
+            failed.any(|result| result.id == id)
+        };
+        let passed = self.control.iter();
+        let passed = passed.filter(|result| result.verdict == Verdict::Pass);
+        let ids = passed.map(|result| result.id.as_str());
+        ids.filter(|id| !failed(id)).collect()
     }
 
     /// Whether every case that was run passes without a fault.
@@ -185,8 +217,8 @@ impl Report {
             } = &judged.outcome;
             let failed = caught.len() + others.len();
             table.add_row([
-                Cell::new(judged.fault.name).fg(color),
-                Cell::new(judged.fault.breaks),
+                Cell::new(judged.fault.name()).fg(color),
+                Cell::new(judged.fault.breaks()),
                 Cell::new(format!("{failed} of {}", failed + passed.len())),
                 Cell::new(judged.error.clone().unwrap_or_else(|| judged.cases())),
             ]);
@@ -205,7 +237,10 @@ impl Report {
         }
         for judged in self.uncaught() {
             let Judged { fault, .. } = judged;
-            text.push_str(&format!("{}  {}\n", judged.verdict(), fault.name));
+            text.push_str(&format!("{}  {}\n", judged.verdict(), fault.name()));
+        }
+        for case in self.unfailed() {
+            text.push_str(&format!("NO FAULT MADE FAIL  {case}\n"));
         }
         let uncaught = self.uncaught().count();
         let caught = self.judged.len() - uncaught;
@@ -223,11 +258,13 @@ impl Report {
         let report = json!({
             "schema": "onehop.faults/v1",
             "toolVersion": env!("CARGO_PKG_VERSION"),
+            "proxy": self.proxy,
             "quick": self.quick,
             "seconds": self.seconds,
             "timing": self.timing,
             "withoutFault": { "cases": self.control.len(), "notPassed": control },
             "faults": judged,
+            "casesThatNoFaultMadeFail": self.whole.then(|| self.unfailed()),
         });
         let path = out.join(RESULTS);
         let text = serde_json::to_string_pretty(&report).into_diagnostic()?;

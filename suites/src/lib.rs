@@ -11,6 +11,8 @@ mod endpoints;
 mod established;
 mod external_ip;
 mod external_policy;
+#[cfg(feature = "faults")]
+pub mod faults;
 mod hairpin;
 mod health_check;
 mod internal_policy;

@@ -1,26 +1,20 @@
-//! A proxy made wrong by hand is caught, by the right case.
+//! A real proxy made wrong from outside is caught, by the right case.
 //!
-//! Each fault is a few rules beside those of a real kube-proxy. For each there are cases that must
-//! fail, and with which words, and cases that must still pass: a suite that fails whenever
-//! anything is wrong would say nothing about what is.
-
-mod commits;
-mod faults;
-mod rules;
+//! For each fault there are cases that must fail, and with which words, and cases that must still pass: a suite that fails
+//! whenever anything is wrong would say nothing about what is. `onehop faults` has the whole matrix.
 
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use faults::{FAULTS, Fault};
 use libtest_mimic::{Arguments, Failed, Trial};
 use onehop_harness::lab::{ApiKind, Lab, LabOptions};
 use onehop_harness::run::{CaseResult, CaseRun, Verdict};
 use onehop_harness::timing::Timing;
 use onehop_harness::world::World;
 use onehop_harness::{netns, prepare};
-use rules::Committed;
+use onehop_suites::faults::{self, Fault};
 use tokio::runtime::Runtime;
 
 const PROXY: &str = "kube-proxy-nftables";
@@ -30,8 +24,8 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(4);
     let missing = if arguments.list { None } else { enter().err() };
-    let trials = FAULTS.iter().map(|fault| match &missing {
-        None => Trial::test(fault.name, || caught(fault)),
+    let trials = faults::all().map(|fault| match &missing {
+        None => Trial::test(fault.name, move || caught(fault)),
         Some(reason) => Trial::test(fault.name, || Ok(()))
             .with_kind(format!("ignored: {reason}"))
             .with_ignored_flag(true),
@@ -50,7 +44,8 @@ fn enter() -> Result<(), String> {
 fn caught(fault: &'static Fault) -> Result<(), Failed> {
     runtime().block_on(async {
         let lab = Arc::new(start(fault).await?);
-        for (number, (id, words)) in fault.fail.iter().enumerate() {
+        let _committed = fault.commit(&lab).await?;
+        for (number, (id, words)) in fault.caught_by.iter().enumerate() {
             let result = run(&lab, fault, id, number).await?;
             let reason = result.reason.clone().unwrap_or_default();
             let shown = words.split('|').any(|words| reason.contains(words));
@@ -66,7 +61,7 @@ fn caught(fault: &'static Fault) -> Result<(), Failed> {
                 return Err(format!("{id} failed without evidence").into());
             }
         }
-        for (number, id) in fault.pass.iter().enumerate() {
+        for (number, id) in fault.spares.iter().enumerate() {
             let result = run(&lab, fault, id, 100 + number).await?;
             if result.verdict != Verdict::Pass {
                 return Err(format!("{id} must pass: {:?}", result.reason).into());
@@ -77,7 +72,8 @@ fn caught(fault: &'static Fault) -> Result<(), Failed> {
 }
 
 async fn start(fault: &Fault) -> Result<Lab, Failed> {
-    let proxy = prepare::proxy(PROXY, None, &mut |_| {}).map_err(|error| error.to_string())?;
+    let mut proxy = prepare::proxy(PROXY, None, &mut |_| {}).map_err(|error| error.to_string())?;
+    proxy.profile = fault.profile(proxy.profile);
     let options = LabOptions {
         world: World::story(),
         api: ApiKind::Embedded,
@@ -111,11 +107,7 @@ async fn run(
         case: case.ok_or_else(|| format!("no case {id}"))?,
         number: u16::try_from(number).expect("a small number"),
         evidence: lab.dir().join("evidence"),
-        sabotage: Some(Arc::new(|lab, service, port| {
-            // Backends answer on the same runtime, while nft runs.
-            tokio::task::block_in_place(|| (fault.commit)(lab, service, port))?;
-            Ok(Box::new(Committed::by(lab, port)))
-        })),
+        sabotage: fault.sabotage(),
     };
     Ok(run.run().await)
 }

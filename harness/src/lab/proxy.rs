@@ -315,6 +315,21 @@ impl NodeProxy {
         self.record.exits().process
     }
 
+    /// Stops its process, or lets it go on. One that has exited since is found out by its supervisor.
+    ///
+    /// # Errors
+    /// It has no process, or the process cannot be stopped.
+    pub fn stop(&self, stopped: bool) -> io::Result<()> {
+        let process = self.process().and_then(|id| i32::try_from(id).ok());
+        let process = process.ok_or(io::ErrorKind::NotFound)?;
+        let signal = if stopped {
+            Signal::SIGSTOP
+        } else {
+            Signal::SIGCONT
+        };
+        Ok(kill(Pid::from_raw(process), signal)?)
+    }
+
     /// How often it has exited, whether it was ready by then or not; how it did the last time, and
     /// what it said.
     pub fn exits(&self) -> Option<UnexpectedExit> {

@@ -11,6 +11,7 @@ use tokio::task::{Id, JoinSet};
 
 use super::results::{CaseResult, Verdict};
 use super::runner::{CaseRun, skipped};
+use super::sabotage::Sabotage;
 use crate::case::{Case, Feature, Harm, Need};
 use crate::lab::Lab;
 use crate::profile::Profile;
@@ -29,6 +30,8 @@ pub struct BatchOptions {
     pub evidence: PathBuf,
     /// Becomes true when no further case is to be started.
     pub interrupted: watch::Receiver<bool>,
+    /// What makes the proxy wrong for each case, where the suite itself is judged.
+    pub sabotage: Option<Sabotage>,
 }
 
 /// Runs these cases and returns their results in the same order. `finished` is told each result
@@ -74,7 +77,7 @@ pub async fn run_batch(
                 case: cases[index].clone(),
                 number: u16::try_from(index).expect("fewer than 10 000 cases"),
                 evidence: options.evidence.clone(),
-                sabotage: None,
+                sabotage: options.sabotage.clone(),
             };
             by_task.insert(running.spawn(run.run()).id(), index);
         }

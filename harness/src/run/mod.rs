@@ -11,6 +11,7 @@ mod proxy_health;
 mod results;
 mod row;
 mod runner;
+mod sabotage;
 mod stray_segment;
 mod traffic;
 mod workload;
@@ -19,4 +20,5 @@ pub use batch::{BatchOptions, INTERRUPTED, lacking, not_judged, run_batch, unsup
 pub use results::{
     CaseResult, Outcome, ProxyInfo, ProxyResults, Results, RunInfo, SCHEMA, Summary, Verdict,
 };
-pub use runner::{CaseRun, Sabotage, skipped};
+pub use runner::{CaseRun, skipped};
+pub use sabotage::{Sabotage, Victim};

@@ -1,6 +1,5 @@
 //! One case from its first object to its verdict.
 
-use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,6 +12,7 @@ use super::held::HeldByName;
 use super::progress::Progress;
 use super::results::{CaseResult, Verdict};
 use super::row::Answer;
+use super::sabotage::{Sabotage, Victim};
 use super::traffic::{Answering, Ongoing, TrafficByName};
 use super::workload::Scene;
 use crate::agent::Kept;
@@ -21,12 +21,6 @@ use crate::error::chain;
 use crate::lab::{Allocated, Call, Calls, Lab, LabError, join_results, target_port};
 use crate::verdict::Asked;
 use crate::world::Dual;
-
-/// Something done to the lab once a case's Service exists, and before it is judged: the tests of
-/// the suite itself make a correct proxy wrong in this way. What it gives is dropped before the
-/// Service is deleted, and undoes it. Never used by a run.
-pub type Sabotage =
-    Arc<dyn Fn(&Lab, &Allocated, u16) -> Result<Box<dyn Any + Send>, String> + Send + Sync>;
 
 /// The first port of the backends of cases; each case has one of its own.
 const FIRST_PORT: u16 = 20_000;
@@ -41,7 +35,7 @@ pub struct CaseRun {
     pub number: u16,
     /// Where evidence of a failure goes.
     pub evidence: PathBuf,
-    /// What makes the proxy wrong, in tests of the suite.
+    /// What makes the proxy wrong, where the suite itself is judged.
     pub sabotage: Option<Sabotage>,
 }
 
@@ -236,8 +230,15 @@ impl CaseRun {
             }
         };
         let service = self.with_vip(name, service.kind, created).await?;
+        let victim = Victim {
+            lab: &self.lab,
+            case: &self.case,
+            name,
+            service: &service,
+            port: self.port(),
+        };
         let sabotage = self.sabotage.as_ref();
-        let sabotage = sabotage.map(|sabotage| sabotage(&self.lab, &service, self.port()));
+        let sabotage = sabotage.map(|sabotage| sabotage.commit(&victim));
         let sabotage = sabotage.transpose().map_err(LabError::Sabotage)?;
         Ok(Progress {
             spec: self.case.service,

@@ -37,34 +37,45 @@ pub fn chi_square_p_value(counts: &[u64], shares: &[f64]) -> f64 {
 /// How many connections it takes to see one pod of double weight.
 ///
 /// The smallest number of which a χ² test at `false_alarm` detects, with probability `power`, that
-/// any single pod has twice its weight. The distribution under that skew is noncentral χ²,
-/// approximated by a scaled central one (Patnaik 1949), which is within a few percent here.
+/// any single pod has twice its weight; see [`detection`].
 pub fn sample_size(shares: &[f64], false_alarm: f64, power: f64) -> usize {
     if shares.len() < 2 {
         return 1;
     }
-    let freedom = (shares.len() - 1) as f64;
-    let critical = chi_squared(shares.len() - 1).inverse_cdf(1.0 - false_alarm);
+    let critical = critical(shares.len(), false_alarm);
     // The noncentrality of one connection, for the pod whose doubling shows least.
     let per_connection = (0..shares.len())
-        .map(|doubled| skew(shares, doubled))
+        .map(|doubled| skew(shares, &with_double(shares, doubled)))
         .fold(f64::INFINITY, f64::min);
-    let detected = |n: usize| {
-        let noncentral = per_connection * n as f64;
-        let scale = 2.0f64.mul_add(noncentral, freedom) / (freedom + noncentral);
-        let fit = (freedom + noncentral).powi(2) / 2.0f64.mul_add(noncentral, freedom);
-        ChiSquared::new(fit).is_ok_and(|law| law.sf(critical / scale) >= power)
-    };
+    let detection = |n: usize| exceeds(critical, shares.len(), per_connection * n as f64);
     let (mut low, mut high) = (1, MOST);
     while low < high {
         let middle = low.midpoint(high);
-        if detected(middle) {
+        if detection(middle) >= power {
             high = middle;
         } else {
             low = middle + 1;
         }
     }
     low
+}
+
+/// The chance that a χ² test at `false_alarm` tells so many connections that are distributed by the `actual` shares from
+/// those that are by the expected ones.
+///
+/// The statistic is then noncentral χ², approximated by a scaled central one (Patnaik 1949), which is within a few
+/// percent here.
+///
+/// # Panics
+/// If the two differ in length, or have fewer than two shares.
+pub fn detection(shares: &[f64], actual: &[f64], connections: usize, false_alarm: f64) -> f64 {
+    assert_eq!(shares.len(), actual.len(), "an actual share for each");
+    let critical = critical(shares.len(), false_alarm);
+    exceeds(
+        critical,
+        shares.len(),
+        skew(shares, actual) * connections as f64,
+    )
 }
 
 /// How many connections it takes until each pod has answered at least once, but for the chance
@@ -77,18 +88,37 @@ pub fn coverage_size(pods: usize, smallest_share: f64, miss: f64) -> usize {
     (each.ln() / (1.0 - smallest_share).ln()).ceil() as usize
 }
 
-/// Σ (q − p)² / p, where q is p with one pod's weight doubled.
-fn skew(shares: &[f64], doubled: usize) -> f64 {
+/// Σ (q − p)² / p: the noncentrality of one connection.
+fn skew(expected: &[f64], actual: &[f64]) -> f64 {
+    let pairs = expected.iter().zip(actual);
+    pairs.map(|(p, q)| (q - p).powi(2) / p).sum()
+}
+
+/// These shares with one pod's weight doubled.
+fn with_double(shares: &[f64], doubled: usize) -> Vec<f64> {
     let total = 1.0 + shares[doubled];
-    let terms = shares.iter().enumerate().map(|(index, share)| {
-        let weight = if index == doubled {
+    let weights = shares.iter().enumerate();
+    let weights = weights.map(|(index, share)| {
+        if index == doubled {
             2.0 * share
         } else {
             *share
-        };
-        (weight / total - share).powi(2) / share
+        }
     });
-    terms.sum()
+    weights.map(|weight| weight / total).collect()
+}
+
+/// The statistic above which a test of so many shares alarms.
+fn critical(shares: usize, false_alarm: f64) -> f64 {
+    chi_squared(shares - 1).inverse_cdf(1.0 - false_alarm)
+}
+
+/// The chance that a noncentral χ² of so many shares exceeds a value.
+fn exceeds(value: f64, shares: usize, noncentral: f64) -> f64 {
+    let freedom = (shares - 1) as f64;
+    let scale = 2.0f64.mul_add(noncentral, freedom) / (freedom + noncentral);
+    let fit = (freedom + noncentral).powi(2) / 2.0f64.mul_add(noncentral, freedom);
+    ChiSquared::new(fit).map_or(0.0, |law| law.sf(value / scale))
 }
 
 fn chi_squared(freedom: usize) -> ChiSquared {
@@ -153,6 +183,15 @@ mod tests {
         assert!((400..900).contains(&size), "{size}");
         assert_eq!(alarms(&[1.0, 1.0, 1.0], &shares, size, 1e-6, 2000), 0);
         assert!(alarms(&[2.0, 1.0, 1.0], &shares, size, 1e-6, 2000) >= 1990);
+    }
+
+    #[test]
+    fn detection_is_how_often_a_skew_alarms() {
+        let (shares, actual) = ([1.0 / 3.0; 3], [0.45, 0.275, 0.275]);
+        let runs = 2000;
+        let often = alarms(&actual, &shares, 600, 1e-6, runs) as f64 / runs as f64;
+        let computed = detection(&shares, &actual, 600, 1e-6);
+        assert!((often - computed).abs() < 0.05, "{often} {computed}");
     }
 
     #[test]

@@ -6,6 +6,6 @@ mod flow;
 mod tally;
 
 pub use asked::Asked;
-pub use distribution::{chi_square_p_value, coverage_size, sample_size};
+pub use distribution::{chi_square_p_value, coverage_size, detection, sample_size};
 pub use flow::{Baseline, Ground, Observed, Trip, judge};
 pub use tally::{FlowResult, Tally};

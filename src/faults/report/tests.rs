@@ -1,16 +1,24 @@
 use onehop_harness::run::{CaseResult, Verdict};
-use onehop_proxy::faults::{FAULTS, Fault};
 
+use super::super::fault::Fault;
 use super::super::judge::Outcome;
-use super::Judged;
+use super::{Judged, Report};
 
 const UNNAMED: &str = "a/case/that-no-fault-names";
 
 /// A fault of two cases at least.
-fn fault() -> &'static Fault {
-    let mut faults = FAULTS.iter();
-    let fault = faults.find(|fault| fault.caught_by.len() > 1);
+fn fault() -> Fault {
+    let mut faults = Fault::all();
+    let fault = faults.find(|fault| cases(*fault).len() > 1);
     fault.expect("some fault names two cases")
+}
+
+/// The cases that a fault of the bundled proxy names.
+fn cases(fault: Fault) -> &'static [&'static str] {
+    match fault {
+        Fault::Inside(fault) => fault.caught_by,
+        Fault::Beside(_) => &[],
+    }
 }
 
 fn result(id: &str, verdict: Verdict) -> CaseResult {
@@ -42,7 +50,7 @@ fn judged(results: &[(&str, Verdict)], passing: &[&str]) -> Judged {
 
 #[test]
 fn a_case_that_the_fault_names_catches_it() {
-    let [own, other] = [fault().caught_by[0], fault().caught_by[1]];
+    let [own, other] = [cases(fault())[0], cases(fault())[1]];
     let results = [
         (own, Verdict::Fail),
         (other, Verdict::Pass),
@@ -59,7 +67,7 @@ fn a_case_that_the_fault_names_catches_it() {
 
 #[test]
 fn a_case_that_the_fault_does_not_name_catches_nothing_and_is_said() {
-    let own = fault().caught_by[0];
+    let own = cases(fault())[0];
     let results = [(own, Verdict::Pass), (UNNAMED, Verdict::Fail)];
     let judged = judged(&results, &[own, UNNAMED]);
     assert_eq!(judged.verdict(), "UNCAUGHT");
@@ -70,7 +78,7 @@ fn a_case_that_the_fault_does_not_name_catches_nothing_and_is_said() {
 
 #[test]
 fn a_case_that_fails_without_the_fault_as_well_catches_nothing() {
-    let own = fault().caught_by[0];
+    let own = cases(fault())[0];
     let judged = judged(&[(own, Verdict::Fail)], &[]);
     assert_eq!(judged.verdict(), "UNCAUGHT");
     assert_eq!(judged.outcome.unjudged.len(), 1);
@@ -78,7 +86,58 @@ fn a_case_that_fails_without_the_fault_as_well_catches_nothing() {
 
 #[test]
 fn a_case_that_errs_catches_nothing() {
-    let own = fault().caught_by[0];
+    let own = cases(fault())[0];
     let judged = judged(&[(own, Verdict::Error)], &[own]);
     assert_eq!(judged.verdict(), "UNCAUGHT");
+}
+
+/// A fault beside the proxy says for what reason its cases fail.
+#[test]
+fn a_case_that_fails_for_another_reason_than_the_fault_says_catches_nothing() {
+    let beside = Fault::all().find_map(|fault| match fault {
+        Fault::Beside(beside) => Some((fault, beside.caught_by[0])),
+        Fault::Inside(_) => None,
+    });
+    let (fault, (id, words)) = beside.expect("some are beside the proxy");
+    let control = [result(id, Verdict::Pass)];
+    let words = words.split('|').next().expect("some words");
+    for (reason, caught) in [
+        (format!("Local: {words} (1 of 1)"), 1),
+        ("another".to_owned(), 0),
+    ] {
+        let failed = CaseResult {
+            reason: Some(reason),
+            ..result(id, Verdict::Fail)
+        };
+        let outcome = Outcome::of(fault, vec![failed], &control);
+        assert_eq!(outcome.caught.len(), caught);
+        assert_eq!(outcome.others.len(), 1 - caught);
+    }
+}
+
+#[test]
+fn a_case_that_no_fault_made_fail_is_told_of_a_whole_matrix_alone() {
+    let own = cases(fault())[0];
+    let report = |whole| Report {
+        proxy: "bundled".to_owned(),
+        quick: false,
+        whole,
+        seconds: 0.0,
+        timing: onehop_harness::timing::Timing::default(),
+        interrupted: false,
+        control: vec![
+            result(own, Verdict::Pass),
+            result(UNNAMED, Verdict::Pass),
+            result("a/case/that-was-not-run", Verdict::Skip),
+        ],
+        judged: vec![judged(
+            &[(own, Verdict::Fail), (UNNAMED, Verdict::Pass)],
+            &[own, UNNAMED],
+        )],
+    };
+    assert_eq!(report(true).unfailed(), [UNNAMED]);
+    let said = format!("NO FAULT MADE FAIL  {UNNAMED}\n");
+    assert!(report(true).summary().contains(&said));
+    assert!(report(false).unfailed().is_empty());
+    assert!(!report(false).summary().contains("NO FAULT"));
 }
