@@ -304,7 +304,11 @@ impl Tries {
     /// Whether to make the calls once more after this error.
     fn again(&mut self, error: &LabError) -> bool {
         self.0 += 1;
-        error.is_loss() && self.0 < Self::MOST
+        let again = error.is_loss() && self.0 < Self::MOST;
+        if again {
+            tracing::warn!("{error}; the calls are made once more");
+        }
+        again
     }
 }
 

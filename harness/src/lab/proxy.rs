@@ -70,6 +70,14 @@ pub enum ProxyError {
         /// The end of its log.
         said: String,
     },
+    /// It goes on after it was asked to end.
+    #[error("the proxy on {node} was asked to end by SIGTERM, and still ran {seconds} s later")]
+    DoesNotEnd {
+        /// The node.
+        node: String,
+        /// How long it was given.
+        seconds: u64,
+    },
     /// It never got ready.
     #[error(
         "the proxy on {node} was not ready after {seconds} s ({answer}; {state}); its last \
@@ -293,7 +301,13 @@ impl NodeProxy {
             let process = Pid::from_raw(process.cast_signed());
             // One that has just exited of its own accord is started again as well.
             let _ = kill(process, Signal::SIGTERM);
-            while self.record.exits().count == 0 && Instant::now() < deadline {
+            while self.record.exits().count == 0 {
+                if Instant::now() > deadline {
+                    return Err(ProxyError::DoesNotEnd {
+                        node: self.node.clone(),
+                        seconds: timing.proxy_ready.as_secs(),
+                    });
+                }
                 tokio::time::sleep(POLL).await;
             }
         }
