@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use miette::{Result, miette};
-use onehop_harness::case::{Case, Service, ServiceType, Step, Traffic};
+use onehop_harness::case::{Service, ServiceType, Step, Traffic};
 use onehop_harness::world::World;
 use onehop_suites as suites;
 
@@ -86,13 +86,4 @@ fn step_text(step: &Step) -> String {
             format!("\n  {}:{}", check.label, questions.collect::<String>())
         }
     }
-}
-
-/// Whether a case has this host in it at all.
-pub(super) fn mentions(case: &Case, host: &str) -> bool {
-    let flows = case.flows();
-    let calls = flows.iter().any(|flow| flow.from.host() == host);
-    let traffics = case.traffics().any(|traffic| traffic.from.host() == host);
-    let mut backends = case.every_backends().flatten();
-    calls || traffics || backends.any(|backend| backend.pod == host)
 }

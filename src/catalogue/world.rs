@@ -5,8 +5,6 @@ use comfy_table::{CellAlignment, ContentArrangement, Table};
 use onehop_harness::case::{Case, ServiceType};
 use onehop_harness::world::World;
 
-use super::show::mentions;
-
 /// Nodes side by side, with the pods that the case has in it, and the clients that it has outside above them.
 pub(super) fn drawing(world: &World, case: &Case) -> String {
     let mut table = Table::new();
@@ -64,4 +62,13 @@ fn outside(world: &World, case: &Case) -> String {
 fn indented(text: &str) -> String {
     let lines = text.lines().map(|line| format!("  {}", line.trim_end()));
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Whether a case has this host in it at all.
+fn mentions(case: &Case, host: &str) -> bool {
+    let flows = case.flows();
+    let calls = flows.iter().any(|flow| flow.from.host() == host);
+    let traffics = case.traffics().any(|traffic| traffic.from.host() == host);
+    let mut backends = case.every_backends().flatten();
+    calls || traffics || backends.any(|backend| backend.pod == host)
 }

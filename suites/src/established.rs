@@ -11,11 +11,11 @@ use onehop_harness::case::{
     Policy, Port, Question, Reach, Service, Target, held,
 };
 
-use crate::external_policy::own_pods_or_drop;
+use crate::external_policy::{own_pods_or_drop, spread_over_all};
 use crate::load_balancer::balanced_cluster;
 use crate::story::{
-    NODES, STORY, client_on, dropped, from_node, from_pod_on, host, kept_on, node_port, on,
-    private, reaches, ready, spread_by, tcp, udp,
+    STORY, client_on, dropped, from_node, from_pod_on, host, kept_on, node_port, on, private,
+    reaches, ready, spread_by, tcp, udp,
 };
 
 const CONNTRACK: &str = "kubernetes/pkg/proxy/conntrack/cleanup.go";
@@ -347,7 +347,8 @@ fn begun_too_early() -> Vec<Case> {
     ]
 }
 
-fn flow(from: &Place, to: Target, port: &'static str, reach: Reach) -> FlowCheck {
+/// A flow to a port of the Service that must be answered, to be kept.
+pub(crate) fn flow(from: &Place, to: Target, port: &'static str, reach: Reach) -> FlowCheck {
     FlowCheck {
         from: from.clone(),
         to,
@@ -368,10 +369,6 @@ fn both_go_on() -> [Question; 2] {
 
 fn become_of_datagrams(reach: Reach) -> Question {
     held("datagrams", HeldExpectation::Becomes(reach.into()))
-}
-
-fn spread_over_all() -> [Question; 3] {
-    NODES.map(|node| reaches(&private(), node_port(node), spread_by(node, &STORY)))
 }
 
 fn via_vm2(pods: &[&str]) -> Question {

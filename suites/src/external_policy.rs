@@ -255,6 +255,11 @@ fn from_each_node(
     NODES.map(|node| reaches(from, node_port(node), expect(node)))
 }
 
+/// What a client outside sees of each node port under Cluster, with the pods of the story.
+pub(crate) fn spread_over_all() -> [Question; 3] {
+    from_each_node(&private(), |node| spread_by(node, &STORY))
+}
+
 /// What a client outside sees of each node port under Local.
 pub(crate) fn own_pods_or_drop(from: &Place) -> [Question; 3] {
     NODES.map(|node| match on(node) {

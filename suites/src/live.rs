@@ -7,14 +7,15 @@
 use std::time::Duration;
 
 use onehop_harness::case::{
-    Backend, BalancerMode, Case, Change, Feature, FlowCheck, HeldExpectation, Place, Policy,
-    Question, Reach, Service, Target, held,
+    Backend, BalancerMode, Case, Change, Feature, HeldExpectation, Policy, Question, Service,
+    Target, held,
 };
 
-use crate::external_policy::own_pods_or_drop;
+use crate::established::flow;
+use crate::external_policy::{own_pods_or_drop, spread_over_all};
 use crate::health_check::ports;
 use crate::story::{
-    NODES, ON_VM2, STORY, client_on, dropped, from_pod_on, kept_on, node_port, on, private,
+    ON_VM2, STORY, client_on, dropped, from_pod_on, inside, kept_on, node_port, on, private,
     reaches, ready, spread_by,
 };
 
@@ -42,7 +43,7 @@ fn switches() -> Vec<Case> {
         )
         .sources(&[TOPOLOGY, CONNTRACK, "an#3301", "kr#466"])
         .needs(Feature::ExternalTrafficPolicy)
-        .check("Cluster", spread())
+        .check("Cluster", spread_over_all())
         .traffic("to vm1", &private(), node_port("vm1"))
         .traffic("to vm3", &private(), node_port("vm3"))
         .change(Change::ExternalPolicy(Policy::Local))
@@ -50,7 +51,7 @@ fn switches() -> Vec<Case> {
         .change(Change::ExternalPolicy(Policy::Cluster))
         .check(
             "Cluster again",
-            spread().into_iter().chain(answered(["to vm1", "to vm3"])),
+            spread_over_all().into_iter().chain(answered(["to vm1", "to vm3"])),
         )
     };
     vec![
@@ -99,14 +100,14 @@ fn churns() -> Vec<Case> {
                 &STORY,
             )
             .sources(&[ENDPOINT_CHANGES, "k#99299"])
-            .check("pods 1-0-2", spread())
+            .check("pods 1-0-2", spread_over_all())
             .traffic("outside", &private(), node_port("vm2"))
             .traffic("inside", &client_on("vm2"), Target::ClusterIp),
             &[&["web-0"], &["web-0", ON_VM2], &["web-1"], &["web-1", "web-2"], &[ON_VM2]],
         )
         .check(
             "pods 1-0-2 again",
-            spread()
+            spread_over_all()
                 .into_iter()
                 .chain(inside(|_| &STORY))
                 .chain(answered(["outside", "inside"])),
@@ -165,19 +166,19 @@ fn crowded() -> Case {
         &STORY,
     )
     .sources(&[ENDPOINT_CHANGES, "k#121362"])
-    .check("pods 1-0-2", spread())
+    .check("pods 1-0-2", spread_over_all())
     .traffic("outside", &private(), node_port("vm2"))
     .change(Change::Crowd(200));
     let turns: &[&[&str]] = &[&["web-0"], &["web-1", ON_VM2], &["web-2"]];
     churn(case, turns)
         .check(
             "pods 1-0-2, among others",
-            spread().into_iter().chain(inside(|_| &STORY)),
+            spread_over_all().into_iter().chain(inside(|_| &STORY)),
         )
         .change(Change::Crowd(0))
         .check(
             "pods 1-0-2, alone",
-            spread()
+            spread_over_all()
                 .into_iter()
                 .chain(inside(|_| &STORY))
                 .chain(answered(["outside"])),
@@ -185,33 +186,14 @@ fn crowded() -> Case {
 }
 
 fn restarts() -> Vec<Case> {
-    let opened = |name: &'static str, from: &Place, to: Target, reach: Reach| {
-        let flow = FlowCheck {
-            from: from.clone(),
-            to,
-            port: "",
-            expect: reach.into(),
-        };
-        move |case: Case| case.open(name, flow)
-    };
-    let outside = opened(
-        "outside",
-        &private(),
-        node_port("vm2"),
-        spread_by("vm2", &STORY),
-    );
-    let within = opened(
-        "inside",
+    let outside = flow(&private(), node_port("vm2"), "", spread_by("vm2", &STORY));
+    let within = flow(
         &client_on("vm2"),
         Target::ClusterIp,
+        "",
         from_pod_on("vm2", &STORY),
     );
-    let kept = opened(
-        "outside",
-        &private(),
-        node_port("vm3"),
-        kept_on("vm3", on("vm3")),
-    );
+    let kept = flow(&private(), node_port("vm3"), "", kept_on("vm3", on("vm3")));
     let restart = |case: Case| case.change(Change::RestartProxies);
     let cluster = Case::new(
         "live/proxies-restarted/cluster",
@@ -221,7 +203,7 @@ fn restarts() -> Vec<Case> {
         &STORY,
     )
     .sources(&[E2E_SERVICE, "cal#12192"])
-    .check("before", spread().into_iter().chain(inside(|_| &STORY)));
+    .check("before", spread_over_all().into_iter().chain(inside(|_| &STORY)));
     let local = Case::new(
         "live/proxies-restarted/local",
         "Under Local, while the proxies start again, every connection to a node with pods is answered, open ones go on, and \
@@ -234,19 +216,26 @@ fn restarts() -> Vec<Case> {
     .check("before", locally());
     vec![
         restart(
-            within(outside(cluster))
+            cluster
+                .open("outside", outside)
+                .open("inside", within)
                 .traffic("to vm2", &private(), node_port("vm2"))
                 .traffic("on vm2", &client_on("vm2"), Target::ClusterIp),
         )
         .check(
             "after",
-            spread()
+            spread_over_all()
                 .into_iter()
                 .chain(inside(|_| &STORY))
                 .chain(answered(["to vm2", "on vm2"]))
                 .chain(["outside", "inside"].map(|name| held(name, HeldExpectation::GoesOn))),
         ),
-        restart(kept(local).traffic("to vm3", &private(), node_port("vm3"))).check(
+        restart(
+            local
+                .open("outside", kept)
+                .traffic("to vm3", &private(), node_port("vm3")),
+        )
+        .check(
             "after",
             locally()
                 .chain(answered(["to vm3"]))
@@ -266,17 +255,6 @@ fn churn(case: Case, states: &[&[&str]]) -> Case {
 
 fn answered<const N: usize>(names: [&'static str; N]) -> [Question; N] {
     names.map(Question::Answered)
-}
-
-fn spread() -> [Question; 3] {
-    NODES.map(|node| reaches(&private(), node_port(node), spread_by(node, &STORY)))
-}
-
-fn inside(pods: impl Fn(&str) -> &'static [&'static str]) -> [Question; 3] {
-    NODES.map(|node| match pods(node) {
-        [] => dropped(&client_on(node), Target::ClusterIp),
-        pods => reaches(&client_on(node), Target::ClusterIp, from_pod_on(node, pods)),
-    })
 }
 
 fn locally() -> impl Iterator<Item = Question> {

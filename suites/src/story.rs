@@ -133,3 +133,11 @@ pub(crate) fn dropped(from: &Place, to: Target) -> Question {
 pub(crate) fn refused(from: &Place, to: Target) -> Question {
     from.calls(to, Expectation::Refused)
 }
+
+/// What a pod on each node sees of the ClusterIP, of which these pods serve the node: none means a drop.
+pub(crate) fn inside(pods: impl Fn(&str) -> &'static [&'static str]) -> [Question; 3] {
+    NODES.map(|node| match pods(node) {
+        [] => dropped(&client_on(node), Target::ClusterIp),
+        pods => reaches(&client_on(node), Target::ClusterIp, from_pod_on(node, pods)),
+    })
+}

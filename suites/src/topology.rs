@@ -6,7 +6,7 @@
 use onehop_harness::case::{Backend, Case, Change, Policy, Question, Service, Target};
 
 use crate::story::{
-    NODES, STORY, client_on, dropped, from_node, from_pod_on, host, kept_on, node_port, on,
+    NODES, STORY, client_on, dropped, from_node, from_pod_on, host, inside, kept_on, node_port, on,
     private, reaches, ready, spread_by,
 };
 
@@ -259,13 +259,6 @@ fn own_or_all(node: &str) -> &'static [&'static str] {
         [] => &STORY,
         own => own,
     }
-}
-
-fn inside(pods: impl Fn(&str) -> &'static [&'static str]) -> [Question; 3] {
-    NODES.map(|node| {
-        let reach = from_pod_on(node, pods(node));
-        reaches(&client_on(node), Target::ClusterIp, reach)
-    })
 }
 
 fn outside(pods: impl Fn(&str) -> &'static [&'static str]) -> [Question; 3] {

@@ -4,7 +4,7 @@ use onehop_harness::case::{
     Backend, BalancerMode, Case, Change, Feature, Policy, Question, Service, ServiceType, Target,
 };
 
-use crate::external_policy::own_pods_or_drop;
+use crate::external_policy::{own_pods_or_drop, spread_over_all};
 use crate::load_balancer::{balanced_cluster, balanced_local};
 use crate::story::{
     NODES, ON_VM2, STORY, client_on, dropped, from_pod_on, kept_on, node_port, private, reaches,
@@ -24,11 +24,11 @@ pub(crate) fn cases() -> Vec<Case> {
         )
         .sources(&[TOPOLOGY, "an#3301", "kr#466"])
         .needs(Feature::ExternalTrafficPolicy)
-        .check("Cluster", cluster_node_ports())
+        .check("Cluster", spread_over_all())
         .change(Change::ExternalPolicy(Policy::Local))
         .check("Local", own_pods_or_drop(&private()))
         .change(Change::ExternalPolicy(Policy::Cluster))
-        .check("Cluster again", cluster_node_ports()),
+        .check("Cluster again", spread_over_all()),
         Case::new(
             "transitions/external-policy-switched-behind-a-balancer",
             "A switch of externalTrafficPolicy takes effect on the load-balancer address.",
@@ -101,7 +101,7 @@ pub(crate) fn cases() -> Vec<Case> {
         )
         .sources(&["KEP-1669", TOPOLOGY, "c#19810"])
         .needs(Feature::TerminatingEndpoints)
-        .check("all ready", cluster_node_ports())
+        .check("all ready", spread_over_all())
         .change(Change::Backends(vec![
             Backend::terminating("web-0"),
             Backend::ready("web-1"),
@@ -134,10 +134,6 @@ pub(crate) fn cases() -> Vec<Case> {
                 .chain([cluster_ip()]),
         ),
     ]
-}
-
-fn cluster_node_ports() -> [Question; 3] {
-    NODES.map(|node| reaches(&private(), node_port(node), spread_by(node, &STORY)))
 }
 
 fn via_vm2(pods: &[&str]) -> Question {
