@@ -2,7 +2,7 @@
 
 use onehop_harness::world::Protocol;
 
-use super::rules::{Rules, chain, rewrite_arriving};
+use super::rules::{Rules, chain, rewrite_arriving, rewrite_leaving};
 use super::scene::Scene;
 use super::{Deed, Fault, NFTABLES};
 
@@ -160,8 +160,12 @@ fn endless_affinity(scene: &Scene<'_>, rules: &mut Rules) {
     });
     let to_web_1: String = to_web_1.collect();
     let own = chain("own", "type nat hook output priority -110", &to_web_1);
+    // In iptables mode, kube-proxy hides a pod that is given itself only where it has given it itself.
+    let (ip, web_1) = (scene.ip(), scene.target("web-1").ip());
+    let itself = format!("{ip} saddr {web_1} {ip} daddr {web_1} ct status dnat masquerade");
+    let chains = [rewrite_arriving(&to_web_1), own, rewrite_leaving(&itself)].concat();
     for node in ["vm1", "vm2", "vm3"] {
-        rules.on(node, &(rewrite_arriving(&to_web_1) + &own));
+        rules.on(node, &chains);
     }
 }
 
