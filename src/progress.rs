@@ -57,6 +57,7 @@ fn line(result: &CaseResult) -> String {
     let verdict = match result.verdict {
         Verdict::Pass => style("PASS ").green(),
         Verdict::Fail => style("FAIL ").red(),
+        Verdict::Known => style("KNOWN").yellow(),
         Verdict::Skip => style("SKIP ").yellow(),
         Verdict::Error => style("ERROR").magenta(),
     };

@@ -113,6 +113,9 @@ impl Run {
         })?;
         let selected = catalogue::select(&arguments.patterns, arguments.feature.as_deref())?;
         self.cases = share(selected, arguments.shard)?;
+        for spec in &self.proxies {
+            check_known(&Profile::load(spec).into_diagnostic()?)?;
+        }
         match arguments.provider {
             Provider::Netns => {
                 let prepared = preparation::prepare(&self.proxies, &arguments.lab, arguments.keep)?;
@@ -389,6 +392,21 @@ impl Run {
     }
 }
 
+/// Whether all cases are in the catalogue that a profile knows to fail. One that is mistyped would be news for ever.
+fn check_known(profile: &Profile) -> Result<()> {
+    let catalogue = onehop_suites::catalogue();
+    let mut known = profile.known.iter().flat_map(|known| &known.cases);
+    let there = |id: &String| catalogue.iter().any(|case| case.id == *id);
+    match known.find(|id| !there(id)) {
+        Some(id) => Err(miette!(
+            help = "onehop list names every case",
+            "proxy `{}` knows of a defect in case {id}, which is not in the catalogue",
+            profile.name
+        )),
+        None => Ok(()),
+    }
+}
+
 /// A share of these cases: every N-th, so that each has some of every subject.
 fn share(cases: Vec<Case>, shard: Option<Shard>) -> Result<Vec<Case>> {
     let Some(Shard { number, of }) = shard else {
@@ -485,6 +503,20 @@ fn rfc3339(time: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_case_that_a_built_in_profile_knows_to_fail_is_in_the_catalogue() {
+        let profiles = Profile::built_in().map(|name| Profile::load(name).expect("valid"));
+        let profiles: Vec<_> = profiles.collect();
+        assert!(profiles.iter().any(|profile| !profile.known.is_empty()));
+        for mut profile in profiles {
+            check_known(&profile).expect("all of them");
+            for known in &mut profile.known {
+                known.cases.push("no/such-case".to_owned());
+            }
+            assert_eq!(check_known(&profile).is_ok(), profile.known.is_empty());
+        }
+    }
 
     #[test]
     fn no_two_proxies_share_a_directory_and_none_is_that_of_the_results() {

@@ -26,6 +26,9 @@ pub(crate) fn print(results: &Results) {
         {
             let reason = case.reason.as_deref().unwrap_or("no reason");
             println!("{}  {}  {reason}", case.verdict, case.id);
+            if let Some(finding) = &case.finding {
+                println!("      finding: {finding}");
+            }
             if let Some(evidence) = &case.evidence {
                 println!("      evidence: {}", evidence.display());
             }
@@ -37,11 +40,16 @@ pub(crate) fn print(results: &Results) {
     let Summary {
         passed,
         failed,
+        known,
         skipped,
         errors,
     } = results.summary;
+    let known = match known {
+        0 => String::new(),
+        known => format!(", {known} failed as is known"),
+    };
     println!(
-        "{passed} passed, {failed} failed, {skipped} skipped, {errors} errors in {:.1} s",
+        "{passed} passed, {failed} failed{known}, {skipped} skipped, {errors} errors in {:.1} s",
         results.run.seconds
     );
 }
@@ -90,10 +98,11 @@ fn subjects(proxy: &ProxyResults) -> Table {
             .flat_map(|c| &c.flows)
             .map(|row| row.count)
             .sum();
-        let slowest = cases.iter().map(|c| c.converge_seconds).fold(0.0, f64::max);
+        let slowest = cases.iter().map(|c| c.converged_in()).fold(0.0, f64::max);
         let (verdict, color) = match summary {
             Summary { failed: 1.., .. } => ("FAIL", Color::Red),
             Summary { errors: 1.., .. } => ("ERROR", Color::Magenta),
+            Summary { known: 1.., .. } => ("KNOWN", Color::Yellow),
             Summary { passed: 0, .. } => ("SKIP", Color::Yellow),
             _ => ("PASS", Color::Green),
         };

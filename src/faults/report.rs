@@ -81,6 +81,13 @@ impl Judged {
         self.verdict() == "CAUGHT"
     }
 
+    /// Whether it failed more than half of the cases: a proxy that does next to nothing fails each of them, which does not
+    /// show that a case can tell what it is about.
+    fn breaks_everything(&self) -> bool {
+        let failed = self.outcome.caught.len() + self.outcome.others.len();
+        failed > self.outcome.passed.len()
+    }
+
     /// Cases that the fault names, and that passed all the same.
     fn missed(&self) -> Vec<&str> {
         let passed = self.outcome.passed.iter().map(String::as_str);
@@ -173,16 +180,22 @@ impl Report {
         self.judged.iter().filter(|judged| !judged.is_caught())
     }
 
-    /// The cases that pass without a fault, and with every one as well: nothing has shown that they can fail. None
-    /// where not every fault was judged by every case.
+    /// The cases that pass without a fault, and with every one as well: nothing has shown that they can fail. A fault
+    /// that fails more than half of all cases counts for those alone that it names. None where not every fault was judged by
+    /// every case.
     pub(super) fn unfailed(&self) -> Vec<&str> {
         if !self.whole || self.interrupted {
             return Vec::new();
         }
         let failed = |id: &str| {
-            let outcomes = self.judged.iter().map(|judged| &judged.outcome);
-            let mut failed =
-                outcomes.flat_map(|outcome| outcome.caught.iter().chain(&outcome.others));
+            let mut failed = self.judged.iter().flat_map(|judged| {
+                let others = (!judged.breaks_everything()).then_some(&judged.outcome.others);
+                judged
+                    .outcome
+                    .caught
+                    .iter()
+                    .chain(others.into_iter().flatten())
+            });
             failed.any(|result| result.id == id)
         };
         let passed = self.control.iter();

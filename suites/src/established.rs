@@ -328,7 +328,6 @@ fn begun_too_early() -> Vec<Case> {
             &["web-0"],
         )
         .sources(&[CONNTRACK, ENDPOINT_CHANGES, "k#91236", "k#122740"])
-        .needs(Feature::EarlyUdpFlows)
         .check("served", [via_vm2(&["web-0"])])
         .change(Change::ProxyName(Some("another")))
         .check(

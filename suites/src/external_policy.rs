@@ -1,6 +1,6 @@
 //! `externalTrafficPolicy` on node ports.
 
-use onehop_harness::case::{Case, Change, Feature, Place, Policy, Question, Service};
+use onehop_harness::case::{Case, Change, Place, Policy, Question, Service};
 
 use crate::story::{
     NODES, STORY, client_on, dropped, from_node, from_pod_on, host, kept_on, node_port, on,
@@ -230,7 +230,6 @@ fn in_cluster_cases() -> Vec<Case> {
             &STORY,
         )
         .sources(&[TOPOLOGY, "k#74383"])
-        .needs(Feature::RemotePodsOutside)
         .check("pods 1-0-2", from_elsewhere(client_on)),
     ]
 }

@@ -76,6 +76,8 @@ fn same_verdicts(home: &Home) -> Result<(), Failed> {
         let on_kind = on_kind.get(id).cloned().unwrap_or_default();
         let right = match verdict {
             "skip" => lacking || declared,
+            // A known defect that hangs on what runs beside a case may spare it.
+            "pass" | "known" => ["pass", "known"].contains(&&*on_kind),
             judged => judged == on_kind,
         };
         if !right {

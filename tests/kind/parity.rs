@@ -31,6 +31,18 @@ pub(crate) fn compare(one: &Value, other: &Value) -> Result<(), Failed> {
             without += 1;
             continue;
         }
+        // A known defect that hangs on what runs beside a case may spare it.
+        let known = |case: &Value| case["verdict"] == "known";
+        if known(case) || known(there) {
+            let spared = |case: &Value| known(case) || case["verdict"] == "pass";
+            if !spared(case) || !spared(there) {
+                differences.push(format!(
+                    "{id}: {} and {}",
+                    case["verdict"], there["verdict"]
+                ));
+            }
+            continue;
+        }
         if case["verdict"] != there["verdict"] {
             differences.push(format!(
                 "{id}: {} and {}",

@@ -326,7 +326,10 @@ impl Prepared {
             let why = "it is not known which pods are the proxy's".to_owned();
             lacks.insert(Need::ProxyRestarts, why);
         }
+        // A cluster has the kube-proxy that came with it.
+        let its_own = profile.as_ref().is_some_and(|p| p.tool.is_some());
         Ok(Lab::new(Parts {
+            version: its_own.then(|| cluster.version.clone()),
             provider: Provider::Cluster(Box::new(cluster)),
             objects: Objects::new(self.client, &self.families),
             epoch: self.epoch,

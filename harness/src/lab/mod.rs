@@ -49,7 +49,7 @@ use crate::balancer::View;
 use crate::case::{Need, Target};
 use crate::cluster::Cluster;
 use crate::probe::HttpOutcome;
-use crate::profile::{Feature, Profile, Program, Variation};
+use crate::profile::{Feature, Known, Profile, Program, Variation};
 use crate::tap::Clocks;
 use crate::timing::Timing;
 use crate::verdict::{Baseline, Ground};
@@ -94,6 +94,8 @@ pub struct Lab {
     baseline: Baseline,
     timing: Timing,
     variations: BTreeMap<Variation, String>,
+    /// The defects that its proxy is known to have.
+    known: Vec<Known>,
     dir: PathBuf,
     phases: BTreeMap<&'static str, Duration>,
     probers: Semaphore,
@@ -115,6 +117,8 @@ pub(crate) struct Parts {
     pub(crate) world: World,
     pub(crate) timing: Timing,
     pub(crate) profile: Option<Profile>,
+    /// What the proxy says of its version.
+    pub(crate) version: Option<String>,
     pub(crate) dir: PathBuf,
     pub(crate) phases: BTreeMap<&'static str, Duration>,
     /// The families that the world has.
@@ -132,8 +136,12 @@ impl Lab {
         let profile = parts.profile.as_ref();
         let without_v6 = profile.is_some_and(|p| p.features.unsupported.contains(&Feature::Ipv6));
         let judged = |family: &Family| !without_v6 || *family == Family::V4;
+        let known = profile.map_or(&[][..], |profile| &profile.known).iter();
+        let known = known.filter(|known| known.is_in(parts.version.as_deref()));
+        let known = known.cloned().collect();
         Self {
             families: parts.families.into_iter().filter(judged).collect(),
+            known,
             variations: parts.profile.map(|p| p.variations).unwrap_or_default(),
             provider: parts.provider,
             sites: parts.sites,
@@ -308,6 +316,12 @@ impl Lab {
     /// When something is left behind.
     pub async fn end(&self) -> Result<(), LabError> {
         self.provider.end(&self.timing).await
+    }
+
+    /// The defect that its proxy is known to have, and because of which a case fails.
+    pub fn known(&self, case: &str) -> Option<&Known> {
+        let mut known = self.known.iter();
+        known.find(|known| known.cases.iter().any(|id| id == case))
     }
 
     /// What its world does not have, with the reason.

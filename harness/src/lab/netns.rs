@@ -147,6 +147,7 @@ impl Lab {
         labelled.map_err(LabError::object("label the nodes"))?;
         Ok(Self::new(Parts {
             provider: Provider::Netns(Box::new(netns)),
+            version: proxy.as_ref().and_then(|p| p.program.version.clone()),
             profile: proxy.map(|proxy| proxy.profile),
             families: Family::ALL.to_vec(),
             lacks: Netns::lacks(),

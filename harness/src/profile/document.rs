@@ -8,10 +8,10 @@ use serde_saphyr::{Location, Spanned};
 
 use super::error::nearest;
 use super::{
-    Feature, Features, KindProfile, NetnsProfile, Origin, Place, Profile, ProfileError, Ready,
-    Variation, template,
+    Feature, Features, KindProfile, Known, NetnsProfile, Origin, Place, Profile, ProfileError,
+    Ready, Variation, template,
 };
-use crate::tools::{ParseToolError, Tool, ToolRef};
+use crate::tools::{ParseToolError, Tool, ToolRef, Version};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +26,8 @@ struct Document {
     features: FeaturesDocument,
     #[serde(default)]
     variations: BTreeMap<String, Spanned<String>>,
+    #[serde(default)]
+    known: Vec<KnownDocument>,
     kind: Option<KindDocument>,
 }
 
@@ -55,6 +57,15 @@ struct ReadyDocument {
 struct FeaturesDocument {
     #[serde(default)]
     unsupported: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KnownDocument {
+    cases: Vec<Spanned<String>>,
+    from: Option<Spanned<String>>,
+    to: Option<Spanned<String>>,
+    finding: Spanned<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -136,6 +147,11 @@ impl Checker<'_> {
             netns: self.netns(document.netns)?,
             features: self.features(&document.features)?,
             variations: self.variations(document.variations)?,
+            known: document
+                .known
+                .into_iter()
+                .map(|known| self.known(known))
+                .collect::<Result<_, _>>()?,
             kind: document.kind.map(|kind| self.kind(kind)).transpose()?,
         })
     }
@@ -247,6 +263,31 @@ impl Checker<'_> {
             variations.insert(variation, value.value);
         }
         Ok(variations)
+    }
+
+    fn known(&self, known: KnownDocument) -> Result<Known, ProfileError> {
+        let finding = known.finding;
+        if known.cases.is_empty() {
+            let problem = "a known defect names the cases that fail because of it";
+            return Err(self.invalid("known.cases", finding.referenced, problem));
+        }
+        if finding.value.is_empty() {
+            let problem = "a known defect says where it is written up";
+            return Err(self.invalid("known.finding", finding.referenced, problem));
+        }
+        let version = |field: &str, text: Option<Spanned<String>>| {
+            let parsed = text.map(|text| {
+                let version: Result<Version, _> = text.value.parse();
+                version.map_err(|error| self.invalid(field, text.referenced, error.to_string()))
+            });
+            parsed.transpose()
+        };
+        Ok(Known {
+            cases: known.cases.into_iter().map(|case| case.value).collect(),
+            from: version("known.from", known.from)?,
+            to: version("known.to", known.to)?,
+            finding: finding.value,
+        })
     }
 
     fn kind(&self, kind: KindDocument) -> Result<KindProfile, ProfileError> {

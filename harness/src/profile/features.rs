@@ -62,12 +62,6 @@ names! {
         LoadBalancer = "load-balancer",
         /// `externalTrafficPolicy`.
         ExternalTrafficPolicy = "external-traffic-policy",
-        /// Pods of other nodes count as outside where `externalTrafficPolicy` is Local: their
-        /// answers would not come back by this node.
-        RemotePodsOutside = "remote-pods-outside",
-        /// UDP flows that a node let pass as they were before it served their Service: they are the
-        /// Service's once it does.
-        EarlyUdpFlows = "early-udp-flows",
         /// `internalTrafficPolicy`.
         InternalTrafficPolicy = "internal-traffic-policy",
         /// The health check port of a Service.

@@ -9,6 +9,7 @@
 mod document;
 mod error;
 mod features;
+mod known;
 mod program;
 mod template;
 
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::{Place, ProfileError};
 pub use features::{Feature, Variation};
+pub use known::Known;
 pub use program::{Program, read_version};
 pub use template::{PLACEHOLDERS, Placeholders};
 
@@ -55,6 +57,8 @@ pub struct Profile {
     pub features: Features,
     /// What the proxy does where implementations may differ: reported, never judged.
     pub variations: BTreeMap<Variation, String>,
+    /// Its defects that are known.
+    pub known: Vec<Known>,
     /// How the proxy runs on a kind cluster.
     pub kind: Option<KindProfile>,
 }

@@ -173,9 +173,9 @@ pub fn not_judged(case: &Case, reason: &str) -> CaseResult {
 }
 
 impl CaseResult {
-    /// Whether the case neither failed nor was left unjudged.
+    /// Whether the case neither failed, but as is known, nor was left unjudged.
     pub fn is_fine(&self) -> bool {
-        matches!(self.verdict, Verdict::Pass | Verdict::Skip)
+        matches!(self.verdict, Verdict::Pass | Verdict::Known | Verdict::Skip)
     }
 }
 

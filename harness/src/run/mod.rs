@@ -12,6 +12,7 @@ mod results;
 mod row;
 mod runner;
 mod sabotage;
+mod spent;
 mod stray_segment;
 mod traffic;
 mod workload;
@@ -22,3 +23,4 @@ pub use results::{
 };
 pub use runner::{CaseRun, skipped};
 pub use sabotage::{Sabotage, Victim};
+pub use spent::{Spent, WaitedFor};

@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use super::held::HeldByName;
 use super::row::Answer;
@@ -24,8 +23,6 @@ pub(super) struct Progress {
     pub(super) health_port: Option<u16>,
     /// Every question that was judged.
     pub(super) answers: Vec<Answer>,
-    /// How long the world took after each change to behave as expected, summed up.
-    pub(super) converged_in: Duration,
     /// The flows that it keeps open.
     pub(super) held: HeldByName,
     /// The traffic that goes on.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::spent::{Spent, WaitedFor};
 use crate::case::Feature;
 use crate::timing::Timing;
 use crate::verdict::FlowResult;
@@ -21,6 +22,8 @@ pub enum Verdict {
     Pass,
     /// Something was not.
     Fail,
+    /// Something was not, and that is known: the result names the finding in which it is written up.
+    Known,
     /// It was not run, for a reason that the result names.
     Skip,
     /// It could not be judged. Never counted as a pass.
@@ -32,6 +35,7 @@ impl fmt::Display for Verdict {
         f.write_str(match self {
             Self::Pass => "PASS",
             Self::Fail => "FAIL",
+            Self::Known => "KNOWN",
             Self::Skip => "SKIP",
             Self::Error => "ERROR",
         })
@@ -53,14 +57,24 @@ pub struct CaseResult {
     pub verdict: Verdict,
     /// Why it was not a pass.
     pub reason: Option<String>,
+    /// Where the defect is written up that it failed because of, if that is known.
+    pub finding: Option<String>,
     /// How long it took.
     pub seconds: f64,
-    /// How long the world took after each change to behave as expected, summed up.
-    pub converge_seconds: f64,
+    /// What it waited for, and for how many seconds. They sum up to all of its time.
+    pub waited_for: Spent,
     /// Every question, judged.
     pub flows: Vec<FlowResult>,
     /// Where the evidence of a failure is.
     pub evidence: Option<PathBuf>,
+}
+
+impl CaseResult {
+    /// Seconds that the world took after each change to behave as expected, summed up.
+    pub fn converged_in(&self) -> f64 {
+        let converging = self.waited_for.get(&WaitedFor::Convergence);
+        converging.copied().unwrap_or_default()
+    }
 }
 
 /// The proxy that was judged.
@@ -88,6 +102,8 @@ pub struct Summary {
     pub passed: usize,
     /// Not as expected.
     pub failed: usize,
+    /// Not as expected, as is known.
+    pub known: usize,
     /// Not run.
     pub skipped: usize,
     /// Not judged.
@@ -102,6 +118,7 @@ impl Summary {
             *match case.verdict {
                 Verdict::Pass => &mut summary.passed,
                 Verdict::Fail => &mut summary.failed,
+                Verdict::Known => &mut summary.known,
                 Verdict::Skip => &mut summary.skipped,
                 Verdict::Error => &mut summary.errors,
             } += 1;
@@ -115,6 +132,7 @@ impl Summary {
         Self {
             passed: self.passed + other.passed,
             failed: self.failed + other.failed,
+            known: self.known + other.known,
             skipped: self.skipped + other.skipped,
             errors: self.errors + other.errors,
         }
@@ -222,7 +240,13 @@ impl Results {
 mod tests {
     use super::*;
 
-    fn results(passed: usize, failed: usize, skipped: usize, errors: usize) -> ProxyResults {
+    fn results(
+        passed: usize,
+        failed: usize,
+        known: usize,
+        skipped: usize,
+        errors: usize,
+    ) -> ProxyResults {
         ProxyResults {
             proxy: ProxyInfo {
                 name: "mine".to_owned(),
@@ -234,6 +258,7 @@ mod tests {
             summary: Summary {
                 passed,
                 failed,
+                known,
                 skipped,
                 errors,
             },
@@ -242,15 +267,17 @@ mod tests {
 
     #[test]
     fn only_what_was_judged_in_full_has_passed() {
-        for ([passed, failed, skipped, errors], outcome) in [
-            ([0, 0, 0, 0], Outcome::NotJudged),
-            ([0, 0, 3, 0], Outcome::NotJudged),
-            ([1, 0, 3, 0], Outcome::Passed),
-            ([9, 1, 0, 0], Outcome::Failed),
-            ([9, 0, 0, 1], Outcome::NotJudged),
-            ([9, 1, 0, 1], Outcome::Failed),
+        for ([passed, failed, known, skipped, errors], outcome) in [
+            ([0, 0, 0, 0, 0], Outcome::NotJudged),
+            ([0, 0, 0, 3, 0], Outcome::NotJudged),
+            ([1, 0, 0, 3, 0], Outcome::Passed),
+            ([1, 0, 3, 0, 0], Outcome::Passed),
+            ([9, 1, 0, 0, 0], Outcome::Failed),
+            ([9, 1, 3, 0, 0], Outcome::Failed),
+            ([9, 0, 0, 0, 1], Outcome::NotJudged),
+            ([9, 1, 0, 0, 1], Outcome::Failed),
         ] {
-            let mut results = results(passed, failed, skipped, errors);
+            let mut results = results(passed, failed, known, skipped, errors);
             assert_eq!(results.outcome(), outcome, "{:?}", results.summary);
             results.error = Some("it exited".to_owned());
             assert_ne!(results.outcome(), Outcome::Passed, "{:?}", results.summary);
@@ -275,9 +302,9 @@ mod tests {
             summary: Summary::default(),
         };
         let (good, none, bad) = (
-            &results(9, 0, 0, 0),
-            &results(0, 0, 9, 0),
-            &results(0, 1, 0, 0),
+            &results(9, 0, 0, 0, 0),
+            &results(0, 0, 0, 9, 0),
+            &results(0, 1, 0, 0, 0),
         );
         assert_eq!(of(&[]).outcome(), Outcome::NotJudged);
         assert_eq!(of(&[good, good]).outcome(), Outcome::Passed);

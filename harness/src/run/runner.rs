@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::ask::{Subject, ask};
 use super::evidence;
@@ -13,10 +13,13 @@ use super::progress::Progress;
 use super::results::{CaseResult, Verdict};
 use super::row::Answer;
 use super::sabotage::{Sabotage, Victim};
+use super::spent::{Spent, Stopwatch, WaitedFor};
 use super::traffic::{Answering, Ongoing, TrafficByName};
 use super::workload::Scene;
 use crate::agent::Kept;
-use crate::case::{Case, Check, Expectation, HeldFlow, Place, Question, ServiceType, Step, Target};
+use crate::case::{
+    Case, Check, Expectation, HeldFlow, Place, Question, ServiceType, Step, Target, Traffic,
+};
 use crate::error::chain;
 use crate::lab::{Allocated, Call, Calls, Lab, LabError, join_results, target_port};
 use crate::verdict::Asked;
@@ -46,20 +49,22 @@ impl CaseRun {
     /// [`Verdict::Error`], never of the proxy.
     pub async fn run(self) -> CaseResult {
         let started = Instant::now();
+        let mut watch = Stopwatch::start();
         let name = service_name(&self.case.id);
         // They listen until the Service is gone: one that is still served would be reached.
-        let (outcome, _backends) = match self.listen().await {
-            Ok(backends) => (self.run_steps(&name).await, backends),
+        let listening = self.listen().await;
+        watch.lap(WaitedFor::Backends);
+        let (outcome, _backends) = match listening {
+            Ok(backends) => (self.run_steps(&name, &mut watch).await, backends),
             Err(error) => (Err(error), Default::default()),
         };
         let mut result = CaseResult {
-            seconds: 0.0,
-            converge_seconds: 0.0,
-            flows: Vec::new(),
-            evidence: None,
             ..unjudged(&self.case, Verdict::Pass, None)
         };
+        // What an error cut short.
+        watch.lap(WaitedFor::Connections);
         let restored = self.restore().await;
+        watch.lap(WaitedFor::Removal);
         let service = outcome
             .as_ref()
             .ok()
@@ -81,10 +86,10 @@ impl CaseRun {
                         .collect();
                     result.evidence = self.capture(&name, &journeys).await;
                 }
-                result.converge_seconds = progress.converged_in.as_secs_f64();
                 result.flows = progress.answers.into_iter().map(|a| a.result).collect();
             }
         }
+        watch.lap(WaitedFor::Evidence);
         let dispersed = self.end_crowd(&name).await;
         let ended = self
             .delete(&name, service)
@@ -99,7 +104,13 @@ impl CaseRun {
             };
             result.reason = Some(chain(&error));
         }
+        if let (Verdict::Fail, Some(known)) = (result.verdict, self.lab.known(&self.case.id)) {
+            result.verdict = Verdict::Known;
+            result.finding = Some(known.finding.clone());
+        }
+        watch.lap(WaitedFor::Removal);
         result.seconds = started.elapsed().as_secs_f64();
+        result.waited_for = watch.spent();
         result
     }
 
@@ -142,30 +153,50 @@ impl CaseRun {
         FIRST_PORT + self.number
     }
 
-    async fn run_steps(&self, name: &str) -> Result<Progress, LabError> {
-        let mut progress = self.create(name).await?;
+    async fn run_steps(&self, name: &str, watch: &mut Stopwatch) -> Result<Progress, LabError> {
+        let mut progress = self.create(name, watch).await?;
         for step in &self.case.steps {
-            match step {
-                Step::Change(change) => self.change(name, change, &mut progress).await?,
-                Step::Check(check) => self.check(name, check, &mut progress).await?,
-                Step::Open(held) => self.open(name, held, &mut progress).await?,
-                Step::Wait(time) => tokio::time::sleep(*time).await,
-                Step::Settle => self.settle(name, &progress).await?,
-                Step::Traffic(traffic) => {
-                    let answering = self.answering(name);
-                    let protocol = self.case.service.ports[0].protocol;
-                    let listening = (protocol, target_port(self.port(), 0, 0));
-                    let service = &progress.service;
-                    let going = Ongoing::begin(&self.lab, traffic, service, &answering, listening);
-                    progress.traffic.insert(traffic.name, going);
+            let (done, on) = match step {
+                Step::Change(change) => {
+                    let done = self.change(name, change, &mut progress).await;
+                    (done, WaitedFor::Changes)
                 }
-            }
+                Step::Check(check) => {
+                    let done = self.check(name, check, &mut progress, watch).await;
+                    (done, WaitedFor::Connections)
+                }
+                Step::Open(held) => {
+                    let done = self.open(name, held, &mut progress).await;
+                    (done, WaitedFor::Connections)
+                }
+                Step::Wait(time) => {
+                    tokio::time::sleep(*time).await;
+                    (Ok(()), WaitedFor::Time)
+                }
+                Step::Settle => (self.settle(name, &progress).await, WaitedFor::Changes),
+                Step::Traffic(traffic) => {
+                    self.begin(name, traffic, &mut progress);
+                    (Ok(()), WaitedFor::Connections)
+                }
+            };
+            watch.lap(on);
+            done?;
             if progress.failure.is_some() {
                 // What follows would be judged in a world that is not the one described.
                 break;
             }
         }
         Ok(progress)
+    }
+
+    /// Begins traffic that goes on.
+    fn begin(&self, name: &str, traffic: &Traffic, progress: &mut Progress) {
+        let answering = self.answering(name);
+        let protocol = self.case.service.ports[0].protocol;
+        let listening = (protocol, target_port(self.port(), 0, 0));
+        let service = &progress.service;
+        let going = Ongoing::begin(&self.lab, traffic, service, &answering, listening);
+        progress.traffic.insert(traffic.name, going);
     }
 
     /// Who may answer its traffic.
@@ -211,7 +242,7 @@ impl CaseRun {
         })
     }
 
-    async fn create(&self, name: &str) -> Result<Progress, LabError> {
+    async fn create(&self, name: &str, watch: &mut Stopwatch) -> Result<Progress, LabError> {
         let Case {
             service, backends, ..
         } = &self.case;
@@ -229,7 +260,9 @@ impl CaseRun {
                 (None, created)
             }
         };
+        watch.lap(WaitedFor::Objects);
         let service = self.with_vip(name, service.kind, created).await?;
+        watch.lap(WaitedFor::Balancer);
         let victim = Victim {
             lab: &self.lab,
             case: &self.case,
@@ -246,7 +279,6 @@ impl CaseRun {
             health_port: service.health_check_node_port,
             service,
             answers: Vec::new(),
-            converged_in: Duration::ZERO,
             held: HeldByName::new(),
             traffic: TrafficByName::new(),
             crowd: 0,
@@ -289,16 +321,16 @@ impl CaseRun {
         name: &str,
         check: &Check,
         progress: &mut Progress,
+        watch: &mut Stopwatch,
     ) -> Result<(), LabError> {
-        let started = Instant::now();
-        let converged = self.converge(name, check, progress).await?;
-        let took = started.elapsed();
+        let converged = self.converge(name, check, progress).await;
+        watch.lap(WaitedFor::Convergence);
+        let converged = converged?;
         let scene = self.scene(name, progress).await?;
         let answers = self
             .ask_in(&scene, name, check, progress, Asked::Fully)
             .await?;
         self.still(name, &scene).await?;
-        progress.converged_in += took;
         progress.take(answers);
         if progress.failure.is_none() && !converged {
             let seconds = self.lab.timing().converge.as_secs();
@@ -483,8 +515,9 @@ fn unjudged(case: &Case, verdict: Verdict, reason: Option<String>) -> CaseResult
         sources: case.sources.clone(),
         verdict,
         reason,
+        finding: None,
         seconds: 0.0,
-        converge_seconds: 0.0,
+        waited_for: Spent::new(),
         flows: Vec::new(),
         evidence: None,
     }

@@ -1,4 +1,4 @@
-use onehop_harness::run::{CaseResult, Verdict};
+use onehop_harness::run::{CaseResult, Spent, Verdict};
 
 use super::super::fault::Fault;
 use super::super::judge::Outcome;
@@ -29,8 +29,9 @@ fn result(id: &str, verdict: Verdict) -> CaseResult {
         sources: Vec::new(),
         verdict,
         reason: None,
+        finding: None,
         seconds: 0.0,
-        converge_seconds: 0.0,
+        waited_for: Spent::new(),
         flows: Vec::new(),
         evidence: None,
     }
@@ -118,7 +119,34 @@ fn a_case_that_fails_for_another_reason_than_the_fault_says_catches_nothing() {
 #[test]
 fn a_case_that_no_fault_made_fail_is_told_of_a_whole_matrix_alone() {
     let own = cases(fault())[0];
-    let report = |whole| Report {
+    let judged = || {
+        judged(
+            &[(own, Verdict::Fail), (UNNAMED, Verdict::Pass)],
+            &[own, UNNAMED],
+        )
+    };
+    let (whole, some) = (report(true, judged()), report(false, judged()));
+    assert_eq!(whole.unfailed(), [UNNAMED]);
+    let said = format!("NO FAULT MADE FAIL  {UNNAMED}\n");
+    assert!(whole.summary().contains(&said));
+    assert!(some.unfailed().is_empty());
+    assert!(!some.summary().contains("NO FAULT"));
+}
+
+#[test]
+fn a_fault_that_fails_everything_shows_nothing_of_a_case_that_it_does_not_name() {
+    let own = cases(fault())[0];
+    let failed = |id| (id, Verdict::Fail);
+    let everything = judged(&[failed(own), failed(UNNAMED)], &[own, UNNAMED]);
+    assert_eq!(report(true, everything).unfailed(), [UNNAMED]);
+    let passed = (own, Verdict::Pass);
+    let half = judged(&[failed(UNNAMED), passed], &[own, UNNAMED]);
+    assert_eq!(report(true, half).unfailed(), [own]);
+}
+
+/// Of two cases that pass without a fault, and one that was not run.
+fn report(whole: bool, judged: Judged) -> Report {
+    Report {
         proxy: "bundled".to_owned(),
         quick: false,
         whole,
@@ -126,18 +154,10 @@ fn a_case_that_no_fault_made_fail_is_told_of_a_whole_matrix_alone() {
         timing: onehop_harness::timing::Timing::default(),
         interrupted: false,
         control: vec![
-            result(own, Verdict::Pass),
+            result(cases(fault())[0], Verdict::Pass),
             result(UNNAMED, Verdict::Pass),
             result("a/case/that-was-not-run", Verdict::Skip),
         ],
-        judged: vec![judged(
-            &[(own, Verdict::Fail), (UNNAMED, Verdict::Pass)],
-            &[own, UNNAMED],
-        )],
-    };
-    assert_eq!(report(true).unfailed(), [UNNAMED]);
-    let said = format!("NO FAULT MADE FAIL  {UNNAMED}\n");
-    assert!(report(true).summary().contains(&said));
-    assert!(report(false).unfailed().is_empty());
-    assert!(!report(false).summary().contains("NO FAULT"));
+        judged: vec![judged],
+    }
 }

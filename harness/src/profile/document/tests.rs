@@ -58,6 +58,7 @@ mode: ipvs
 version: [./proxy, version]
 features: {unsupported: [sctp, localhost-node-port]}
 variations: {hairpin-vip-source: node}
+known: [{cases: [a/b, c], from: v1.34.4, finding: \"a#1\"}]
 kind:
   kubeProxyMode: none
   manifests: [my-proxy.yaml]
@@ -73,6 +74,15 @@ kind:
     assert_eq!(profile.netns.env["NODE"], "{node}");
     assert!(profile.features.unsupported.contains(&Feature::Sctp));
     assert_eq!(profile.variations[&Variation::HairpinVipSource], "node");
+    let [known] = &profile.known[..] else {
+        panic!("{:?}", profile.known);
+    };
+    assert_eq!(known.cases, ["a/b", "c"]);
+    assert_eq!(
+        known.from.map(|v| v.to_string()).as_deref(),
+        Some("v1.34.4")
+    );
+    assert_eq!((known.to, known.finding.as_str()), (None, "a#1"));
     let kind = profile.kind.unwrap();
     assert_eq!(kind.kube_proxy_mode, "none");
     assert_eq!(
@@ -82,6 +92,27 @@ kind:
             vec!["my-proxy:dev".to_owned()]
         )
     );
+}
+
+#[test]
+fn a_known_defect_has_cases_versions_and_a_finding() {
+    for (known, expected) in [
+        (
+            "{cases: [], finding: a}",
+            "mine.yaml:6:30: known.cases: a known defect names the cases that fail because of it",
+        ),
+        (
+            "{cases: [a], finding: \"\"}",
+            "mine.yaml:6:30: known.finding: a known defect says where it is written up",
+        ),
+        (
+            "{cases: [a], to: 1.34, finding: a}",
+            "mine.yaml:6:25: known.to: invalid version `1.34`, expected one like v1.36.3",
+        ),
+    ] {
+        assert_eq!(error_with(&format!("known: [{known}]\n")), expected);
+    }
+    assert!(error_with("known: [{cases: [a]}]\n").contains("missing field `finding`"));
 }
 
 #[test]

@@ -1,0 +1,86 @@
+//! Defects of a proxy that are known, so that others are not overlooked among them.
+
+use crate::tools::Version;
+
+/// A defect that is known, proven and written up.
+///
+/// Its cases are run and judged as all others. What they fail with is still shown, as known and not as news; and a case that
+/// passes, passes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// The cases that fail because of it, by their ids.
+    pub cases: Vec<String>,
+    /// The first version that is known to have it; `None` where all before do.
+    pub from: Option<Version>,
+    /// The last version that is known to have it; `None` where all after do.
+    pub to: Option<Version>,
+    /// Where it is written up: a path, an address or a number of an issue.
+    pub finding: String,
+}
+
+impl Known {
+    /// Whether a proxy has it that says this of its version.
+    ///
+    /// One that says nothing, or nothing that can be read, has only what all versions have: a build from a branch must not
+    /// pass for a release.
+    pub fn is_in(&self, version: Option<&str>) -> bool {
+        if self.from.is_none() && self.to.is_none() {
+            return true;
+        }
+        let Some(version) = version.and_then(release) else {
+            return false;
+        };
+        self.from.is_none_or(|from| from <= version) && self.to.is_none_or(|to| version <= to)
+    }
+}
+
+/// The release in what a proxy says of its version: `Kubernetes v1.36.3`, or `v1.36.3+vendor`. None of what came before a
+/// release, or after it.
+fn release(text: &str) -> Option<Version> {
+    let mut words = text.split_whitespace();
+    words.find_map(|word| word.split('+').next()?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(from: Option<&str>, to: Option<&str>) -> Known {
+        let version = |text: &str| text.parse().expect("a version");
+        Known {
+            cases: vec!["subject/claim".to_owned()],
+            from: from.map(version),
+            to: to.map(version),
+            finding: "a".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_version_has_what_is_known_of_its_range_with_both_ends() {
+        let both = known(Some("v1.34.4"), Some("v1.36.3"));
+        let (since, until) = (known(Some("v1.34.4"), None), known(None, Some("v1.36.3")));
+        for (version, expected) in [
+            ("Kubernetes v1.34.3", [false, false, true]),
+            ("Kubernetes v1.34.4", [true; 3]),
+            ("v1.35.10+vendor.1", [true; 3]),
+            ("Kubernetes v1.36.3", [true; 3]),
+            ("Kubernetes v1.36.4", [false, true, false]),
+        ] {
+            let is_in = [&both, &since, &until].map(|known| known.is_in(Some(version)));
+            assert_eq!(is_in, expected, "{version}");
+        }
+    }
+
+    #[test]
+    fn a_build_that_is_no_release_has_only_what_all_have() {
+        let of_some = known(Some("v1.34.4"), None);
+        for version in [
+            None,
+            Some("mine"),
+            Some("Kubernetes v1.37.0-alpha.1.52+9d1c02ab"),
+        ] {
+            assert!(!of_some.is_in(version), "{version:?}");
+            assert!(known(None, None).is_in(version), "{version:?}");
+        }
+    }
+}
