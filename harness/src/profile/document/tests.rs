@@ -103,11 +103,11 @@ fn a_known_defect_has_cases_versions_and_a_finding() {
         ),
         (
             "{cases: [a], finding: \"\"}",
-            "mine.yaml:6:30: known.finding: a known defect says where it is written up",
+            "mine.yaml:6:31: known.finding: a known defect says where it is written up",
         ),
         (
             "{cases: [a], to: 1.34, finding: a}",
-            "mine.yaml:6:25: known.to: invalid version `1.34`, expected one like v1.36.3",
+            "mine.yaml:6:26: known.to: invalid version `1.34`, expected one like v1.36.3",
         ),
     ] {
         assert_eq!(error_with(&format!("known: [{known}]\n")), expected);
