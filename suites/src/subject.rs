@@ -77,6 +77,10 @@ impl Subject {
         ),
         Self::new("udp", "the same promises for datagrams"),
         Self::new(
+            "mtu",
+            "datagrams that fill a packet, or go in fragments: they come whole, and so do their answers",
+        ),
+        Self::new(
             "established",
             "flows that are under way while the world changes: what goes on, and what must move",
         ),

@@ -9,7 +9,7 @@ use onehop_harness::agent::Kept;
 use onehop_harness::lab::{ApiKind, BASELINE_PORT, Lab, LabOptions};
 use onehop_harness::probe::{self, Batch, Connection, ProbeError};
 use onehop_harness::timing::Timing;
-use onehop_harness::world::{Family, Protocol, World};
+use onehop_harness::world::{Family, Length, Protocol, World};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -101,6 +101,7 @@ impl Bench {
         let batch = Batch {
             protocol,
             remotes: remotes.to_vec(),
+            length: Length::Brief,
             mark: None,
             fences,
         };

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{Feature, HeldExpectation, Place, PodsOf, Target, Variation};
-use crate::world::World;
+use crate::world::{Length, World};
 
 /// Questions that are asked together, once the world behaves as all of them expect.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -177,6 +177,15 @@ impl Question {
             other => other,
         }
     }
+
+    /// The same with datagrams of this length. Only flows have any.
+    #[must_use]
+    pub fn of_length(self, length: Length) -> Self {
+        match self {
+            Self::Flow(flow) => Self::Flow(FlowCheck { length, ..flow }),
+            other => other,
+        }
+    }
 }
 
 impl Target {
@@ -221,6 +230,8 @@ pub struct FlowCheck {
     pub to: Target,
     /// The name of the Service's port that is called; empty for the first.
     pub port: &'static str,
+    /// How long its datagrams are, and their answers, which must come as long.
+    pub length: Length,
     /// What should become of every connection.
     pub expect: Expectation,
 }
@@ -228,9 +239,13 @@ pub struct FlowCheck {
 impl FlowCheck {
     /// What is called, for people.
     pub fn target(&self) -> String {
-        match self.port {
+        let target = match self.port {
             "" => self.to.to_string(),
             port => format!("{}:{port}", self.to),
+        };
+        match self.length {
+            Length::Brief => target,
+            length => format!("{target}, datagrams of {length}"),
         }
     }
 
@@ -340,6 +355,7 @@ impl Place {
             from: self.clone(),
             to,
             port: "",
+            length: Length::Brief,
             expect,
         })
     }

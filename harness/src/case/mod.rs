@@ -31,7 +31,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use crate::profile::{Feature, Variation};
-use crate::world::Protocol;
+use crate::world::{Length, Protocol};
 
 /// The longest id of a case, which names its Service, in a label too.
 const LONGEST_ID: usize = 63;
@@ -494,6 +494,12 @@ impl Case {
             self.service.kind.is_proxied()
                 && ports.iter().any(|port| port.protocol != Protocol::Tcp),
             "has a port that a load balancer which terminates connections does not serve",
+        );
+        defect(
+            self.flows()
+                .iter()
+                .any(|flow| flow.length != Length::Brief && port(flow) != Some(Protocol::Udp)),
+            "wants datagrams of some length by another protocol than UDP",
         );
         for defective in self.defects_of_held_flows(port) {
             defect(true, defective);

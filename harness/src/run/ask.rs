@@ -178,6 +178,7 @@ impl Subject<'_> {
             from: &flow.from,
             by,
             protocol: self.protocol(flow),
+            length: flow.length,
             remotes,
             backends,
         }

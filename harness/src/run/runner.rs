@@ -20,7 +20,7 @@ use crate::case::{Case, Check, Expectation, HeldFlow, Place, Question, ServiceTy
 use crate::error::chain;
 use crate::lab::{Allocated, Call, Calls, Lab, LabError, join_results, target_port};
 use crate::verdict::Asked;
-use crate::world::Dual;
+use crate::world::{Dual, Length};
 
 /// The first port of the backends of cases; each case has one of its own.
 const FIRST_PORT: u16 = 20_000;
@@ -415,6 +415,7 @@ impl CaseRun {
                     from: &from,
                     by: None,
                     protocol: self.case.service.ports[0].protocol,
+                    length: Length::Brief,
                     remotes: &[remote],
                     backends: &[],
                 };

@@ -11,7 +11,7 @@ use super::row::{Answer, row};
 use crate::case::{Place, Traffic};
 use crate::lab::{Allocated, Calls, Lab, LabError};
 use crate::probe::{Connection, Outcome};
-use crate::world::{Family, Protocol};
+use crate::world::{Family, Length, Protocol};
 
 /// The traffic of a case, by its name.
 pub(super) type TrafficByName = BTreeMap<&'static str, Ongoing>;
@@ -203,6 +203,7 @@ impl Going {
                 from: &self.from,
                 by: None,
                 protocol: self.protocol,
+                length: Length::Brief,
                 remotes: &remotes,
                 backends: &self.backends,
             };
@@ -237,6 +238,7 @@ mod tests {
             local: ([10, 0, 0, 1], 40_000).into(),
             remote: ([10, 0, 0, 2], 80).into(),
             sequence: 7,
+            octets: None,
             outcome,
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::case::{Target, external};
-use crate::world::{CLIENT_PUBLIC, Protocol};
+use crate::world::{CLIENT_PUBLIC, Length, Protocol};
 
 /// The TTL of a connection that the load balancer sends straight to a pod.
 const DIRECT: u8 = 63;
@@ -62,6 +62,7 @@ fn wrong(seen: Seen, source: Source, hops: Hops) -> Vec<String> {
             local: of(CLIENT_PUBLIC, 50_000),
             remote: vip(),
             sequence: 1,
+            octets: None,
             outcome,
         },
         trip: seen.trip,
@@ -75,6 +76,7 @@ fn wrong(seen: Seen, source: Source, hops: Hops) -> Vec<String> {
         from: external(CLIENT_PUBLIC),
         to: Target::Vip,
         port: "",
+        length: Length::Brief,
         expect: Reach::pods(&["web-0", "web-1"], source, hops, entry).into(),
     };
     let ground = Ground {
