@@ -86,7 +86,7 @@ impl Subject {
         ),
         Self::new(
             "live",
-            "traffic that goes on all the while: no call is lost in a switch, a churn or a restart",
+            "traffic that goes on all the while: no call is lost in a switch, a churn or a restart, and for how long some are when a pod goes at once",
         ),
         Self::new(
             "lifecycle",

@@ -59,6 +59,12 @@ pub enum Question {
     },
     /// Whether every connection of this traffic was answered by a pod of the workload, since it began.
     Answered(&'static str),
+    /// For how long connections of this traffic were lost, since it began: no longer than a load balancer may take to find
+    /// out, by its health checks, that a node has nobody left ([`unnoticed`]). Lost means dropped. The others were answered
+    /// by a pod that is ever one of the backends.
+    ///
+    /// [`unnoticed`]: crate::timing::Timing::unnoticed
+    LostUntilNoticed(&'static str),
     /// Whether `spec.healthCheckNodePort` is allocated.
     HealthCheckAllocated(bool),
     /// Whether the Service's first port has a node port.
@@ -148,8 +154,17 @@ impl Question {
             Self::ProxyHealth { .. } => vec![Feature::ProxyHealth],
             Self::Held { .. }
             | Self::Answered(_)
+            | Self::LostUntilNoticed(_)
             | Self::HealthCheckAllocated(_)
             | Self::NodePortAllocated(_) => Vec::new(),
+        }
+    }
+
+    /// The traffic that it is about.
+    pub fn traffic(&self) -> Option<&'static str> {
+        match self {
+            Self::Answered(name) | Self::LostUntilNoticed(name) => Some(name),
+            _ => None,
         }
     }
 
@@ -164,6 +179,7 @@ impl Question {
             | Self::StraySegment { .. }
             | Self::Held { .. }
             | Self::Answered(_)
+            | Self::LostUntilNoticed(_)
             | Self::HealthCheckAllocated(_)
             | Self::NodePortAllocated(_) => &[],
         }
