@@ -8,7 +8,7 @@ use miette::{IntoDiagnostic, Result, miette};
 use onehop_harness::case::{self, Backend, Place, Service, ServiceType, Target};
 use onehop_harness::lab::{Allocated, Call, Calls, Lab, LabError};
 use onehop_harness::probe::Outcome;
-use onehop_harness::world::{CLIENT_PUBLIC, Family, World};
+use onehop_harness::world::{CLIENT_PUBLIC, Family, Length, World};
 use tokio::runtime::Runtime;
 
 use crate::arguments::{ProtocolArgument, TraceArguments};
@@ -92,6 +92,7 @@ async fn settled_call(
                 from,
                 by: None,
                 protocol: service.ports[0].protocol,
+                length: Length::Brief,
                 remotes: &[remote],
                 backends: &backends,
             };

@@ -35,6 +35,10 @@ pub struct Timing {
     pub health_check_timeout: Duration,
     /// Checks in a row, with the other result, that change a node's health.
     pub health_check_threshold: u32,
+    /// How much longer than its health checks need a load balancer may go on sending to a node that has nobody left: what the
+    /// proxy takes from its rules to its health check port, and the load balancer from its verdict to its own rules. Long
+    /// for a machine that is busy.
+    pub health_check_slack: Duration,
     /// How long a node may give no answer at all to a *changed* health check before it counts as
     /// unhealthy under it: the proxy may open its port later than the balancer asks.
     pub health_check_patience: Duration,
@@ -54,6 +58,14 @@ pub struct Timing {
     pub negative_samples: u32,
 }
 
+impl Timing {
+    /// How long connections may be lost that a load balancer sends to a node which has nobody left: until so many health
+    /// checks in a row have said so, and the slack.
+    pub fn unnoticed(&self) -> Duration {
+        self.health_check_interval * self.health_check_threshold + self.health_check_slack
+    }
+}
+
 impl Default for Timing {
     fn default() -> Self {
         Self {
@@ -69,6 +81,7 @@ impl Default for Timing {
             health_check_interval: Duration::from_millis(100),
             health_check_timeout: Duration::from_millis(500),
             health_check_threshold: 2,
+            health_check_slack: Duration::from_secs(1),
             health_check_patience: Duration::from_secs(2),
             restart_backoff: Duration::from_millis(250),
             restart_backoff_limit: Duration::from_secs(5),

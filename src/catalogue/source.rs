@@ -13,10 +13,13 @@ const ISSUES: [(&str, &str); 9] = [
     ("Azure/AKS", "Azure/AKS"),
 ];
 
-/// The address of a source: a KEP, an issue, or a file of kubernetes/kubernetes. None of one that is no such thing.
+/// The address of a source: a KEP, an RFC, an issue, or a file of kubernetes/kubernetes. None of one that is no such thing.
 pub(super) fn link(source: &str) -> Option<String> {
     if let Some(number) = source.strip_prefix("KEP-") {
         return Some(format!("https://kep.k8s.io/{number}"));
+    }
+    if let Some(number) = source.strip_prefix("RFC ") {
+        return Some(format!("https://www.rfc-editor.org/rfc/rfc{number}"));
     }
     if let Some(path) = source.strip_prefix("kubernetes/") {
         return Some(format!(
@@ -51,6 +54,7 @@ mod tests {
     fn kinds_of_sources_have_their_places() {
         let links = [
             "KEP-1669",
+            "RFC 791",
             "kr#455",
             "kubernetes/pkg/proxy/topology.go",
             "a#1",
@@ -61,6 +65,7 @@ mod tests {
             links.map(link),
             [
                 Some("https://kep.k8s.io/1669".to_owned()),
+                Some("https://www.rfc-editor.org/rfc/rfc791".to_owned()),
                 Some("https://github.com/cloudnativelabs/kube-router/issues/455".to_owned()),
                 Some(known.to_owned()),
                 None,

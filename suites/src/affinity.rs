@@ -7,7 +7,7 @@ use onehop_harness::case::{
     BalancerMode, Case, Change, FlowCheck, Place, Policy, Port, Question, Reach, Service, Target,
     Together, pod,
 };
-use onehop_harness::world::World;
+use onehop_harness::world::{Length, World};
 
 use crate::external_policy::own_pods_or_drop;
 use crate::story::{
@@ -240,6 +240,7 @@ fn everyone(pods: &[&str]) -> Question {
     let flows = pods_and_nodes.flat_map(|(from, reach)| {
         PORTS.iter().map(move |port| FlowCheck {
             port: port.name,
+            length: Length::Brief,
             ..flow(&from, Target::ClusterIp, reach.clone())
         })
     });
@@ -257,6 +258,7 @@ fn flow(from: &Place, to: Target, reach: Reach) -> FlowCheck {
         from: from.clone(),
         to,
         port: "",
+        length: Length::Brief,
         expect: reach.sticky().into(),
     }
 }

@@ -10,6 +10,7 @@ use onehop_harness::case::{
     Backend, BalancerMode, Case, Change, Expectation, Feature, FlowCheck, HeldExpectation, Place,
     Policy, Port, Question, Reach, Service, Target, held,
 };
+use onehop_harness::world::Length;
 
 use crate::external_policy::{own_pods_or_drop, spread_over_all};
 use crate::load_balancer::balanced_cluster;
@@ -295,6 +296,7 @@ fn begun_too_early() -> Vec<Case> {
         from: private(),
         to: node_port("vm2"),
         port: "",
+        length: Length::Brief,
         expect,
     };
     vec![
@@ -352,6 +354,7 @@ pub(crate) fn flow(from: &Place, to: Target, port: &'static str, reach: Reach) -
         from: from.clone(),
         to,
         port,
+        length: Length::Brief,
         expect: reach.into(),
     }
 }

@@ -20,6 +20,7 @@ mod invalid_packets;
 mod lifecycle;
 mod live;
 mod load_balancer;
+mod mtu;
 mod node_port_addresses;
 pub mod oracle;
 mod proxy_health;
@@ -55,6 +56,7 @@ pub fn catalogue() -> Vec<Case> {
         distribution::cases(),
         transitions::cases(),
         udp::cases(),
+        mtu::cases(),
         established::cases(),
         live::cases(),
         lifecycle::cases(),

@@ -10,6 +10,7 @@ use onehop_harness::case::{
     BalancerCheck, BalancerMode, Case, Change, Deployment, Expectation, Feature, FlowCheck,
     HeldExpectation, PodsOf, Policy, Question, Reach, Service, TaintEffect, Target, Update, held,
 };
+use onehop_harness::world::Length;
 
 use crate::health_check::port;
 use crate::story::{
@@ -271,6 +272,7 @@ fn begins(to: Target, reach: Reach) -> FlowCheck {
         from: private(),
         to,
         port: "",
+        length: Length::Brief,
         expect: Expectation::Reaches(reach),
     }
 }

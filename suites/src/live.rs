@@ -7,13 +7,14 @@
 use std::time::Duration;
 
 use onehop_harness::case::{
-    Backend, BalancerMode, Case, Change, Feature, HeldExpectation, Policy, Question, Service,
-    Target, held,
+    Backend, BalancerCheck, BalancerMode, Case, Change, Feature, HeldExpectation, Policy, Question,
+    Service, Target, held,
 };
 
 use crate::established::flow;
 use crate::external_policy::{own_pods_or_drop, spread_over_all};
 use crate::health_check::ports;
+use crate::load_balancer::healthy;
 use crate::story::{
     ON_VM2, STORY, client_on, dropped, from_pod_on, inside, kept_on, node_port, on, private,
     reaches, ready, spread_by,
@@ -22,12 +23,14 @@ use crate::story::{
 const TOPOLOGY: &str = "kubernetes/pkg/proxy/topology.go";
 const CONNTRACK: &str = "kubernetes/pkg/proxy/conntrack/cleanup.go";
 const ENDPOINT_CHANGES: &str = "kubernetes/pkg/proxy/endpointschangetracker.go";
+const SERVICE_HEALTH: &str = "kubernetes/pkg/proxy/healthcheck/service_health.go";
+const METALLB: &str = "metallb#2577";
 const E2E_SERVICE: &str = "kubernetes/test/e2e/network/service.go";
 /// As long as a proxy takes to take a change in, so that it sees most states of a churn and skips some.
 const MOMENT: Duration = Duration::from_millis(30);
 
 pub(crate) fn cases() -> Vec<Case> {
-    [switches(), churns(), restarts()].concat()
+    [switches(), churns(), ends(), restarts()].concat()
 }
 
 fn switches() -> Vec<Case> {
@@ -154,6 +157,75 @@ fn churns() -> Vec<Case> {
             [to_vm1(&["web-4"])].into_iter().chain(answered(["to vm1"])),
         ),
     ]
+}
+
+/// How a pod ends decides what is lost, where a load balancer follows the health checks of nodes: they say that a node has
+/// nobody left as soon as none of its pods is ready, and what is sent there until that is noticed needs somebody all the same.
+fn ends() -> Vec<Case> {
+    let begins = |id: &str, claim: &str| {
+        Case::new(
+            id,
+            claim,
+            Service::load_balancer(BalancerMode::Vip).external(Policy::Local),
+            &[ON_VM2, "web-1", "web-2"],
+        )
+        .sources(&[SERVICE_HEALTH, METALLB])
+        .needs(Feature::HealthCheckNodePort)
+        .check(
+            "pods 0-1-2",
+            chosen(&["vm2", "vm3"], [Some(0), Some(1), Some(2)]),
+        )
+        .traffic("to the address", &private(), Target::Vip)
+    };
+    let terminating = [
+        Backend::terminating(ON_VM2),
+        Backend::ready("web-1"),
+        Backend::ready("web-2"),
+    ];
+    let on_vm3 = || chosen(&["vm3"], [Some(0), Some(0), Some(2)]);
+    vec![
+        begins(
+            "live/terminating-behind-a-load-balancer",
+            "Under Local, no connection to the load-balancer address is lost when the only pod of a node terminates: its \
+             health check port says 503, and the node goes on serving with that pod until no more is sent to it.",
+        )
+        .sources(&["KEP-1669"])
+        .change(Change::Backends(terminating.to_vec()))
+        .check(
+            "the pod on vm2 terminates",
+            on_vm3().into_iter().chain([reaches(&private(), node_port("vm2"), kept_on("vm2", &[ON_VM2]))]),
+        )
+        .change(Change::Backends(ready(&["web-1", "web-2"])))
+        .check(
+            "it is gone",
+            answered(["to the address"])
+                .into_iter()
+                .chain(on_vm3())
+                .chain([dropped(&private(), node_port("vm2"))]),
+        ),
+        begins(
+            "live/gone-at-once-behind-a-load-balancer",
+            "Under Local, when the only pod of a node is gone at once, connections to the load-balancer address are lost for \
+             no longer than the load balancer takes to notice by its health checks, and are dropped.",
+        )
+        .change(Change::Backends(ready(&["web-1", "web-2"])))
+        .check(
+            "the pod on vm2 is gone",
+            [Question::LostUntilNoticed("to the address")]
+                .into_iter()
+                .chain(on_vm3())
+                .chain([dropped(&private(), node_port("vm2"))]),
+        ),
+    ]
+}
+
+/// What health check ports say, and which nodes the load balancer chooses for that.
+fn chosen(nodes: &[&str], local_endpoints: [Option<u32>; 3]) -> Vec<Question> {
+    let healthy = healthy(BalancerCheck::HealthCheckNodePort, nodes);
+    ports(local_endpoints)
+        .into_iter()
+        .chain([healthy])
+        .collect()
 }
 
 /// Two hundred others come and go meanwhile.

@@ -77,12 +77,16 @@ impl Subject {
         ),
         Self::new("udp", "the same promises for datagrams"),
         Self::new(
+            "mtu",
+            "datagrams that fill a packet, or go in fragments: they come whole, and so do their answers",
+        ),
+        Self::new(
             "established",
             "flows that are under way while the world changes: what goes on, and what must move",
         ),
         Self::new(
             "live",
-            "traffic that goes on all the while: no call is lost in a switch, a churn or a restart",
+            "traffic that goes on all the while: no call is lost in a switch, a churn or a restart, and for how long some are when a pod goes at once",
         ),
         Self::new(
             "lifecycle",

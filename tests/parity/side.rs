@@ -9,7 +9,7 @@ use onehop_harness::agent::Kept;
 use onehop_harness::case::{Backend, IpMode, Service, ServiceType, Target, node};
 use onehop_harness::lab::{Allocated, Call, Calls, Lab, LabError, LabOptions, target_port};
 use onehop_harness::probe::Outcome;
-use onehop_harness::world::{Dual, Family, LOAD_BALANCER, Protocol};
+use onehop_harness::world::{Dual, Family, LOAD_BALANCER, Length, Protocol};
 
 use crate::draw::Drawn;
 use crate::flows::Flow;
@@ -152,6 +152,7 @@ impl Side {
                         from: &from,
                         by: None,
                         protocol: Protocol::Tcp,
+                        length: Length::Brief,
                         remotes: &[to],
                         backends: &[],
                     };
@@ -206,6 +207,7 @@ impl Side {
                     from,
                     by: by.as_deref(),
                     protocol: *protocol,
+                    length: Length::Brief,
                     remotes: &remotes,
                     backends: &backends.collect::<Vec<_>>(),
                 };

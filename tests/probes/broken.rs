@@ -9,7 +9,7 @@ use std::time::Duration;
 use libtest_mimic::Failed;
 use onehop_harness::probe::{self, Batch, Outcome, ProbeError, Refusal};
 use onehop_harness::timing::Timing;
-use onehop_harness::world::{Family, Protocol};
+use onehop_harness::world::{Family, Length, Protocol};
 use socket2::SockRef;
 
 use crate::lab::{Bench, ip};
@@ -189,6 +189,7 @@ pub(crate) fn fences(bench: &Bench) -> Result<(), Failed> {
             let batch = Batch {
                 protocol: Protocol::Tcp,
                 remotes: vec![at(7501)],
+                length: Length::Brief,
                 mark: None,
                 fences: fences.to_vec(),
             };

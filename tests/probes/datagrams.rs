@@ -1,15 +1,17 @@
 //! What proves that a datagram was dropped: backends that are slow, strange, lossy or gone.
 
-use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::thread;
 use std::time::Duration;
+use std::{fs, io};
 
 use libtest_mimic::Failed;
+use onehop_harness::case::external;
+use onehop_harness::lab::Calls;
 use onehop_harness::probe::{Connection, Outcome, ProbeError, Refusal};
-use onehop_harness::tap::{DatagramHeader, Purpose};
+use onehop_harness::tap::{DatagramHeader, Purpose, Sighting};
 use onehop_harness::timing::Timing;
-use onehop_harness::world::{Family, Protocol};
+use onehop_harness::world::{CLIENT_PUBLIC, Family, Length, Protocol};
 use serde_json::json;
 
 use crate::lab::{Bench, ip};
@@ -22,6 +24,7 @@ const FOREIGN: u16 = 7703;
 const LOSSY: u16 = 7704;
 const DROPPED: u16 = 7705;
 const NOBODY: u16 = 7706;
+const SHORT: u16 = 7707;
 /// How long the slow backend takes for each datagram: much longer than the grace after a fence.
 const DELAY: Duration = Duration::from_millis(60);
 
@@ -58,6 +61,7 @@ pub(crate) fn proofs(bench: &Bench) -> Result<(), Failed> {
     respond(bench, STRANGE, |_| b"hello".to_vec())?;
     respond(bench, FOREIGN, |nonce| answer(nonce ^ 1, 0))?;
     respond(bench, LOSSY, |nonce| answer(nonce, 3))?;
+    respond(bench, SHORT, |nonce| answer(nonce, 0))?;
     let rule = |family| {
         let word = ip(family);
         format!(
@@ -72,6 +76,7 @@ pub(crate) fn proofs(bench: &Bench) -> Result<(), Failed> {
         slow_backends_are_waited_for(bench, family)?;
         strange_answers_are_told(bench, family)?;
         fences_must_answer(bench, family)?;
+        short_answers_are_told(bench, family)?;
     }
     Ok(())
 }
@@ -83,6 +88,17 @@ fn call(
     ports: &[u16],
     fences: &[u16],
 ) -> Result<Vec<Connection>, ProbeError> {
+    call_with(bench, Length::Brief, family, ports, fences)
+}
+
+/// The same with datagrams of this length.
+fn call_with(
+    bench: &Bench,
+    length: Length,
+    family: Family,
+    ports: &[u16],
+    fences: &[u16],
+) -> Result<Vec<Connection>, ProbeError> {
     let at = |port: &u16| bench.at(POD, family, *port);
     let timing = Timing {
         answer: Duration::from_millis(900),
@@ -90,7 +106,8 @@ fn call(
     };
     let remotes: Vec<SocketAddr> = ports.iter().map(at).collect();
     let fences: Vec<_> = fences.iter().map(at).collect();
-    bench.call_by(Protocol::Udp, "client-public", &remotes, &fences, &timing)
+    let how = (Protocol::Udp, length);
+    bench.call_by(how, "client-public", &remotes, &fences, &timing)
 }
 
 /// A backend that takes its time has dropped nothing, however long it lets wait.
@@ -115,6 +132,20 @@ fn strange_answers_are_told(bench: &Bench, family: Family) -> Result<(), Failed>
     Ok(())
 }
 
+/// An answer that is not as long as its question tells that one of them did not come whole.
+fn short_answers_are_told(bench: &Bench, family: Family) -> Result<(), Failed> {
+    let brief = call(bench, family, &[SHORT], &[])?;
+    assert!(brief[0].outcome.is_reached(), "{brief:?}");
+    let long = call_with(bench, Length::Mtu(0), family, &[SHORT], &[])?;
+    let asked = Length::Mtu(0)
+        .payload(1500, family)
+        .expect("a certain length");
+    let octets = answer(0, 0).len();
+    let short = format!("{POD} answered {octets} octets to {asked}");
+    assert_eq!(long[0].outcome, Outcome::Broken(short));
+    Ok(())
+}
+
 /// Where a fence is silent, gone or has lost datagrams, nothing is said of the others.
 fn fences_must_answer(bench: &Bench, family: Family) -> Result<(), Failed> {
     for (fence, kind) in [
@@ -130,6 +161,80 @@ fn fences_must_answer(bench: &Bench, family: Family) -> Result<(), Failed> {
         Err(ProbeError::Overflow { lost: 3, .. }) => Ok(()),
         other => Err(format!("with a lossy fence: {other:?}").into()),
     }
+}
+
+/// Datagrams are as long as they are asked to be, and so are their answers; those in fragments go the same way as others,
+/// and the taps see each of them once.
+pub(crate) fn long(bench: &Bench) -> Result<(), Failed> {
+    const PORT: u16 = 7760;
+    let from = external(CLIENT_PUBLIC);
+    let _backends = bench.listen(&[POD], PORT)?;
+    for family in Family::ALL {
+        let at = bench.at(POD, family, PORT);
+        let journey = |length| {
+            let calls = Calls {
+                from: &from,
+                by: None,
+                protocol: Protocol::Udp,
+                length,
+                remotes: &[at],
+                backends: &[at],
+            };
+            let made = bench.runtime.block_on(bench.lab.call_each(calls));
+            let call = made
+                .map_err(|error| format!("{length}: {error}"))?
+                .remove(0);
+            assert!(call.is_reached(), "{length}: {:?}", call.observed);
+            let journey = call.journey.expect("it left the caller");
+            let way = |half: &[Sighting]| {
+                let of = |s: &Sighting| (s.host.clone(), s.interface.clone(), s.direction);
+                half.iter().map(of).collect::<Vec<_>>()
+            };
+            let ways = (way(&journey.request), way(&journey.reply));
+            Ok::<_, Failed>((call.observed.connection.octets, ways))
+        };
+        let (octets, ways) = journey(Length::Brief)?;
+        assert_eq!(octets, None);
+        for (length, octets) in [
+            (Length::Mtu(-40), 1460),
+            (Length::Mtu(0), 1500),
+            (Length::Mtu(1), 1501),
+            (Length::Mtus(2), 3000),
+        ] {
+            let before = put_together(bench, family)?;
+            assert_eq!(journey(length)?, (Some(octets), ways.clone()), "{length}");
+            let fragmented = put_together(bench, family)? - before;
+            assert_eq!(fragmented, u64::from(octets > 1500), "{length}");
+        }
+    }
+    Ok(())
+}
+
+/// How many datagrams the kernel of the pod has put together of fragments so far: `ReasmOKs` of RFC 4293.
+fn put_together(bench: &Bench, family: Family) -> Result<u64, Failed> {
+    let read = |path| {
+        bench
+            .lab
+            .netns()
+            .namespace(POD)
+            .within(|| fs::read_to_string(path))
+    };
+    let count = match family {
+        Family::V4 => {
+            let text = read("/proc/thread-self/net/snmp")??;
+            let mut lines = text.lines().filter_map(|line| line.strip_prefix("Ip: "));
+            let (names, values) = (lines.next(), lines.next());
+            let columns = names.unwrap_or_default().split(' ');
+            let mut columns = columns.zip(values.unwrap_or_default().split(' '));
+            columns.find_map(|(name, value)| (name == "ReasmOKs").then(|| value.to_owned()))
+        }
+        Family::V6 => {
+            let text = read("/proc/thread-self/net/snmp6")??;
+            let mut lines = text.lines();
+            lines.find_map(|line| Some(line.strip_prefix("Ip6ReasmOKs")?.trim().to_owned()))
+        }
+    };
+    Ok(count.ok_or("the kernel does not count")?.parse()?)
 }
 
 /// A backend that was dropped answers no longer, and the port can be had again at once.

@@ -9,7 +9,7 @@ use onehop_harness::case::{
 };
 use onehop_harness::probe::Outcome;
 use onehop_harness::verdict::{Asked, FlowResult, Observed, judge};
-use onehop_harness::world::{CLIENT_PUBLIC, Family};
+use onehop_harness::world::{CLIENT_PUBLIC, Family, Length};
 use socket2::{Domain, Socket, Type};
 
 use crate::lab::{Bench, ip};
@@ -113,6 +113,7 @@ fn judged_from(
         from,
         to: Target::NodePort(host.to_owned()),
         port: "",
+        length: Length::Brief,
         expect: expect.clone(),
     };
     let remote = bench.at(host, family, port);

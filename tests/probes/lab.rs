@@ -9,7 +9,7 @@ use onehop_harness::agent::Kept;
 use onehop_harness::lab::{ApiKind, BASELINE_PORT, Lab, LabOptions};
 use onehop_harness::probe::{self, Batch, Connection, ProbeError};
 use onehop_harness::timing::Timing;
-use onehop_harness::world::{Family, Protocol, World};
+use onehop_harness::world::{Family, Length, Protocol, World};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -84,13 +84,14 @@ impl Bench {
         remotes: &[SocketAddr],
         timing: &Timing,
     ) -> Result<Vec<Connection>, ProbeError> {
-        self.call_by(Protocol::Tcp, from, remotes, &[], timing)
+        let brief = (Protocol::Tcp, Length::Brief);
+        self.call_by(brief, from, remotes, &[], timing)
     }
 
-    /// As [`Self::call`], by either protocol, with these fences more.
+    /// As [`Self::call`], by either protocol and with datagrams of any length, with these fences more.
     pub(crate) fn call_by(
         &self,
-        protocol: Protocol,
+        (protocol, length): (Protocol, Length),
         from: &str,
         remotes: &[SocketAddr],
         more: &[SocketAddr],
@@ -101,6 +102,7 @@ impl Bench {
         let batch = Batch {
             protocol,
             remotes: remotes.to_vec(),
+            length,
             mark: None,
             fences,
         };

@@ -41,6 +41,7 @@ const TESTS: &[(&str, Check)] = &[
         datagrams::proofs,
     ),
     ("a_backend_that_ended_answers_no_datagram", datagrams::ended),
+    ("datagrams_of_any_length_come_whole", datagrams::long),
     ("a_fence_that_does_not_answer_is_an_error", broken::fences),
     ("a_right_proxy_passes", judged::right),
     ("each_wrong_proxy_is_caught", judged::wrong),

@@ -11,7 +11,7 @@ use std::time::Instant;
 use libtest_mimic::Failed;
 use onehop_harness::agent::Kept;
 use onehop_harness::probe::{Connection, Outcome, Refusal};
-use onehop_harness::world::{Family, Protocol, World};
+use onehop_harness::world::{Family, Length, Protocol, World};
 
 use crate::lab::{Bench, Dice};
 
@@ -178,7 +178,13 @@ fn one_thread(bench: &Bench, seed: u64) -> Result<Trials, String> {
             .filter(|(_, _, must)| matches!(must, Must::Reach(_)))
             .map(remote)
             .collect();
-        let calls = bench.call_by(protocol, from, &remotes, &backends, bench.lab.timing());
+        let calls = bench.call_by(
+            (protocol, Length::Brief),
+            from,
+            &remotes,
+            &backends,
+            bench.lab.timing(),
+        );
         let calls = calls.map_err(|error| format!("from {from}: {error}"))?;
         assert_eq!(calls.len(), batch.len());
         for ((host, port, must), call) in batch.iter().zip(&calls) {

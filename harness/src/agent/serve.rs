@@ -177,7 +177,7 @@ mod tests {
     use crate::agent::{AgentError, Remote, Site};
     use crate::probe::Batch;
     use crate::timing::Timing;
-    use crate::world::Protocol;
+    use crate::world::{Length, Protocol};
 
     const TOKEN: &str = "a token";
 
@@ -211,6 +211,7 @@ mod tests {
             let batch = Batch {
                 protocol: Protocol::Tcp,
                 remotes: vec![SocketAddr::from(([127, 0, 0, 1], 1))],
+                length: Length::Brief,
                 mark: None,
                 fences: Vec::new(),
             };

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{Feature, HeldExpectation, Place, PodsOf, Target, Variation};
-use crate::world::World;
+use crate::world::{Length, World};
 
 /// Questions that are asked together, once the world behaves as all of them expect.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -59,6 +59,12 @@ pub enum Question {
     },
     /// Whether every connection of this traffic was answered by a pod of the workload, since it began.
     Answered(&'static str),
+    /// For how long connections of this traffic were lost, since it began: no longer than a load balancer may take to find
+    /// out, by its health checks, that a node has nobody left ([`unnoticed`]). Lost means dropped. The others were answered
+    /// by a pod that is ever one of the backends.
+    ///
+    /// [`unnoticed`]: crate::timing::Timing::unnoticed
+    LostUntilNoticed(&'static str),
     /// Whether `spec.healthCheckNodePort` is allocated.
     HealthCheckAllocated(bool),
     /// Whether the Service's first port has a node port.
@@ -148,8 +154,17 @@ impl Question {
             Self::ProxyHealth { .. } => vec![Feature::ProxyHealth],
             Self::Held { .. }
             | Self::Answered(_)
+            | Self::LostUntilNoticed(_)
             | Self::HealthCheckAllocated(_)
             | Self::NodePortAllocated(_) => Vec::new(),
+        }
+    }
+
+    /// The traffic that it is about.
+    pub fn traffic(&self) -> Option<&'static str> {
+        match self {
+            Self::Answered(name) | Self::LostUntilNoticed(name) => Some(name),
+            _ => None,
         }
     }
 
@@ -164,6 +179,7 @@ impl Question {
             | Self::StraySegment { .. }
             | Self::Held { .. }
             | Self::Answered(_)
+            | Self::LostUntilNoticed(_)
             | Self::HealthCheckAllocated(_)
             | Self::NodePortAllocated(_) => &[],
         }
@@ -174,6 +190,15 @@ impl Question {
     pub fn on_port(self, port: &'static str) -> Self {
         match self {
             Self::Flow(flow) => Self::Flow(FlowCheck { port, ..flow }),
+            other => other,
+        }
+    }
+
+    /// The same with datagrams of this length. Only flows have any.
+    #[must_use]
+    pub fn of_length(self, length: Length) -> Self {
+        match self {
+            Self::Flow(flow) => Self::Flow(FlowCheck { length, ..flow }),
             other => other,
         }
     }
@@ -221,6 +246,8 @@ pub struct FlowCheck {
     pub to: Target,
     /// The name of the Service's port that is called; empty for the first.
     pub port: &'static str,
+    /// How long its datagrams are, and their answers, which must come as long.
+    pub length: Length,
     /// What should become of every connection.
     pub expect: Expectation,
 }
@@ -228,9 +255,13 @@ pub struct FlowCheck {
 impl FlowCheck {
     /// What is called, for people.
     pub fn target(&self) -> String {
-        match self.port {
+        let target = match self.port {
             "" => self.to.to_string(),
             port => format!("{}:{port}", self.to),
+        };
+        match self.length {
+            Length::Brief => target,
+            length => format!("{target}, datagrams of {length}"),
         }
     }
 
@@ -340,6 +371,7 @@ impl Place {
             from: self.clone(),
             to,
             port: "",
+            length: Length::Brief,
             expect,
         })
     }

@@ -31,7 +31,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use crate::profile::{Feature, Variation};
-use crate::world::Protocol;
+use crate::world::{Length, Protocol};
 
 /// The longest id of a case, which names its Service, in a label too.
 const LONGEST_ID: usize = 63;
@@ -185,7 +185,7 @@ pub enum Step {
     /// Waits until the workload has the pods that its Deployments want, all of them ready, and no others.
     Settle,
     /// Calls again and again from now on, a few at a time, until the end of the case. Every call must be answered by a
-    /// pod that is ever one of its backends.
+    /// pod that is ever one of its backends, as far as the question about it does not say otherwise.
     Traffic(Traffic),
 }
 
@@ -495,6 +495,12 @@ impl Case {
                 && ports.iter().any(|port| port.protocol != Protocol::Tcp),
             "has a port that a load balancer which terminates connections does not serve",
         );
+        defect(
+            self.flows()
+                .iter()
+                .any(|flow| flow.length != Length::Brief && port(flow) != Some(Protocol::Udp)),
+            "wants datagrams of some length by another protocol than UDP",
+        );
         for defective in self.defects_of_held_flows(port) {
             defect(true, defective);
         }
@@ -519,16 +525,8 @@ impl Case {
         let mut defects = Vec::new();
         let traffics: BTreeSet<_> = self.traffics().map(|traffic| traffic.name).collect();
         let questions = || self.checks().flat_map(|check| &check.questions);
-        let answered = |name: &str| {
-            let about =
-                |question: &Question| matches!(question, Question::Answered(n) if *n == name);
-            questions().any(about)
-        };
-        let begun = |question: &Question| match question {
-            Question::Answered(name) => traffics.contains(name),
-            _ => true,
-        };
-        if !questions().all(begun) || !traffics.iter().all(|name| answered(name)) {
+        let asked: BTreeSet<_> = questions().filter_map(Question::traffic).collect();
+        if asked != traffics {
             defects.push("begins traffic and does not ask about it, or asks about another one");
         }
         let flows = self.flows();

@@ -24,7 +24,7 @@ use crate::probe::Batch;
 use crate::profile::Profile;
 use crate::tap::{self, Call, Clocks, Half, Journey, Rewrite, What};
 use crate::timing::Timing;
-use crate::world::{Client as Outsider, Dual, Family, LOAD_BALANCER, Protocol, World};
+use crate::world::{Client as Outsider, Dual, Family, LOAD_BALANCER, Length, Protocol, World};
 
 /// Kernel parameters of every node, for as long as it is probed.
 const PARAMETERS: [(&str, &str); 2] = [
@@ -371,6 +371,7 @@ async fn masquerading(
         let batch = Batch {
             protocol: Protocol::Tcp,
             remotes: vec![remote],
+            length: Length::Brief,
             mark: None,
             fences: vec![SocketAddr::new(fence.address.of(family), BASELINE_PORT)],
         };

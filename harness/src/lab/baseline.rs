@@ -12,7 +12,7 @@ use super::sites::Sites;
 use crate::agent::{AgentError, Kept};
 use crate::probe::{Batch, Connection, Outcome};
 use crate::verdict::Baseline;
-use crate::world::{Family, LOAD_BALANCER, Pod, Protocol, World};
+use crate::world::{Family, LOAD_BALANCER, Length, Pod, Protocol, World};
 
 /// The port on which every pod answers, no matter which cases run: for direct connections and for
 /// fences.
@@ -145,6 +145,7 @@ impl From<'_> {
                 protocol,
                 fences: remotes.clone(),
                 remotes,
+                length: Length::Brief,
                 mark: None,
             };
             let calls = self.sites.of(self.host).call(self.host, batch).await?;

@@ -11,7 +11,7 @@ use crate::case::Place;
 use crate::probe::{Batch, Connection};
 use crate::tap::{self, Journey};
 use crate::verdict::{Observed, Trip};
-use crate::world::{Family, Node, Protocol};
+use crate::world::{Family, Length, Node, Protocol};
 
 /// Batches of calls that may be under way at the same time. More would only make each wait for a
 /// processor, and every answer that comes late costs a fence.
@@ -27,6 +27,8 @@ pub struct Calls<'a> {
     pub by: Option<&'a str>,
     /// TCP or UDP.
     pub protocol: Protocol,
+    /// How long the datagrams are.
+    pub length: Length,
     /// The addresses called, one call to each, all of one family.
     pub remotes: &'a [SocketAddr],
     /// Every backend that may answer, in the same family. They all listen, whatever the Service
@@ -96,6 +98,7 @@ impl Lab {
             from,
             by: None,
             protocol: Protocol::Tcp,
+            length: Length::Brief,
             remotes: &vec![remote; count],
             backends: &[],
         };
@@ -221,6 +224,7 @@ impl Lab {
         Batch {
             protocol: calls.protocol,
             remotes: calls.remotes.to_vec(),
+            length: calls.length,
             mark,
             fences,
         }

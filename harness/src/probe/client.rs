@@ -24,10 +24,13 @@ use super::outcome::Connection;
 use super::wave::{Flow, Wave};
 use crate::netns::Namespace;
 use crate::timing::Timing;
-use crate::world::Protocol;
+use crate::world::{Length, Protocol};
 
 /// Calls of one batch that are under way at the same time. Far below any listen queue.
 const WAVE: usize = 64;
+/// The same of datagrams that are as long as the MTU, or longer. All that may be under way fit into what the kernel gives
+/// the socket of a backend to keep them in, and their fragments into where it puts them together.
+const LONG_WAVE: usize = 16;
 /// How long a wave may be silent before the fence is sent.
 const QUIET: Duration = Duration::from_millis(2);
 
@@ -84,6 +87,8 @@ pub struct Batch {
     pub protocol: Protocol,
     /// The addresses that are called, one call to each. They are of one family.
     pub remotes: Vec<SocketAddr>,
+    /// How long the datagrams are.
+    pub length: Length,
     /// With a mark, the host's own rules may route the calls another way than others.
     pub mark: Option<u32>,
     /// Listeners that always answer, on the ways that the probes take. By UDP, every backend that
@@ -101,7 +106,7 @@ pub fn call(
     batch: &Batch,
     timing: &Timing,
 ) -> Result<Vec<Connection>, ProbeError> {
-    let waves = batch.remotes.chunks(WAVE);
+    let waves = batch.remotes.chunks(wave_of(batch.length));
     let waves = waves.map(|remotes| Ok(call_wave(host, batch, remotes, timing)?.0));
     Ok(waves.collect::<Result<Vec<_>, _>>()?.concat())
 }
@@ -116,7 +121,8 @@ pub fn open(
     timing: &Timing,
 ) -> Result<(Vec<Connection>, OpenFlows), ProbeError> {
     let (mut opened, mut flows) = (Vec::new(), Vec::new());
-    for remotes in batch.remotes.chunks(WAVE) {
+    let together = wave_of(batch.length);
+    for remotes in batch.remotes.chunks(together) {
         let (connections, kept) = call_wave(host, batch, remotes, timing)?;
         opened.extend(connections);
         flows.extend(kept);
@@ -126,6 +132,7 @@ pub fn open(
         protocol,
         fences,
         flows,
+        together,
     };
     Ok((opened, flows))
 }
@@ -136,6 +143,16 @@ pub struct OpenFlows {
     protocol: Protocol,
     fences: Vec<SocketAddr>,
     flows: Vec<Flow>,
+    /// How many are asked at the same time.
+    together: usize,
+}
+
+/// How many calls with datagrams of this length are under way at the same time.
+fn wave_of(length: Length) -> usize {
+    match length {
+        Length::Brief => WAVE,
+        Length::Mtu(_) | Length::Mtus(_) => LONG_WAVE,
+    }
 }
 
 impl OpenFlows {
@@ -153,7 +170,7 @@ impl OpenFlows {
         let mut answers = Vec::new();
         let mut flows = std::mem::take(&mut self.flows).into_iter();
         loop {
-            let some: Vec<_> = flows.by_ref().take(WAVE).collect();
+            let some: Vec<_> = flows.by_ref().take(self.together).collect();
             let Some(first) = some.first() else {
                 return Ok(answers);
             };
@@ -173,7 +190,8 @@ fn call_wave(
     timing: &Timing,
 ) -> Result<(Vec<Connection>, Vec<Flow>), ProbeError> {
     let error = socket_error(host, remotes[0]);
-    let wave = Wave::start(host, batch.protocol, remotes, batch.mark).map_err(&error)?;
+    let wave =
+        Wave::start(host, batch.protocol, remotes, batch.length, batch.mark).map_err(&error)?;
     settle(host, wave, batch.protocol, &batch.fences, timing, error)
 }
 

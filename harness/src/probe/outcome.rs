@@ -118,6 +118,8 @@ pub struct Connection {
     pub remote: SocketAddr,
     /// Its initial sequence number or its nonce, by which the taps know it.
     pub sequence: u32,
+    /// Of a datagram that was to have a certain length, that of its IP packet, in octets.
+    pub octets: Option<usize>,
     /// What became of it.
     pub outcome: Outcome,
 }

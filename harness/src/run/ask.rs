@@ -81,6 +81,11 @@ pub(super) async fn ask(
                 let going = subject.traffic.get(name).expect("cases are checked");
                 going.answered().map_err(|error| *error)
             }
+            Question::LostUntilNoticed(name) => {
+                let going = subject.traffic.get(name).expect("cases are checked");
+                let bound = subject.lab.timing().unnoticed();
+                going.lost_for(bound).map_err(|error| *error)
+            }
             Question::HealthCheckAllocated(expected) => {
                 let got = subject.service.health_check_node_port.is_some();
                 Ok(vec![allocated("healthCheckNodePort", *expected, got)])
@@ -178,6 +183,7 @@ impl Subject<'_> {
             from: &flow.from,
             by,
             protocol: self.protocol(flow),
+            length: flow.length,
             remotes,
             backends,
         }

@@ -188,6 +188,7 @@ mod tests {
             local: ([10, 0, 0, 1], 40_000).into(),
             remote: ([10, 0, 0, 2], 80).into(),
             sequence: 7,
+            octets: None,
             outcome,
         }
     }

@@ -23,7 +23,7 @@ use crate::case::{
 use crate::error::chain;
 use crate::lab::{Allocated, Call, Calls, Lab, LabError, join_results, target_port};
 use crate::verdict::Asked;
-use crate::world::Dual;
+use crate::world::{Dual, Length};
 
 /// The first port of the backends of cases; each case has one of its own.
 const FIRST_PORT: u16 = 20_000;
@@ -447,6 +447,7 @@ impl CaseRun {
                     from: &from,
                     by: None,
                     protocol: self.case.service.ports[0].protocol,
+                    length: Length::Brief,
                     remotes: &[remote],
                     backends: &[],
                 };

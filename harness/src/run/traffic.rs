@@ -11,7 +11,7 @@ use super::row::{Answer, row};
 use crate::case::{Place, Traffic};
 use crate::lab::{Allocated, Calls, Lab, LabError};
 use crate::probe::{Connection, Outcome};
-use crate::world::{Family, Protocol};
+use crate::world::{Family, Length, Protocol};
 
 /// The traffic of a case, by its name.
 pub(super) type TrafficByName = BTreeMap<&'static str, Ongoing>;
@@ -115,6 +115,23 @@ impl Ongoing {
     /// # Errors
     /// When the probes could not go on.
     pub(super) fn answered(&self) -> Result<Vec<Answer>, Box<LabError>> {
+        self.judged("every connection answered", Tally::wrong)
+    }
+
+    /// Whether connections were lost for no longer than this, and none came to anything else than a drop, in each family.
+    ///
+    /// # Errors
+    /// When the probes could not go on.
+    pub(super) fn lost_for(&self, bound: Duration) -> Result<Vec<Answer>, Box<LabError>> {
+        let expected = format!("dropped for {} at most", seconds(bound));
+        self.judged(&expected, |tally| tally.wrong_beyond(bound))
+    }
+
+    fn judged(
+        &self,
+        expected: &str,
+        wrong: impl Fn(&Tally) -> Vec<String>,
+    ) -> Result<Vec<Answer>, Box<LabError>> {
         let each = self.by_family.iter().map(|(family, tally)| {
             let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(error) = tally.error.take() {
@@ -125,7 +142,7 @@ impl Ongoing {
             let mut row = row(&from.to_string(), &to, Some(*family));
             row.count = tally.answered + tally.others.values().sum::<u64>();
             Ok(row
-                .expect_all("every connection answered", &tally.text(), tally.wrong())
+                .expect_all(expected, &tally.text(), wrong(&tally))
                 .into())
         });
         each.collect()
@@ -162,8 +179,9 @@ impl Tally {
     fn text(&self) -> String {
         let others = self.others.iter().map(|(kind, n)| format!(", {kind} ×{n}"));
         let window = self.lost.map(|(first, last)| {
-            let (from, to) = (first.as_secs_f64(), last.as_secs_f64());
-            format!(", from {from:.3} s to {to:.3} s after it began")
+            let time = seconds(last - first);
+            let (from, to) = (seconds(first), seconds(last));
+            format!(", for {time}, from {from} to {to} after it began")
         });
         format!(
             "answered ×{}{}{}",
@@ -174,14 +192,33 @@ impl Tally {
     }
 
     fn wrong(&self) -> Vec<String> {
+        self.wrong_but(&[])
+    }
+
+    /// What is wrong where connections may be dropped for so long.
+    fn wrong_beyond(&self, bound: Duration) -> Vec<String> {
+        let lost = self.lost.map(|(first, last)| last - first);
+        let longer = lost.filter(|lost| *lost > bound);
+        let text = |lost| format!("lost for {}, not {}", seconds(lost), seconds(bound));
+        let mut wrong = self.wrong_but(&[Outcome::Dropped.kind()]);
+        wrong.extend(longer.map(text));
+        wrong
+    }
+
+    /// Whatever else than an answer its connections came to, but for what they may.
+    fn wrong_but(&self, may: &[String]) -> Vec<String> {
         let total = self.answered + self.others.values().sum::<u64>();
         let few = (total < FEW).then(|| format!("only {total} connections were made"));
-        let others = self.others.iter();
+        let others = self.others.iter().filter(|(kind, _)| !may.contains(kind));
         others
             .map(|(kind, n)| format!("{kind} ({n} of {total})"))
             .chain(few)
             .collect()
     }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.3} s", time.as_secs_f64())
 }
 
 struct Going {
@@ -203,6 +240,7 @@ impl Going {
                 from: &self.from,
                 by: None,
                 protocol: self.protocol,
+                length: Length::Brief,
                 remotes: &remotes,
                 backends: &self.backends,
             };
@@ -237,6 +275,7 @@ mod tests {
             local: ([10, 0, 0, 1], 40_000).into(),
             remote: ([10, 0, 0, 2], 80).into(),
             sequence: 7,
+            octets: None,
             outcome,
         }
     }
@@ -275,6 +314,32 @@ mod tests {
         ] {
             assert_eq!(tally(Some(other.clone())).len(), 1, "{other:?}");
         }
+    }
+
+    #[test]
+    fn connections_may_be_lost_for_a_while_and_for_no_longer_and_only_be_dropped() {
+        let wrong = |first: u64, last: u64, others: &[(&str, u64)]| {
+            let others = others.iter().map(|(kind, n)| ((*kind).to_owned(), *n));
+            let window = [first, last].map(Duration::from_millis);
+            let tally = Tally {
+                answered: FEW,
+                others: others.collect(),
+                lost: Some(window.into()),
+                ..Tally::new()
+            };
+            tally.wrong_beyond(Duration::from_millis(1200))
+        };
+        assert_eq!(wrong(5000, 6200, &[("dropped", 7)]), [""; 0]);
+        assert_eq!(
+            wrong(5000, 6201, &[("dropped", 7)]),
+            ["lost for 1.201 s, not 1.200 s"]
+        );
+        assert_eq!(
+            wrong(5000, 5100, &[("dropped", 7), ("refused (RST)", 1)]),
+            ["refused (RST) (1 of 28)"]
+        );
+        let nothing = Tally::new().wrong_beyond(Duration::MAX);
+        assert_eq!(nothing, ["only 0 connections were made"]);
     }
 
     #[test]

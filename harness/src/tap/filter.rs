@@ -6,7 +6,7 @@ use super::datagram::DatagramHeader;
 
 /// How many octets of a packet are kept: an IPv6 header, an ICMPv6 header, the IPv6 header that it
 /// quotes and the TCP header in there are 108, and so they are with a UDP header and that of a
-/// probe.
+/// probe, and 8 more where that is a fragment.
 pub(super) const SNAPSHOT: u32 = 128;
 
 const LOAD_WORD: u16 = 0x20;
@@ -29,6 +29,7 @@ const OTHER_HOST: u32 = 3;
 const TCP: u32 = 6;
 const UDP: u32 = 17;
 const ICMP: u32 = 1;
+const FRAGMENT: u32 = 44;
 const ICMP6: u32 = 58;
 const SYN: u32 = 0x02;
 const RST: u32 = 0x04;
@@ -40,8 +41,8 @@ enum Then {
 }
 use Then::{Jump, Next};
 
-const ACCEPT: usize = 37;
-const DROP: usize = 38;
+const ACCEPT: usize = 44;
+const DROP: usize = 45;
 /// The last question about a packet.
 const DECIDE: Then = Jump {
     yes: ACCEPT,
@@ -50,7 +51,7 @@ const DECIDE: Then = Jump {
 
 /// Offsets count from the IP header. Jumps name rows of this table, by their position.
 #[rustfmt::skip]
-const ROWS: [(u16, u32, Then); 39] = [
+const ROWS: [(u16, u32, Then); 46] = [
     /*  0 */ (LOAD_WORD, PACKET_TYPE, Next),
     /*  1 */ (JUMP_EQUAL, OTHER_HOST, Jump { yes: DROP, no: 2 }),
     /*  2 */ (LOAD_BYTE, 0, Next),
@@ -86,17 +87,26 @@ const ROWS: [(u16, u32, Then); 39] = [
     /* 30 */ (JUMP_EQUAL, UDP, Jump { yes: 31, no: 33 }),
     /* 31 */ (LOAD_WORD, 40 + 8, Next),
     /* 32 */ (JUMP_EQUAL, DatagramHeader::MAGIC, DECIDE),
-    /* 33 */ (JUMP_EQUAL, ICMP6, Jump { yes: 34, no: DROP }),
-    /* 34 */ (LOAD_BYTE, 40, Next),
-    /* 35 */ (JUMP_EQUAL, 1, Jump { yes: ACCEPT, no: 36 }),
-    /* 36 */ (JUMP_EQUAL, 3, DECIDE),
-    /* 37 */ (RETURN, SNAPSHOT, Next),
-    /* 38 */ (RETURN, 0, Next),
+    // A fragment has a header more, and only the first one has a transport header behind it.
+    /* 33 */ (JUMP_EQUAL, FRAGMENT, Jump { yes: 34, no: 40 }),
+    /* 34 */ (LOAD_HALF, 40 + 2, Next),
+    /* 35 */ (JUMP_BITS, 0xfff8, Jump { yes: DROP, no: 36 }),
+    /* 36 */ (LOAD_BYTE, 40, Next),
+    /* 37 */ (JUMP_EQUAL, UDP, Jump { yes: 38, no: DROP }),
+    /* 38 */ (LOAD_WORD, 40 + 8 + 8, Next),
+    /* 39 */ (JUMP_EQUAL, DatagramHeader::MAGIC, DECIDE),
+    /* 40 */ (JUMP_EQUAL, ICMP6, Jump { yes: 41, no: DROP }),
+    /* 41 */ (LOAD_BYTE, 40, Next),
+    /* 42 */ (JUMP_EQUAL, 1, Jump { yes: ACCEPT, no: 43 }),
+    /* 43 */ (JUMP_EQUAL, 3, DECIDE),
+    /* 44 */ (RETURN, SNAPSHOT, Next),
+    /* 45 */ (RETURN, 0, Next),
 ];
 
 /// The program that passes TCP with SYN set, a RST that answers a SYN, which has sequence number 0 (RFC 9293, 3.10.7.1),
 /// the datagrams of probes, and the ICMP errors "destination unreachable" and "time exceeded", of both families. It does
-/// not look behind IPv6 extension headers: nothing in the lab makes any.
+/// not look behind IPv6 extension headers, of which the lab makes none but those of fragments. A datagram that goes in
+/// fragments is known by the first of them.
 pub(super) fn program() -> Vec<SockFilter> {
     let distance = |row: usize, target: usize| {
         u8::try_from(target - row - 1).expect("the program is shorter than 256 rows")

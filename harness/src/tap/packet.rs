@@ -119,6 +119,7 @@ pub(super) struct Packet {
 const ICMP: u8 = 1;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const FRAGMENT: u8 = 44;
 const ICMP6: u8 = 58;
 
 /// The length of a UDP header.
@@ -129,8 +130,8 @@ const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
 /// Reads a packet that begins with its IP header. `None` for one that is no part of a journey:
-/// the reset of a connection that was open, a datagram of nobody's probe, an error about something
-/// other than a call.
+/// the reset of a connection that was open, a datagram of nobody's probe, a fragment that is not the first of one, an
+/// error about something other than a call.
 pub(super) fn parse(data: &[u8]) -> Option<Packet> {
     let ip = Ip::parse(data)?;
     match ip.protocol {
@@ -215,7 +216,8 @@ fn quoted_call(quoted: &Ip<'_>) -> Option<u32> {
     word(quoted.payload, 4)
 }
 
-/// The fields of an IP header that matter here, of either family.
+/// The fields of an IP header that matter here, of either family. A later fragment has none: it does not say what it is
+/// a part of.
 struct Ip<'a> {
     source: IpAddr,
     destination: IpAddr,
@@ -228,6 +230,7 @@ impl<'a> Ip<'a> {
     fn parse(data: &'a [u8]) -> Option<Self> {
         let first = *data.first()?;
         match first >> 4 {
+            4 if half(data, 6)? & 0x1fff != 0 => None,
             4 => Some(Self {
                 source: Ipv4Addr::from(array::<4>(data, 12)?).into(),
                 destination: Ipv4Addr::from(array::<4>(data, 16)?).into(),
@@ -235,13 +238,20 @@ impl<'a> Ip<'a> {
                 protocol: *data.get(9)?,
                 payload: data.get(usize::from(first & 0x0f) * 4..)?,
             }),
-            6 => Some(Self {
-                source: Ipv6Addr::from(array::<16>(data, 8)?).into(),
-                destination: Ipv6Addr::from(array::<16>(data, 24)?).into(),
-                ttl: *data.get(7)?,
-                protocol: *data.get(6)?,
-                payload: data.get(40..)?,
-            }),
+            6 => {
+                let (protocol, behind) = match *data.get(6)? {
+                    FRAGMENT if half(data, 40 + 2)? & 0xfff8 != 0 => return None,
+                    FRAGMENT => (*data.get(40)?, 40 + 8),
+                    other => (other, 40),
+                };
+                Some(Self {
+                    source: Ipv6Addr::from(array::<16>(data, 8)?).into(),
+                    destination: Ipv6Addr::from(array::<16>(data, 24)?).into(),
+                    ttl: *data.get(7)?,
+                    protocol,
+                    payload: data.get(behind..)?,
+                })
+            }
             _ => None,
         }
     }

@@ -153,9 +153,10 @@ pub fn judge(
         }
     }
     let total = observed.len();
+    let sent = lengths(observed);
     let mut wrong: Vec<String> = wrong
         .into_iter()
-        .map(|(text, n)| format!("{text} ({n} of {total})"))
+        .map(|(text, n)| format!("{sent}{text} ({n} of {total})"))
         .collect();
     let mut result = FlowResult {
         check: String::new(),
@@ -165,7 +166,7 @@ pub fn judge(
         protocol,
         count: total as u64,
         expected: flow.expect.to_string(),
-        got: tally.text(),
+        got: format!("{sent}{}", tally.text()),
         hops: tally.hops.clone(),
         shares: tally.shares(),
         p_value: None,
@@ -194,6 +195,19 @@ pub fn judge(
     result.wrong = wrong;
     result.tally = Some(tally);
     result
+}
+
+/// How long the datagrams were that were to have a certain length, as the beginning of what became of them.
+fn lengths(observed: &[Observed]) -> String {
+    let octets: BTreeSet<_> = observed
+        .iter()
+        .filter_map(|one| one.connection.octets)
+        .collect();
+    if octets.is_empty() {
+        return String::new();
+    }
+    let octets: Vec<_> = octets.iter().map(ToString::to_string).collect();
+    format!("datagrams of {} octets: ", octets.join(" or "))
 }
 
 /// What every connection of a flow is held against.

@@ -3,9 +3,11 @@
 //! Nothing here does I/O. A provider turns a [`World`] into something that carries packets.
 
 mod address;
+mod length;
 mod plan;
 
 pub use address::{Dual, Family, Protocol};
+pub use length::Length;
 pub use plan::{
     AddressPlan, CLIENT_PRIVATE, CLIENT_PUBLIC, Client, LOAD_BALANCER, Node, Pod, World,
 };

@@ -2,7 +2,8 @@
 
 use ipnet::IpNet;
 use onehop_nft::{
-    CT_STATE, CT_STATUS, Rule, ct_original_daddr, ct_state, ct_status, nat_flags, saddr,
+    CT_STATE, CT_STATUS, CmpOp, L4PROTO, Load, PayloadBase, Rule, Value, ct_original_daddr,
+    ct_state, ct_status, nat_flags, saddr,
 };
 
 use crate::dataplane::{
@@ -10,6 +11,9 @@ use crate::dataplane::{
     table_family,
 };
 use crate::model::Family;
+
+/// The number of UDP (RFC 768).
+const UDP: u8 = 17;
 
 fn networks(texts: &[&str]) -> Vec<IpNet> {
     let parse = |text: &&str| text.parse().expect("a network");
@@ -102,4 +106,25 @@ pub(super) fn cluster_ip_hairpins_keep_their_source(chains: &mut [Ruled], family
     let called = ct_original_daddr(table_family(family));
     let rule = translated().in_set(called, CLUSTER_IPS).accept();
     chain(chains, "nat-postrouting").rules.insert(0, rule);
+}
+
+/// Datagrams on their way to a pod or back are lost where an option of eight octets would make them longer than 1500, as
+/// most links take no more.
+pub(super) fn long_datagrams_are_lost(chains: &mut [Ruled], family: Family) {
+    // The length of an IPv6 packet does not count its first header.
+    let (offset, room) = match family {
+        Family::V4 => (2, 1500 - 8_u16),
+        Family::V6 => (4, 1500 - 8 - 40),
+    };
+    let room = Value::raw(&room.to_be_bytes()).expect("two bytes");
+    let length = Load::Payload {
+        base: PayloadBase::Network,
+        offset,
+        length: 2,
+    };
+    let rule = translated()
+        .eq(L4PROTO, Value::new().byte(UDP))
+        .compare(length, CmpOp::Gt, room)
+        .drop();
+    chain(chains, "filter-forward").rules.insert(0, rule);
 }

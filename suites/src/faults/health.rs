@@ -30,6 +30,11 @@ pub(super) const FAULTS: &[Fault] = &[
                 // The load balancer may come to believe it only while the last round is asked.
                 "vm1+vm2+vm3|dropped (",
             ),
+            ("live/gone-at-once-behind-a-load-balancer", "lost for "),
+            (
+                "live/terminating-behind-a-load-balancer",
+                "status 200 instead of 503",
+            ),
         ],
         spares: &["load-balancer/node-port/local/in-cluster-short-circuits"],
         deed: Deed::Health(Forgery {

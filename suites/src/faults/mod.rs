@@ -12,6 +12,7 @@ mod commit;
 mod endpoints;
 mod forgery;
 mod health;
+mod mtu;
 mod policies;
 mod rules;
 mod scene;
@@ -73,11 +74,12 @@ enum Deed {
     },
 }
 
-const PARTS: [&[Fault]; 7] = [
+const PARTS: [&[Fault]; 8] = [
     policies::FAULTS,
     sources::FAULTS,
     endpoints::FAULTS,
     shares::FAULTS,
+    mtu::FAULTS,
     health::FAULTS,
     changes::FAULTS,
     syncs::FAULTS,

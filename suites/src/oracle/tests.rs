@@ -132,7 +132,7 @@ impl<'a> Comparison<'a> {
                 self.value(question, &vec![backend.clone()], &oracle);
             }
             // At every step since it began, the traffic is held against the oracle.
-            Question::Answered(_) => {}
+            Question::Answered(_) | Question::LostUntilNoticed(_) => {}
         }
     }
 

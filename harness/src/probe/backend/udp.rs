@@ -108,6 +108,8 @@ fn poll_answer(
 /// A datagram of a probe, and what the kernel said of it.
 struct Asked {
     nonce: u32,
+    /// How many octets it had behind its UDP header.
+    octets: usize,
     peer: SockaddrIn6,
     at: Ipv6Addr,
     ttl: u8,
@@ -126,7 +128,11 @@ impl Asked {
         };
         let (purpose, nonce) = (Purpose::Answer, self.nonce);
         let header = DatagramHeader { purpose, nonce }.to_bytes();
-        let said = serde_json::to_vec(&said)?;
+        let mut said = serde_json::to_vec(&said)?;
+        // As long as the question: what is longer than any answer asks whether the way carries as much. JSON may end with
+        // blanks.
+        let rest = self.octets.saturating_sub(header.len());
+        said.resize(rest.max(said.len()), b' ');
         let from = libc::in6_pktinfo {
             ipi6_addr: libc::in6_addr {
                 s6_addr: self.at.octets(),
@@ -144,16 +150,17 @@ impl Asked {
     }
 }
 
-/// The next datagram; `None` of one that is no probe's.
+/// The next datagram, of which the header is read; `None` of one that is no probe's.
 fn receive(socket: &UdpSocket) -> io::Result<Option<Asked>> {
-    let mut payload = [0; 64];
+    let mut payload = [0; DatagramHeader::LENGTH];
     let mut slices = [IoSliceMut::new(&mut payload)];
     let mut control = nix::cmsg_space!(libc::in6_pktinfo, libc::c_int, u32);
     let received = recvmsg::<SockaddrIn6>(
         socket.as_raw_fd(),
         &mut slices,
         Some(&mut control),
-        MsgFlags::MSG_DONTWAIT,
+        // With the second, the kernel tells the length that it came with.
+        MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC,
     )?;
     let (mut at, mut ttl, mut overflowed) = (None, None, 0);
     for message in received.cmsgs()? {
@@ -168,17 +175,18 @@ fn receive(socket: &UdpSocket) -> io::Result<Option<Asked>> {
             _ => {}
         }
     }
-    let (peer, length) = (received.address, received.bytes);
+    let (peer, octets) = (received.address, received.bytes);
     let Some(DatagramHeader {
         purpose: Purpose::Ask,
         nonce,
-    }) = DatagramHeader::parse(&payload[..length])
+    }) = DatagramHeader::parse(&payload[..octets.min(payload.len())])
     else {
         return Ok(None);
     };
     let missing = || io::Error::new(io::ErrorKind::InvalidData, "the kernel did not say enough");
     Ok(Some(Asked {
         nonce,
+        octets,
         peer: peer.ok_or_else(missing)?,
         at: at.ok_or_else(missing)?,
         ttl: ttl.ok_or_else(missing)?,

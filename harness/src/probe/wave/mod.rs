@@ -19,7 +19,7 @@ use super::outcome::{Connection, Identity, Outcome};
 use super::source_port;
 use crate::netns::Namespace;
 use crate::tap::choose_sequence;
-use crate::world::Protocol;
+use crate::world::{Family, Length, Protocol};
 
 pub(super) use tcp::{await_handshake, connecting_socket, in_progress};
 pub(super) use udp::{asking_socket, await_answer, send_ask};
@@ -42,6 +42,8 @@ pub(super) struct Flow {
     remote: SocketAddr,
     /// Of the connection's SYN, or of the last datagram.
     sequence: u32,
+    /// How many octets each datagram has behind its UDP header, where that was asked for.
+    payload: Option<usize>,
 }
 
 impl Flow {
@@ -68,6 +70,7 @@ impl Wave {
         host: &Namespace,
         protocol: Protocol,
         remotes: &[SocketAddr],
+        length: Length,
         mark: Option<u32>,
     ) -> io::Result<Self> {
         if protocol == Protocol::Sctp {
@@ -85,9 +88,9 @@ impl Wave {
             }
             let sequence = next_sequence();
             let started = Instant::now();
-            let state = match protocol {
-                Protocol::Udp => udp::begin(&socket, remote, sequence)?,
-                Protocol::Tcp | Protocol::Sctp => tcp::begin(&socket, remote, sequence)?,
+            let (state, payload) = match protocol {
+                Protocol::Udp => udp::begin(&socket, remote, sequence, length)?,
+                Protocol::Tcp | Protocol::Sctp => (tcp::begin(&socket, remote, sequence)?, None),
             };
             let local = socket
                 .local_addr()?
@@ -99,6 +102,7 @@ impl Wave {
                 local,
                 remote,
                 sequence,
+                payload,
             };
             Ok(Attempt {
                 flow,
@@ -118,7 +122,7 @@ impl Wave {
             let state = match flow.protocol {
                 Protocol::Udp => {
                     flow.sequence = next_sequence();
-                    udp::again(&flow.socket, flow.sequence)?
+                    udp::again(&flow.socket, flow.sequence, flow.payload)?
                 }
                 Protocol::Tcp | Protocol::Sctp => tcp::again(&flow.socket),
             };
@@ -204,11 +208,14 @@ impl Wave {
             .into_iter()
             .map(|Attempt { flow, state, .. }| match state {
                 State::Settled(outcome) => {
+                    let family = Family::of(flow.remote.ip());
+                    let octets = flow.payload.map(|payload| Length::packet(payload, family));
                     let connection = Connection {
                         protocol: flow.protocol,
                         local: flow.local,
                         sequence: flow.sequence,
                         remote: flow.remote,
+                        octets,
                         outcome,
                     };
                     (connection, flow)
@@ -231,7 +238,10 @@ impl Attempt {
                 }
             }
             (State::Unanswered, Protocol::Udp) => {
-                self.state = udp::after_event(socket, self.flow.sequence, started)?;
+                let Flow {
+                    sequence, payload, ..
+                } = self.flow;
+                self.state = udp::after_event(socket, sequence, payload, started)?;
             }
             (State::Unanswered, Protocol::Tcp | Protocol::Sctp) => {
                 self.state = tcp::after_handshake_event(socket)?;

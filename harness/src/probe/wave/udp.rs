@@ -6,6 +6,8 @@ use std::os::fd::AsFd;
 use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{getsockopt, sockopt::IpMtu};
+use nix::{getsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{State, unmapped};
@@ -13,47 +15,91 @@ use crate::probe::backend::Said;
 use crate::probe::outcome::Outcome;
 use crate::probe::refusal::{keep_icmp_errors, refusal_of};
 use crate::tap::{DatagramHeader, Purpose};
+use crate::world::{Family, Length};
 
-/// More than any answer needs.
-const LONGEST_ANSWER: usize = 2048;
+/// As long as a datagram can be.
+const LONGEST_ANSWER: usize = 1 << 16;
+
+sockopt_impl!(
+    /// The MTU of the way of a connected IPv6 socket, as [`IpMtu`] is of an IPv4 one.
+    Ipv6Mtu,
+    GetOnly,
+    libc::IPPROTO_IPV6,
+    libc::IPV6_MTU,
+    libc::c_int
+);
 
 /// What came back to a socket.
 enum Arrival {
     /// Nothing, so far.
     Nothing,
-    /// An answer to the question of this number.
-    Answer(u32, Box<Said>),
+    /// An answer to the question of this number, and how many octets it has behind its UDP header.
+    Answer(u32, Box<Said>, usize),
     /// Something that no backend says.
     Strange,
 }
 
-/// Connects the socket and sends the datagram.
-pub(super) fn begin(socket: &Socket, remote: SocketAddr, nonce: u32) -> io::Result<State> {
+/// Connects the socket and sends the datagram. Returns how many octets it has behind its UDP header, too, where that was
+/// asked for.
+pub(super) fn begin(
+    socket: &Socket,
+    remote: SocketAddr,
+    nonce: u32,
+    length: Length,
+) -> io::Result<(State, Option<usize>)> {
     socket.connect(&remote.into())?;
-    send_ask(socket, nonce)?;
-    Ok(State::Unanswered)
+    let family = Family::of(remote.ip());
+    let payload = match length {
+        Length::Brief => None,
+        length => length.payload(mtu(socket, family)?, family),
+    };
+    send(socket, nonce, payload)?;
+    Ok((State::Unanswered, payload))
 }
 
-/// Sends another datagram between the same two ends.
-pub(super) fn again(socket: &Socket, nonce: u32) -> io::Result<State> {
+/// The MTU of the way of a connected socket.
+fn mtu(socket: &Socket, family: Family) -> io::Result<usize> {
+    let mtu = match family {
+        Family::V4 => getsockopt(socket, IpMtu)?,
+        Family::V6 => getsockopt(socket, Ipv6Mtu)?,
+    };
+    usize::try_from(mtu).map_err(io::Error::other)
+}
+
+/// Sends another datagram between the same two ends, as long as the first.
+pub(super) fn again(socket: &Socket, nonce: u32, payload: Option<usize>) -> io::Result<State> {
     // What came too late for the question before is no answer to this one.
     while refusal_of(socket)?.is_some() || !matches!(receive(socket)?, Arrival::Nothing) {}
-    send_ask(socket, nonce)?;
+    send(socket, nonce, payload)?;
     Ok(State::Unanswered)
 }
 
 /// What an event says of a datagram that was unanswered.
-pub(super) fn after_event(socket: &Socket, nonce: u32, started: Instant) -> io::Result<State> {
+///
+/// An answer is as long as its question. One that is not tells of a question or an answer that did not arrive whole.
+pub(super) fn after_event(
+    socket: &Socket,
+    nonce: u32,
+    payload: Option<usize>,
+    started: Instant,
+) -> io::Result<State> {
     if let Some(refusal) = refusal_of(socket)? {
         return Ok(State::Settled(Outcome::Refused(refusal)));
     }
     loop {
         return Ok(match receive(socket)? {
             Arrival::Nothing => State::Unanswered,
-            Arrival::Answer(to, said) if to == nonce => State::Settled(Outcome::Reached {
-                identity: unmapped(said.identity),
-                latency: started.elapsed(),
-            }),
+            Arrival::Answer(to, said, octets) if to == nonce => match payload {
+                Some(asked) if asked != octets => {
+                    let pod = said.identity.pod;
+                    let text = format!("{pod} answered {octets} octets to {asked}");
+                    State::Settled(Outcome::Broken(text))
+                }
+                _ => State::Settled(Outcome::Reached {
+                    identity: unmapped(said.identity),
+                    latency: started.elapsed(),
+                }),
+            },
             // To an earlier question.
             Arrival::Answer(..) => continue,
             Arrival::Strange => {
@@ -81,17 +127,25 @@ fn receive(mut socket: &Socket) -> io::Result<Arrival> {
     let said = payload.get(DatagramHeader::LENGTH..).unwrap_or_default();
     Ok(match (header, serde_json::from_slice(said)) {
         (Some(header), Ok(said)) if header.purpose == Purpose::Answer => {
-            Arrival::Answer(header.nonce, Box::new(said))
+            Arrival::Answer(header.nonce, Box::new(said), length)
         }
         _ => Arrival::Strange,
     })
 }
 
-/// Sends a datagram that asks.
-pub(in crate::probe) fn send_ask(mut socket: &Socket, nonce: u32) -> io::Result<()> {
+/// Sends a datagram that asks, as short as it can be.
+pub(in crate::probe) fn send_ask(socket: &Socket, nonce: u32) -> io::Result<()> {
+    send(socket, nonce, None)
+}
+
+/// Sends a datagram that asks, with so many octets behind its UDP header.
+fn send(mut socket: &Socket, nonce: u32, payload: Option<usize>) -> io::Result<()> {
     let purpose = Purpose::Ask;
-    let header = DatagramHeader { purpose, nonce }.to_bytes();
-    match socket.write(&header) {
+    let mut datagram = DatagramHeader { purpose, nonce }.to_bytes().to_vec();
+    if let Some(octets) = payload {
+        datagram.resize(octets.max(datagram.len()), 0);
+    }
+    match socket.write(&datagram) {
         Ok(_) => Ok(()),
         // The host's own rules have dropped or refused it, as the proxy of a calling node may.
         // Which of the two it was shows like that of any other datagram: a refusal comes back.
@@ -123,7 +177,7 @@ pub(in crate::probe) fn await_answer(
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         match receive(socket)? {
-            Arrival::Answer(to, said) if to == nonce => return Ok(said.lost),
+            Arrival::Answer(to, said, _) if to == nonce => return Ok(said.lost),
             Arrival::Answer(..) => continue,
             Arrival::Strange => return Err(io::ErrorKind::InvalidData.into()),
             Arrival::Nothing => {}

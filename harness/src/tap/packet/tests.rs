@@ -155,11 +155,63 @@ fn an_icmp_error_about_a_datagram_is_the_answer_in_whose_place_it_came() {
     }
 }
 
+/// The fragment of a datagram that begins at this octet of what is behind the IP header.
+fn fragment(v6: bool, payload: &[u8], offset: u16) -> Vec<u8> {
+    let whole = udp(v6, payload);
+    let units = etherparse::IpFragOffset::try_new(offset / 8).expect("below 2^13");
+    let mut octets = Vec::new();
+    let behind = if v6 {
+        let (ip, behind) = etherparse::Ipv6Header::from_slice(&whole).expect("an IPv6 header");
+        let fragment = etherparse::Ipv6FragmentHeader::new(ip.next_header, units, offset == 0, 77);
+        let ip = etherparse::Ipv6Header {
+            next_header: etherparse::IpNumber::IPV6_FRAGMENTATION_HEADER,
+            ..ip
+        };
+        ip.write(&mut octets).expect("written to memory");
+        fragment.write(&mut octets).expect("written to memory");
+        behind
+    } else {
+        let (mut ip, behind) = etherparse::Ipv4Header::from_slice(&whole).expect("an IPv4 header");
+        (ip.fragment_offset, ip.more_fragments, ip.dont_fragment) = (units, offset == 0, false);
+        ip.write(&mut octets).expect("written to memory");
+        behind
+    };
+    octets.extend(&behind[usize::from(offset)..]);
+    octets
+}
+
+#[test]
+fn a_datagram_in_fragments_is_known_by_the_first_and_by_no_other() {
+    for v6 in [false, true] {
+        // Were it not the first, the second would read like another question.
+        let payload = [
+            &header(Purpose::Ask)[..],
+            &[0; 4],
+            &header(Purpose::Ask)[..],
+        ]
+        .concat();
+        let first = parse(&fragment(v6, &payload, 0)).expect("a probe's");
+        assert_eq!((first.kind, first.sequence), (Kind::Datagram, 7_000));
+        assert_eq!(
+            (first.source.port(), first.destination.port()),
+            (40_000, 80)
+        );
+        assert_eq!(first.ttl, 61);
+        let second = fragment(v6, &payload, 16);
+        assert_eq!(parse(&second), None);
+        assert!(
+            second.ends_with(&payload[8..]),
+            "it has a magic where a first one has it"
+        );
+    }
+}
+
 #[test]
 fn a_packet_cut_anywhere_is_read_or_passed_over() {
     for whole in [
         tcp(true, |h| h.syn = true),
         udp(true, &header(Purpose::Ask)),
+        fragment(true, &header(Purpose::Ask), 0),
     ] {
         for length in 0..whole.len() {
             let _ = parse(&whole[..length]);

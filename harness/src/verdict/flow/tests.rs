@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::case::{Target, external};
-use crate::world::{CLIENT_PUBLIC, Protocol};
+use crate::world::{CLIENT_PUBLIC, Length, Protocol};
 
 /// The TTL of a connection that the load balancer sends straight to a pod.
 const DIRECT: u8 = 63;
@@ -62,6 +62,7 @@ fn wrong(seen: Seen, source: Source, hops: Hops) -> Vec<String> {
             local: of(CLIENT_PUBLIC, 50_000),
             remote: vip(),
             sequence: 1,
+            octets: None,
             outcome,
         },
         trip: seen.trip,
@@ -75,6 +76,7 @@ fn wrong(seen: Seen, source: Source, hops: Hops) -> Vec<String> {
         from: external(CLIENT_PUBLIC),
         to: Target::Vip,
         port: "",
+        length: Length::Brief,
         expect: Reach::pods(&["web-0", "web-1"], source, hops, entry).into(),
     };
     let ground = Ground {
@@ -152,4 +154,41 @@ fn a_node_that_serves_the_address_itself_is_wrong() {
             "destination rewritten by vm1 (1 of 1)",
         ]
     );
+}
+
+#[test]
+fn datagrams_of_a_length_that_are_lost_are_told_with_it() {
+    let world = World::story();
+    let client = world.client(CLIENT_PUBLIC).expect("a client").address;
+    let lost = Observed {
+        connection: Connection {
+            protocol: Protocol::Udp,
+            local: SocketAddr::new(client.v4.into(), 50_000),
+            remote: vip(),
+            sequence: 1,
+            octets: Some(1500),
+            outcome: Outcome::Dropped,
+        },
+        trip: Trip::default(),
+    };
+    let entry = Entry::Balanced(vec!["vm1".to_owned()]);
+    let flow = FlowCheck {
+        from: external(CLIENT_PUBLIC),
+        to: Target::Vip,
+        port: "",
+        length: Length::Mtu(0),
+        expect: Reach::pods(&["web-0"], Source::Preserved, Hops::Direct, entry).into(),
+    };
+    let ground = Ground {
+        world: &world,
+        baseline: &Baseline::default(),
+        timing: &Timing::default(),
+        variations: &BTreeMap::new(),
+    };
+    let asked = Asked::Briefly;
+    let (observed, ports) = ([lost.clone(), lost], [20_000]);
+    let result = judge(&flow, Family::V4, &observed, &ports, asked, 1, &ground);
+    assert_eq!(result.to, "vip, datagrams of MTU");
+    assert_eq!(result.got, "datagrams of 1500 octets: dropped ×2");
+    assert_eq!(result.wrong, ["datagrams of 1500 octets: dropped (2 of 2)"]);
 }

@@ -31,6 +31,7 @@ pub(super) const FAULTS: &[Fault] = &[
         caught_by: &[
             "endpoints/cluster/terminating",
             "endpoints/local/terminating-here-ready-elsewhere",
+            "live/terminating-behind-a-load-balancer",
         ],
         deed: Deed::World(worlds::terminating_are_gone),
     },

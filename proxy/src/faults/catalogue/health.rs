@@ -21,6 +21,7 @@ pub(super) const FAULTS: &[Fault] = &[
         caught_by: &[
             "health-check/terminating-pods-serve-uncounted",
             "load-balancer/weighted/local/weights-follow-the-endpoints",
+            "live/terminating-behind-a-load-balancer",
         ],
         deed: Deed::Plan(plans::health_counts_terminating),
     },
