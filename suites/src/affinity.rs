@@ -258,5 +258,6 @@ fn flow(from: &Place, to: Target, reach: Reach) -> FlowCheck {
         to,
         port: "",
         expect: reach.sticky().into(),
+        family: None,
     }
 }

@@ -296,6 +296,7 @@ fn begun_too_early() -> Vec<Case> {
         to: node_port("vm2"),
         port: "",
         expect,
+        family: None,
     };
     vec![
         Case::new(
@@ -354,6 +355,7 @@ pub(crate) fn flow(from: &Place, to: Target, port: &'static str, reach: Reach) -
         to,
         port,
         expect: reach.into(),
+        family: None,
     }
 }
 

@@ -272,6 +272,7 @@ fn begins(to: Target, reach: Reach) -> FlowCheck {
         to,
         port: "",
         expect: Expectation::Reaches(reach),
+        family: None,
     }
 }
 

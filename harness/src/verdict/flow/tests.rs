@@ -76,12 +76,12 @@ fn wrong(seen: Seen, source: Source, hops: Hops) -> Vec<String> {
         to: Target::Vip,
         port: "",
         expect: Reach::pods(&["web-0", "web-1"], source, hops, entry).into(),
+        family: None,
     };
     let ground = Ground {
         world: &world,
         baseline: &Baseline(ttls.collect()),
         timing: &Timing::default(),
-        variations: &BTreeMap::new(),
     };
     let asked = Asked::Briefly;
     judge(&flow, Family::V4, &[observed], &[20_000], asked, 1, &ground).wrong
