@@ -20,7 +20,7 @@ use onehop_harness::netns::Sandbox;
 use onehop_harness::profile::Profile;
 use onehop_harness::run::{
     BatchOptions, CaseResult, INTERRUPTED, Outcome, ProxyInfo, ProxyResults, Results, RunInfo,
-    SCHEMA, Summary, not_judged, run_batch, skipped,
+    SCHEMA, Summary, differs, not_judged, run_batch, skipped,
 };
 use onehop_harness::timing::Timing;
 use tokio::runtime::Runtime;
@@ -304,6 +304,7 @@ impl Run {
         results.cases = run_batch(&lab, &profile, &self.cases, &options, finished).await;
         progress.end();
         results.summary = Summary::of(&results.cases);
+        results.proxy.variations = differs(&profile.variations, &results.cases);
         match lab.proxy_fates().await {
             Ok(fates) => {
                 results.proxy.restarts = fates.restarts;

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, Color, ContentArrangement, Table};
-use onehop_harness::run::{CaseResult, ProxyInfo, ProxyResults, Results, Summary, Verdict};
+use onehop_harness::run::{
+    CaseResult, Differs, ProxyInfo, ProxyResults, Results, Summary, Verdict,
+};
 
 /// Prints, for each proxy, a row for each subject, and every wrong row in full.
 pub(crate) fn print(results: &Results) {
@@ -16,6 +18,9 @@ pub(crate) fn print(results: &Results) {
             continue;
         }
         println!("{}", subjects(proxy));
+        if let Some(variations) = variations(&proxy.proxy) {
+            println!("{variations}");
+        }
         if let Some(wrong) = wrong(proxy) {
             println!("{wrong}");
         }
@@ -116,6 +121,19 @@ fn subjects(proxy: &ProxyResults) -> Table {
         ]);
     }
     table
+}
+
+/// What was measured where implementations differ and all of them are right, a line for each variation; nothing where
+/// none was measured and none is declared.
+fn variations(proxy: &ProxyInfo) -> Option<String> {
+    let known = |differs: &Differs| differs.declared.is_some() || !differs.measured.is_empty();
+    if !proxy.variations.values().any(known) {
+        return None;
+    }
+    let lines = proxy.variations.iter();
+    let lines = lines.map(|(name, differs)| format!("\n  {name:21} {differs}"));
+    let title = "Where proxies differ, and none is wrong for it:";
+    Some(format!("{title}{}", lines.collect::<String>()))
 }
 
 /// What was seen beside what was expected, for every row that is wrong.

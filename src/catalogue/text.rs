@@ -23,6 +23,7 @@ pub(super) fn question(asked: &Question) -> String {
             node,
             at,
             local_endpoints,
+            family,
         } => {
             let other = match at {
                 NodeAddress::Primary => "",
@@ -32,7 +33,9 @@ pub(super) fn question(asked: &Question) -> String {
                 Some(count) => format!("localEndpoints {count}"),
                 None => "closed".to_owned(),
             };
-            format!("health check port of {node}{other}: {state}")
+            let only = family.map(|family| format!(", {family} only"));
+            let only = only.unwrap_or_default();
+            format!("health check port of {node}{other}{only}: {state}")
         }
         Question::ProxyHealth { node, path, good } => {
             let status = if *good { 200 } else { 503 };

@@ -4,7 +4,7 @@ use onehop_harness::cluster::{PodImage, RunId};
 use onehop_harness::kind::{self, KindOptions};
 use onehop_harness::lab::{ApiKind, ProxyUnderTest};
 use onehop_harness::profile::Profile;
-use onehop_harness::run::ProxyInfo;
+use onehop_harness::run::{ProxyInfo, differs};
 
 /// A proxy to be judged, and where.
 pub(super) struct Subject {
@@ -75,14 +75,11 @@ impl Subject {
     }
 
     pub(super) fn info(&self) -> ProxyInfo {
-        let variations = self.profile.variations.iter();
         ProxyInfo {
             name: self.profile.name.clone(),
             version: self.version.clone(),
             mode: self.profile.mode.clone(),
-            variations: variations
-                .map(|(variation, value)| (variation.to_string(), value.clone()))
-                .collect(),
+            variations: differs(&self.profile.variations, &[]),
             ..ProxyInfo::default()
         }
     }

@@ -260,5 +260,6 @@ fn flow(from: &Place, to: Target, reach: Reach) -> FlowCheck {
         port: "",
         length: Length::Brief,
         expect: reach.sticky().into(),
+        family: None,
     }
 }

@@ -298,6 +298,7 @@ fn begun_too_early() -> Vec<Case> {
         port: "",
         length: Length::Brief,
         expect,
+        family: None,
     };
     vec![
         Case::new(
@@ -356,6 +357,7 @@ pub(crate) fn flow(from: &Place, to: Target, port: &'static str, reach: Reach) -
         port,
         length: Length::Brief,
         expect: reach.into(),
+        family: None,
     }
 }
 

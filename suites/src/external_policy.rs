@@ -1,15 +1,17 @@
 //! `externalTrafficPolicy` on node ports.
 
-use onehop_harness::case::{Case, Change, Place, Policy, Question, Service};
+use onehop_harness::case::{Case, Change, Place, Policy, Question, Service, Target, Variation};
+use onehop_harness::world::Family;
 
 use crate::story::{
     NODES, STORY, client_on, dropped, from_node, from_pod_on, host, kept_on, node_port, on,
-    private, public, reaches, refused, spread_by,
+    private, public, reaches, refused, spread_by, varies,
 };
 
 const TOPOLOGY: &str = "kubernetes/pkg/proxy/topology.go";
 const NFTABLES: &str = "kubernetes/pkg/proxy/nftables/proxier.go";
 const E2E_LB: &str = "kubernetes/test/e2e/network/loadbalancer.go";
+const IPTABLES: &str = "kubernetes/pkg/proxy/iptables/proxier.go";
 const E2E_SERVICE: &str = "kubernetes/test/e2e/network/service.go";
 
 fn cluster() -> Service {
@@ -21,7 +23,13 @@ fn local() -> Service {
 }
 
 pub(crate) fn cases() -> Vec<Case> {
-    [cluster_cases(), local_cases(), in_cluster_cases()].concat()
+    [
+        cluster_cases(),
+        local_cases(),
+        in_cluster_cases(),
+        differing_cases(),
+    ]
+    .concat()
 }
 
 fn cluster_cases() -> Vec<Case> {
@@ -232,6 +240,68 @@ fn in_cluster_cases() -> Vec<Case> {
         .sources(&[TOPOLOGY, "k#74383"])
         .check("pods 1-0-2", from_elsewhere(client_on)),
     ]
+}
+
+/// What implementations do in different ways, all of them right.
+fn differing_cases() -> Vec<Case> {
+    let one = || spread_by("vm1", &["web-0"]);
+    let kept = Case::new(
+        "external/cluster/source-on-the-entry-node",
+        "Under Cluster, a pod on the entry node sees that node or the client; which is measured. A pod elsewhere sees \
+         the entry node in any case.",
+        cluster(),
+        &["web-0"],
+    )
+    .sources(&[NFTABLES, IPTABLES])
+    .check(
+        "one pod, on vm1",
+        [
+            varies(&private(), node_port("vm1"), Variation::LocalBackendSource, &one()),
+            reaches(&private(), node_port("vm2"), spread_by("vm2", &["web-0"])),
+        ],
+    );
+    let policies = [("cluster", cluster()), ("local", local())];
+    let sources = policies.map(|(policy, service)| {
+        Case::new(
+            &format!("external/{policy}/node-client-source"),
+            "A pod that is called by its own node, by a node port of that node, sees an address of the node; which one \
+             is measured.",
+            service,
+            &["web-0"],
+        )
+        .sources(&[NFTABLES, IPTABLES])
+        .check(
+            "one pod, on vm1",
+            [varies(
+                &host("vm1"),
+                node_port("vm1"),
+                Variation::NodeClientSource,
+                &from_node("vm1", &["web-0"]),
+            )],
+        )
+    });
+    let localhost = policies.map(|(policy, service)| {
+        Case::new(
+            &format!("external/{policy}/localhost"),
+            "A node that calls a node port on its loopback address is answered by the pods of the Service, or finds the \
+             port closed; which is measured. On its own address it is answered.",
+            service,
+            &STORY,
+        )
+        .sources(&[IPTABLES, NFTABLES, "k#57922"])
+        .check(
+            "pods 1-0-2",
+            NODES.into_iter().flat_map(|node| {
+                let all = from_node(node, &STORY);
+                [
+                    varies(&host(node), Target::Localhost, Variation::LocalhostNodePort, &all)
+                        .only(Family::V4),
+                    reaches(&host(node), node_port(node), all),
+                ]
+            }),
+        )
+    });
+    [kept].into_iter().chain(sources).chain(localhost).collect()
 }
 
 /// What pods or nodes see of the node ports of the nodes next to their own, under Local.

@@ -3,9 +3,9 @@
 //! It could not know its own answer for one, if its own address were the source. Every address of a
 //! Service must masquerade it.
 
-use onehop_harness::case::{BalancerMode, Case, Policy, Reach, Service, Source, Target, pod};
+use onehop_harness::case::{BalancerMode, Case, Policy, Service, Target, Variation, pod};
 
-use crate::story::{client_on, external_ip, from_node, from_pod_on, node_port, reaches};
+use crate::story::{client_on, external_ip, from_node, from_pod_on, node_port, reaches, varies};
 
 const NFTABLES: &str = "kubernetes/pkg/proxy/nftables/proxier.go";
 const ALONE: [&str; 1] = ["web-0"];
@@ -14,10 +14,6 @@ pub(crate) fn cases() -> Vec<Case> {
     let itself = pod("web-0");
     let balanced = Service::load_balancer(BalancerMode::Vip);
     let masqueraded = || from_node("vm1", &ALONE);
-    let either = || Reach {
-        source: Source::Either,
-        ..masqueraded()
-    };
     vec![
         Case::new(
             "hairpin/cluster-ip",
@@ -82,7 +78,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(
             "hairpin/external-addresses-under-local",
             "Under Local too, a pod reaches itself by its node's node port, the load-balancer \
-             address and an external address; which source it sees is left open.",
+             address and an external address. Which source it sees is measured.",
             balanced.external_ips().external(Policy::Local),
             &ALONE,
         )
@@ -90,7 +86,7 @@ pub(crate) fn cases() -> Vec<Case> {
         .check(
             "one pod, on vm1",
             [node_port("vm1"), Target::Vip, external_ip("vm2")]
-                .map(|to| reaches(&itself, to, either())),
+                .map(|to| varies(&itself, to, Variation::HairpinVipSource, &masqueraded())),
         ),
     ]
 }

@@ -170,6 +170,7 @@ pub(crate) fn port(node: &str, local_endpoints: Option<u32>) -> Question {
         node: node.to_owned(),
         at: NodeAddress::Primary,
         local_endpoints,
+        family: None,
     }
 }
 

@@ -109,7 +109,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use onehop_harness::case::{
-        Entry, Expectation, Place, Question, Reach, ServiceType, Source, Together,
+        Entry, Expectation, Place, Question, Reach, ServiceType, Source, Together, Variation,
     };
     use onehop_harness::timing::Timing;
     use onehop_harness::verdict::Asked;
@@ -158,6 +158,19 @@ mod tests {
         for subject in Subject::ALL {
             assert!(cases.iter().any(|case| subject.has(case)), "{subject:?}");
         }
+    }
+
+    #[test]
+    fn every_variation_is_measured_by_a_case_and_every_value_has_its_turn() {
+        let mut measured = BTreeSet::new();
+        for flow in catalogue().iter().flat_map(Case::flows) {
+            if let Expectation::Varies(variation, by_value) = flow.expect {
+                let values: Vec<_> = by_value.iter().map(|(value, _)| *value).collect();
+                assert_eq!(values, variation.values());
+                measured.insert(variation);
+            }
+        }
+        assert_eq!(measured, Variation::ALL.iter().copied().collect());
     }
 
     #[test]

@@ -274,6 +274,7 @@ fn begins(to: Target, reach: Reach) -> FlowCheck {
         port: "",
         length: Length::Brief,
         expect: Expectation::Reaches(reach),
+        family: None,
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(
             "node-port-addresses/local",
             "Under Local, a node port is closed on addresses that nodePortAddresses does not name, too; \
-             whether a node without pods drops what comes there is as the proxy's profile declares.",
+             whether a node without pods drops what comes there or refuses it is measured.",
             local,
             &STORY,
         )
@@ -49,7 +49,7 @@ pub(crate) fn cases() -> Vec<Case> {
             own_pods_or_drop(&private())
                 .into_iter()
                 .chain(elsewhere(|node| match on(node) {
-                    [] => Expectation::AsDeclared(Variation::NodePortElsewhere),
+                    [] => Expectation::varies(Variation::NodePortElsewhere, None),
                     _ => Expectation::Refused,
                 })),
         ),
@@ -69,6 +69,7 @@ pub(crate) fn cases() -> Vec<Case> {
                     node: node.to_owned(),
                     at: NodeAddress::Other,
                     local_endpoints: None,
+                    family: None,
                 })),
         ),
     ]

@@ -1,7 +1,7 @@
 //! The words that the cases share: the story of three nodes with one, no and two pods.
 
 use onehop_harness::case::{
-    Backend, Entry, Expectation, Hops, Place, Port, Question, Reach, Source, Target,
+    Backend, Entry, Expectation, Hops, Place, Port, Question, Reach, Source, Target, Variation,
 };
 use onehop_harness::case::{external, node, pod};
 use onehop_harness::world::{CLIENT_PRIVATE, CLIENT_PUBLIC, Protocol};
@@ -122,6 +122,11 @@ pub(crate) fn from_node(node: &str, pods: &[&str]) -> Reach {
 /// A flow that must be answered.
 pub(crate) fn reaches(from: &Place, to: Target, reach: Reach) -> Question {
     from.calls(to, reach.into())
+}
+
+/// A flow that must be answered, or may be, in one of the ways in which implementations differ.
+pub(crate) fn varies(from: &Place, to: Target, how: Variation, reach: &Reach) -> Question {
+    from.calls(to, Expectation::varies(how, Some(reach)))
 }
 
 /// A flow that must be dropped.

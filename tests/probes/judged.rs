@@ -1,11 +1,12 @@
 //! Real calls through a proxy of three rules, which is right, or wrong in one way. The judge must
 //! pass the right one, and say of each wrong one just what is wrong with it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use libtest_mimic::Failed;
 use onehop_harness::case::{
-    Entry, Expectation, FlowCheck, Hops, Place, Reach, Source, Target, external, pod,
+    Entry, Expectation, FlowCheck, Hops, Place, Reach, Source, Target, Variation, external, pod,
 };
 use onehop_harness::probe::Outcome;
 use onehop_harness::verdict::{Asked, FlowResult, Observed, judge};
@@ -115,6 +116,7 @@ fn judged_from(
         port: "",
         length: Length::Brief,
         expect: expect.clone(),
+        family: None,
     };
     let remote = bench.at(host, family, port);
     let calls = bench
@@ -192,7 +194,7 @@ pub(crate) fn wrong(bench: &Bench) -> Result<(), Failed> {
         ),
         (
             right(31_614),
-            reach(&["web-3"], Source::EntryNode, Hops::Direct),
+            reach(&["web-3"], Source::NodeAddress, Hops::Direct),
             &["source client-public instead of", "source rewritten by"],
         ),
         (
@@ -381,7 +383,8 @@ pub(crate) fn unserved(bench: &Bench) -> Result<(), Failed> {
     Ok(())
 }
 
-/// A client that must stay with one pod, and one whose source is left open.
+/// A client that must stay with one pod, and one whose source a pod on the entry node sees or not: that is measured, and
+/// left open elsewhere.
 pub(crate) fn one_pod_and_either_source(bench: &Bench) -> Result<(), Failed> {
     const PORT: u16 = 7650;
     let _backends = bench.listen(&["web-3", "client-vm2"], PORT)?;
@@ -406,18 +409,32 @@ pub(crate) fn one_pod_and_either_source(bench: &Bench) -> Result<(), Failed> {
         );
         bench.rules("vm2", &rules)?;
         let sticky = reach(&pods, Source::Preserved, Hops::Direct).sticky();
-        let either = reach(&["web-3"], Source::Either, Hops::Direct);
+        let either = reach(&["web-3"], Source::EntryNode, Hops::Direct);
         let asked: [(u16, Reach, &[&str]); 4] = [
             (31_650, sticky.clone(), &[]),
             (31_652, sticky, &["reached 2 pods: client-vm2 web-3"]),
             (31_650, either.clone(), &[]),
-            (31_651, either, &[]),
+            (31_651, either.clone(), &[]),
         ];
         for (port, expected, texts) in asked {
             let called = ("vm2", port);
             let (result, _) = judged(bench, called, family, &expected.into(), PORT, TIMES)?;
             assert_wrong(&result, texts);
         }
+        let measured = Expectation::varies(Variation::LocalBackendSource, Some(&either));
+        for (port, value) in [(31_650, "client"), (31_651, "node")] {
+            let (result, _) = judged(bench, ("vm2", port), family, &measured, PORT, TIMES)?;
+            assert_wrong(&result, &[]);
+            let values = result.tally.map(|tally| tally.values).unwrap_or_default();
+            assert_eq!(values, BTreeMap::from([(value, TIMES as u64)]));
+        }
+        let elsewhere = reach(&["client-vm2"], Source::EntryNode, Hops::Direct);
+        let nobody = Expectation::varies(Variation::LocalBackendSource, Some(&elsewhere));
+        let (result, _) = judged(bench, ("vm2", 31_650), family, &nobody, PORT, TIMES)?;
+        assert_wrong(
+            &result,
+            &["by no value of local-backend-source: reached web-3"],
+        );
     }
     Ok(())
 }

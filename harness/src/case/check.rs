@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{Feature, HeldExpectation, Place, PodsOf, Target, Variation};
-use crate::world::{Length, World};
+use crate::world::{Family, Length, World};
 
 /// Questions that are asked together, once the world behaves as all of them expect.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -21,10 +21,10 @@ pub struct Check {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Question {
-    /// What becomes of connections, in each family of the world.
+    /// What becomes of connections, in each family of the world or in one.
     Flow(FlowCheck),
     /// What the health check node port of a node says: the number of local endpoints, or `None`
-    /// when the port must be closed. Asked from outside, in each family.
+    /// when the port must be closed. Asked from outside, in each family or in one.
     HealthCheck {
         /// The node.
         node: String,
@@ -32,6 +32,8 @@ pub enum Question {
         at: NodeAddress,
         /// `localEndpoints`, if the port is open.
         local_endpoints: Option<u32>,
+        /// The only family in which it is asked, if there is one.
+        family: Option<Family>,
     },
     /// What the proxy of a node says of its own health, asked from outside over IPv4: `:10256` of kube-proxy
     /// listens on `0.0.0.0` unless it is told otherwise.
@@ -185,6 +187,27 @@ impl Question {
         }
     }
 
+    /// The same in this family alone. Only flows and health check ports are asked in families.
+    #[must_use]
+    pub fn only(self, only: Family) -> Self {
+        let family = Some(only);
+        match self {
+            Self::Flow(flow) => Self::Flow(FlowCheck { family, ..flow }),
+            Self::HealthCheck {
+                node,
+                at,
+                local_endpoints,
+                ..
+            } => Self::HealthCheck {
+                node,
+                at,
+                local_endpoints,
+                family,
+            },
+            other => other,
+        }
+    }
+
     /// The same about another port of the Service. Only flows have one.
     #[must_use]
     pub fn on_port(self, port: &'static str) -> Self {
@@ -209,7 +232,7 @@ impl Target {
     pub(super) fn feature(&self) -> Feature {
         match self {
             Self::ClusterIp | Self::ClusterIpWrongPort | Self::Unallocated => Feature::ClusterIp,
-            Self::NodePort(_) => Feature::NodePort,
+            Self::NodePort(_) | Self::Localhost => Feature::NodePort,
             Self::OtherNodePort(_) => Feature::NodePortAddresses,
             Self::ExternalIp(_) => Feature::ExternalIp,
             Self::Vip | Self::VipAt(_) => Feature::LoadBalancer,
@@ -250,6 +273,8 @@ pub struct FlowCheck {
     pub length: Length,
     /// What should become of every connection.
     pub expect: Expectation,
+    /// The only family in which it is asked, if there is one: of a Service that is not the same in both.
+    pub family: Option<Family>,
 }
 
 impl FlowCheck {
@@ -263,6 +288,11 @@ impl FlowCheck {
             Length::Brief => target,
             length => format!("{target}, datagrams of {length}"),
         }
+    }
+
+    /// Whether it is asked in this family.
+    pub fn is_asked_in(&self, family: Family) -> bool {
+        self.family.is_none_or(|only| only == family)
     }
 
     /// The node whose proxy decides what becomes of the flow, where that is certain beforehand: the
@@ -295,9 +325,9 @@ pub enum Expectation {
     Unserved,
     /// Served by no node, and sent on to the load balancer as it was, whatever becomes of it there.
     LeftToBalancer,
-    /// What the profile declares for something in which implementations differ; where it declares
-    /// nothing, unserved.
-    AsDeclared(Variation),
+    /// One of these, in which implementations differ and all of them are right: by each value of the variation, what it
+    /// is. Which of them is measured, connection by connection.
+    Varies(Variation, Vec<(&'static str, Expectation)>),
 }
 
 /// Which backends answer, and how the connection comes to them.
@@ -337,8 +367,10 @@ pub enum Source {
     /// The load balancer's own address: it answered the caller itself, and nodes kept the source of the connection that
     /// it opened to one of them.
     Balancer,
-    /// Either: implementations differ, and all of them are right.
-    Either,
+    /// The address of that node in the network of its nodes, or another one that is not in that of its pods.
+    NodeAddress,
+    /// The address of that node in the network of its pods.
+    PodGateway,
 }
 
 /// Extra hops compared with the same connection sent straight to the pod.
@@ -373,6 +405,7 @@ impl Place {
             port: "",
             length: Length::Brief,
             expect,
+            family: None,
         })
     }
 }
@@ -462,6 +495,17 @@ impl Reach {
     }
 }
 
+impl Expectation {
+    /// Who answers, if anybody is to, or may where implementations differ.
+    pub fn reach(&self) -> Option<&Reach> {
+        match self {
+            Self::Reaches(reach) => Some(reach),
+            Self::Varies(_, by_value) => by_value.iter().find_map(|(_, expect)| expect.reach()),
+            Self::Refused | Self::Dropped | Self::Unserved | Self::LeftToBalancer => None,
+        }
+    }
+}
+
 impl From<Reach> for Expectation {
     fn from(reach: Reach) -> Self {
         Self::Reaches(reach)
@@ -470,7 +514,15 @@ impl From<Reach> for Expectation {
 
 impl fmt::Display for FlowCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} -> {}: {}", self.from, self.target(), self.expect)
+        let family = self.family.map(|family| format!(", {family} only"));
+        let family = family.unwrap_or_default();
+        write!(
+            f,
+            "{} -> {}{family}: {}",
+            self.from,
+            self.target(),
+            self.expect
+        )
     }
 }
 
@@ -489,7 +541,8 @@ impl fmt::Display for Source {
             Self::Preserved => "the caller's own",
             Self::EntryNode => "the entry node's",
             Self::Balancer => "the load balancer's",
-            Self::Either => "the caller's own or the entry node's",
+            Self::NodeAddress => "the entry node's outside of its pods' network",
+            Self::PodGateway => "the entry node's in its pods' network",
         })
     }
 }
@@ -501,7 +554,14 @@ impl fmt::Display for Expectation {
             Self::Refused => f.write_str("refused"),
             Self::Unserved => f.write_str("unserved"),
             Self::LeftToBalancer => f.write_str("left to the load balancer"),
-            Self::AsDeclared(variation) => write!(f, "{variation}, as declared"),
+            Self::Varies(variation, by_value) => {
+                let values = by_value.iter().map(|(value, _)| *value);
+                let values = values.collect::<Vec<_>>().join(" or ");
+                match self.reach() {
+                    Some(reach) => write!(f, "{variation}, {values}: {}", reach.pods.join(" ")),
+                    None => write!(f, "{variation}, {values}"),
+                }
+            }
             Self::Reaches(reach) => reach.fmt(f),
         }
     }

@@ -72,6 +72,9 @@ pub enum Target {
     NodePort(String),
     /// The same port on this node's other address, which is outside of `nodePortAddresses`.
     OtherNodePort(String),
+    /// The Service's node port on the loopback address of the node that calls. There is none of IPv6 that a node could
+    /// rewrite to another host's: its kernel lets nothing from `::1` leave.
+    Localhost,
     /// The Service's load-balancer address.
     Vip,
     /// The Service's load-balancer address, sent to this node whether it is healthy or not. Only
@@ -88,6 +91,7 @@ impl fmt::Display for Target {
             Self::ExternalIp(node) => write!(f, "external-ip@{node}"),
             Self::NodePort(node) => write!(f, "node-port@{node}"),
             Self::OtherNodePort(node) => write!(f, "node-port@{node}, other address"),
+            Self::Localhost => f.write_str("node-port@localhost"),
             Self::Vip => f.write_str("vip"),
             Self::VipAt(node) => write!(f, "vip@{node}"),
         }

@@ -10,6 +10,7 @@ mod harm;
 mod held;
 mod need;
 mod service;
+mod vary;
 mod workload;
 
 pub use check::{

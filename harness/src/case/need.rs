@@ -64,7 +64,9 @@ fn leaves_the_pod_network(flow: &FlowCheck) -> bool {
         world.pod(pod).is_some_and(|pod| pod.node != *node)
     };
     let unserved = match &flow.expect {
-        Expectation::Unserved | Expectation::LeftToBalancer | Expectation::AsDeclared(_) => true,
+        Expectation::Unserved | Expectation::LeftToBalancer => true,
+        // By one of its values, some proxy may let it pass.
+        Expectation::Varies(_, by_value) => by_value.iter().any(|(_, it)| it.reach().is_none()),
         Expectation::Reaches(reach) => reach.is_proxied(),
         Expectation::Refused | Expectation::Dropped => false,
     };

@@ -17,7 +17,7 @@ mod sites;
 mod trip;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
@@ -49,11 +49,11 @@ use crate::balancer::View;
 use crate::case::{Need, Target};
 use crate::cluster::Cluster;
 use crate::probe::HttpOutcome;
-use crate::profile::{Feature, Known, Profile, Program, Variation};
+use crate::profile::{Feature, Known, Profile, Program};
 use crate::tap::Clocks;
 use crate::timing::Timing;
 use crate::verdict::{Baseline, Ground};
-use crate::world::{Family, World};
+use crate::world::{Dual, Family, World};
 
 /// What a lab is made of.
 #[derive(Clone, Debug)]
@@ -83,6 +83,12 @@ pub struct ProxyUnderTest {
 /// A port that no Service of any case has.
 const WRONG_PORT: u16 = 4;
 
+/// The address of each host's loopback.
+const LOCALHOST: Dual = Dual {
+    v4: Ipv4Addr::LOCALHOST,
+    v6: Ipv6Addr::LOCALHOST,
+};
+
 /// A running lab. Everything in it ends when it is dropped.
 #[derive(Debug)]
 pub struct Lab {
@@ -93,7 +99,6 @@ pub struct Lab {
     world: World,
     baseline: Baseline,
     timing: Timing,
-    variations: BTreeMap<Variation, String>,
     /// The defects that its proxy is known to have.
     known: Vec<Known>,
     dir: PathBuf,
@@ -142,7 +147,6 @@ impl Lab {
         Self {
             families: parts.families.into_iter().filter(judged).collect(),
             known,
-            variations: parts.profile.map(|p| p.variations).unwrap_or_default(),
             provider: parts.provider,
             sites: parts.sites,
             _backends: parts.backends,
@@ -335,7 +339,6 @@ impl Lab {
             world: &self.world,
             baseline: &self.baseline,
             timing: &self.timing,
-            variations: &self.variations,
         }
     }
 
@@ -415,6 +418,7 @@ impl Lab {
             Target::OtherNodePort(node) => {
                 (self.world.node(node)?.other_address, called.node_port?)
             }
+            Target::Localhost => (LOCALHOST, called.node_port?),
             Target::Vip | Target::VipAt(_) => (service.vip?, called.number),
             Target::ExternalIp(node) => {
                 let networks = &self.world.node(node)?.external_cidrs;

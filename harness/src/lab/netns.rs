@@ -173,6 +173,7 @@ pub(crate) fn placeholders(node: &Node, program: &Path, api: &LabApi, dir: &Path
         node: node.name.clone(),
         node_ip: node.address.v4.to_string(),
         node_ips: node.address.to_string(),
+        node_cidr: joined(&AddressPlan::node_networks()),
         kubeconfig: api.kubeconfig().display().to_string(),
         api_url: api.url().to_owned(),
         cluster_cidr: joined(&AddressPlan::cluster_cidrs()),

@@ -80,8 +80,6 @@ names! {
         IpModeProxy = "ip-mode-proxy",
         /// Services labelled for another proxy are left alone.
         ServiceProxyName = "service-proxy-name",
-        /// NodePorts on 127.0.0.1.
-        LocalhostNodePort = "localhost-node-port",
         /// UDP Services, with stale flows removed.
         Udp = "udp",
         /// SCTP Services.
@@ -92,13 +90,14 @@ names! {
 }
 
 names! {
-    /// Something that implementations do in different ways, all of them right.
+    /// Something that implementations do in different ways, all of them right. What a proxy does is measured, shown
+    /// beside what its profile declares, and never judged.
     Variation {
         /// Whether NodePorts answer on 127.0.0.1.
         LocalhostNodePort = "localhost-node-port",
         /// The source that a pod sees when it reaches itself through its own VIP under Local.
         HairpinVipSource = "hairpin-vip-source",
-        /// The source that a pod sees when a node reaches it through a NodePort.
+        /// The source that a pod sees when its own node reaches it through a NodePort of that node.
         NodeClientSource = "node-client-source",
         /// The source that a pod on the entry node sees under externalTrafficPolicy Cluster.
         LocalBackendSource = "local-backend-source",
@@ -111,12 +110,13 @@ names! {
 }
 
 impl Variation {
-    /// The values that a profile may declare.
+    /// Its values: what a profile may declare, and what may be measured.
     #[must_use]
     pub const fn values(self) -> &'static [&'static str] {
         match self {
             Variation::LocalhostNodePort => &["served", "closed"],
-            Variation::HairpinVipSource | Variation::NodeClientSource => &["node", "pod", "client"],
+            Variation::HairpinVipSource => &["node", "gateway", "client"],
+            Variation::NodeClientSource => &["node", "gateway"],
             Variation::LocalBackendSource => &["node", "client"],
             Variation::UnallocatedAddress => &["drop", "reject", "pass"],
             Variation::NodePortElsewhere => &["drop", "reject"],

@@ -232,6 +232,7 @@ mod tests {
             node: "vm1".to_owned(),
             node_ip: "192.168.0.11".to_owned(),
             node_ips: "192.168.0.11,fd00::11".to_owned(),
+            node_cidr: "192.168.0.0/24,fd00::/64".to_owned(),
             kubeconfig: "/lab/vm1/kubeconfig".to_owned(),
             api_url: "http://192.168.0.1:6443".to_owned(),
             cluster_cidr: "10.244.0.0/16,fd00:10:244::/56".to_owned(),

@@ -7,6 +7,7 @@ pub const PLACEHOLDERS: &[&str] = &[
     "node",
     "node_ip",
     "node_ips",
+    "node_cidr",
     "kubeconfig",
     "api_url",
     "cluster_cidr",
@@ -27,6 +28,8 @@ pub struct Placeholders {
     pub node_ip: String,
     /// `{node_ips}`: its addresses of all families, comma separated.
     pub node_ips: String,
+    /// `{node_cidr}`: the networks of the nodes' addresses, all families, comma separated.
+    pub node_cidr: String,
     /// `{kubeconfig}`: the path of a kubeconfig for the API.
     pub kubeconfig: String,
     /// `{api_url}`: the address of the API.
@@ -47,6 +50,7 @@ impl Placeholders {
             "node" => &self.node,
             "node_ip" => &self.node_ip,
             "node_ips" => &self.node_ips,
+            "node_cidr" => &self.node_cidr,
             "kubeconfig" => &self.kubeconfig,
             "api_url" => &self.api_url,
             "cluster_cidr" => &self.cluster_cidr,
@@ -161,8 +165,8 @@ mod tests {
     fn an_unknown_placeholder_lists_the_known_ones() {
         assert_eq!(
             check("{node_name}").unwrap_err(),
-            "unknown placeholder `{node_name}`, expected one of: {node}, {node_ip}, {node_ips}, {kubeconfig}, \
-             {api_url}, {cluster_cidr}, {service_cidr}, {pod_cidr}, {dir}, {program}"
+            "unknown placeholder `{node_name}`, expected one of: {node}, {node_ip}, {node_ips}, {node_cidr}, \
+             {kubeconfig}, {api_url}, {cluster_cidr}, {service_cidr}, {pod_cidr}, {dir}, {program}"
         );
     }
 

@@ -57,6 +57,7 @@ pub(super) async fn ask(
         let families = subject.lab.families().iter().copied();
         match question {
             Question::Flow(flow) => {
+                let families = families.filter(|family| flow.is_asked_in(*family));
                 let families = families.map(|family| subject.flow(flow, family, asked));
                 join_results(families).await
             }
@@ -64,8 +65,10 @@ pub(super) async fn ask(
                 node,
                 at,
                 local_endpoints,
+                family: only,
             } => {
                 let families = families
+                    .filter(|family| only.is_none_or(|only| only == *family))
                     .map(|family| subject.health_check(node, *at, *local_endpoints, family));
                 join_results(families).await
             }

@@ -32,6 +32,7 @@ impl Subject<'_> {
         held: &HeldFlow,
     ) -> Result<(Vec<Answer>, Vec<Mutex<Held>>), LabError> {
         let each = self.lab.families().iter();
+        let each = each.filter(|family| held.flow.is_asked_in(**family));
         let each = each.map(|family| self.open_in(&held.flow, *family));
         let opened = join_results(each).await?;
         let (mut answers, kept): (Vec<_>, Vec<_>) = opened.into_iter().unzip();

@@ -4,6 +4,7 @@ mod ask;
 mod batch;
 mod change;
 mod crowd;
+mod differs;
 mod evidence;
 mod held;
 mod progress;
@@ -18,6 +19,7 @@ mod traffic;
 mod workload;
 
 pub use batch::{BatchOptions, INTERRUPTED, lacking, not_judged, run_batch, unsupported};
+pub use differs::{Differs, differs};
 pub use results::{
     CaseResult, Outcome, ProxyInfo, ProxyResults, Results, RunInfo, SCHEMA, Summary, Verdict,
 };

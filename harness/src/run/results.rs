@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::differs::Differs;
 use super::spent::{Spent, WaitedFor};
 use crate::case::Feature;
 use crate::timing::Timing;
@@ -86,8 +87,8 @@ pub struct ProxyInfo {
     pub version: Option<String>,
     /// The mode that it runs in, as its profile declares.
     pub mode: Option<String>,
-    /// Where it differs from others without being wrong, as its profile declares.
-    pub variations: BTreeMap<String, String>,
+    /// What it does where implementations differ without being wrong, by the variation's name.
+    pub variations: BTreeMap<String, Differs>,
     /// How often a node's proxy exited and was started again.
     pub restarts: u32,
     /// How often a node's proxy exited after it was ready. Unless its profile allows it, that is

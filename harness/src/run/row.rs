@@ -39,6 +39,7 @@ pub(super) fn row(from: &str, to: &str, family: Option<Family>) -> FlowResult {
         count: 1,
         expected: String::new(),
         got: String::new(),
+        varies: None,
         tally: None,
         hops: BTreeMap::new(),
         shares: BTreeMap::new(),

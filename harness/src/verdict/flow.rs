@@ -8,7 +8,6 @@ use super::distribution::chi_square_p_value;
 use super::tally::{FlowResult, Tally};
 use crate::case::{Entry, Expectation, FlowCheck, Hops, Place, Reach, Source};
 use crate::probe::{Connection, Identity, Outcome, Refusal};
-use crate::profile::Variation;
 use crate::timing::Timing;
 use crate::world::{Family, LOAD_BALANCER, Pod, World};
 
@@ -89,35 +88,32 @@ pub struct Ground<'a> {
     pub baseline: &'a Baseline,
     /// Timings and tolerances.
     pub timing: &'a Timing,
-    /// What the proxy declares to do where implementations differ and all of them are right.
-    pub variations: &'a BTreeMap<Variation, String>,
 }
 
-impl Ground<'_> {
-    /// The peer that a backend must see, given where the connection entered and where it ended.
-    ///
-    /// Under Cluster, some proxies masquerade only what leaves the entry node for another one: the
-    /// reply of a pod on the entry node comes back through that node in any case.
-    fn source(
-        &self,
-        from: &Place,
-        expected: Source,
-        entry: Option<&str>,
-        identity: &Identity,
-    ) -> Source {
-        let hairpin = from.host() == identity.pod;
-        if hairpin && expected == Source::Preserved {
-            // A pod that is given to itself could not know its own answer for one.
-            return Source::EntryNode;
-        }
-        let declared = self.variations.get(&Variation::LocalBackendSource);
-        let kept = declared.is_some_and(|value| value == "client");
-        let own = matches!(from, Place::Node(_)) || hairpin;
-        if kept && !own && entry == Some(&identity.node) {
-            Source::Preserved
-        } else {
-            expected
-        }
+/// The peers of which a backend must see one, given where the connection entered and where it ended. Where all of that
+/// is measured, it is exactly the one.
+///
+/// Under Cluster, some proxies masquerade only what leaves the entry node for another one: the reply of a pod on the
+/// entry node comes back through that node in any case. That is a variation, on which no verdict depends.
+fn sources(
+    from: &Place,
+    expected: Source,
+    entry: Option<&str>,
+    identity: &Identity,
+    is_measured: bool,
+) -> &'static [Source] {
+    let hairpin = from.host() == identity.pod;
+    let own = matches!(from, Place::Node(_)) || hairpin;
+    let local = !own && entry == Some(&identity.node);
+    match expected {
+        // A pod that is given to itself could not know its own answer for one.
+        Source::Preserved if hairpin && !is_measured => &[Source::EntryNode],
+        Source::Preserved => &[Source::Preserved],
+        Source::EntryNode if local && !is_measured => &[Source::EntryNode, Source::Preserved],
+        Source::EntryNode => &[Source::EntryNode],
+        Source::NodeAddress => &[Source::NodeAddress],
+        Source::PodGateway => &[Source::PodGateway],
+        Source::Balancer => &[Source::Balancer],
     }
 }
 
@@ -172,6 +168,10 @@ pub fn judge(
         p_value: None,
         false_alarm: None,
         imbalance: None,
+        varies: match &flow.expect {
+            Expectation::Varies(variation, _) => Some(*variation),
+            _ => None,
+        },
         tally: None,
         wrong: Vec::new(),
     };
@@ -219,50 +219,71 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// Counts one connection; says what is wrong with it.
+    /// Counts one connection; says what is wrong with it. Where implementations differ, nothing is that is so by one of
+    /// the values, and that one is counted.
     fn connection(&self, one: &Observed, tally: &mut Tally) -> Vec<String> {
+        self.count(one, tally);
+        let Expectation::Varies(variation, by_value) = &self.flow.expect else {
+            return self.wrong(&self.flow.expect, one, false);
+        };
+        let mut least = None::<Vec<String>>;
+        for (value, expect) in by_value {
+            let wrong = self.wrong(expect, one, true);
+            if wrong.is_empty() {
+                *tally.values.entry(value).or_default() += 1;
+                return wrong;
+            }
+            if least.as_ref().is_none_or(|least| wrong.len() < least.len()) {
+                least = Some(wrong);
+            }
+        }
+        let least = least.unwrap_or_default().into_iter();
+        least
+            .map(|text| format!("by no value of {variation}: {text}"))
+            .collect()
+    }
+
+    fn count(&self, one: &Observed, tally: &mut Tally) {
         if let Some(entry) = self.entry(one) {
             *tally.entries.entry(entry.to_owned()).or_default() += 1;
         }
-        match (&one.connection.outcome, self.expected()) {
-            (Outcome::Reached { identity, .. }, expect) => {
+        match &one.connection.outcome {
+            Outcome::Reached { identity, .. } => {
                 *tally.reached.entry(identity.pod.clone()).or_default() += 1;
                 let peer = identity.peer.ip();
                 *tally
                     .sources
                     .entry(self.ground.world.describe(peer))
                     .or_default() += 1;
-                let extra = self.extra_hops(identity);
-                if let Some(extra) = extra {
+                if let Some(extra) = self.extra_hops(identity) {
                     *tally.hops.entry(extra).or_default() += 1;
                 }
-                match expect {
-                    Expectation::Reaches(reach) => self.reached(reach, one, identity, extra),
-                    other => vec![format!("reached {}, not {other}", identity.pod)],
-                }
             }
-            (Outcome::Refused(refusal), expect) => {
+            Outcome::Refused(refusal) => {
                 *tally.refused.entry(refusal.to_string()).or_default() += 1;
-                match expect {
-                    Expectation::Refused => self.refused(*refusal, &one.trip),
-                    Expectation::Unserved => Self::unserved(&one.trip),
-                    Expectation::LeftToBalancer => Self::left_to_balancer(&one.trip),
-                    _ => vec![format!("refused ({refusal})")],
-                }
             }
-            (Outcome::Dropped, expect) => {
-                tally.dropped += 1;
-                match expect {
-                    Expectation::Dropped => self.dropped(&one.trip),
-                    Expectation::Unserved => Self::unserved(&one.trip),
-                    Expectation::LeftToBalancer => Self::left_to_balancer(&one.trip),
-                    _ => vec!["dropped".to_owned()],
-                }
+            Outcome::Dropped => tally.dropped += 1,
+            Outcome::Broken(how) => *tally.broken.entry(how.clone()).or_default() += 1,
+        }
+    }
+
+    /// What is wrong with one connection.
+    fn wrong(&self, expect: &Expectation, one: &Observed, is_measured: bool) -> Vec<String> {
+        let trip = &one.trip;
+        match (&one.connection.outcome, expect) {
+            (Outcome::Reached { identity, .. }, Expectation::Reaches(reach)) => {
+                self.reached(reach, one, identity, is_measured)
             }
-            (Outcome::Broken(how), _) => {
-                *tally.broken.entry(how.clone()).or_default() += 1;
-                vec![format!("broken: {how}")]
+            (Outcome::Reached { identity, .. }, other) => {
+                vec![format!("reached {}, not {other}", identity.pod)]
             }
+            (Outcome::Broken(how), _) => vec![format!("broken: {how}")],
+            (_, Expectation::Unserved) => Self::unserved(trip),
+            (_, Expectation::LeftToBalancer) => Self::left_to_balancer(trip),
+            (Outcome::Refused(refusal), Expectation::Refused) => self.refused(*refusal, trip),
+            (Outcome::Refused(refusal), _) => vec![format!("refused ({refusal})")],
+            (Outcome::Dropped, Expectation::Dropped) => self.dropped(trip),
+            (Outcome::Dropped, _) => vec!["dropped".to_owned()],
         }
     }
 
@@ -291,19 +312,6 @@ impl Judge<'_> {
                 Some(masquerading.map_or(&identity.node, |node| &node.name))
             }
             _ => one.trip.entry.as_deref(),
-        }
-    }
-
-    /// What should become of each connection, with what the profile declares put in.
-    fn expected(&self) -> &Expectation {
-        let Expectation::AsDeclared(variation) = &self.flow.expect else {
-            return &self.flow.expect;
-        };
-        let declared = self.ground.variations.get(variation);
-        match declared.map(String::as_str) {
-            Some("drop") => &Expectation::Dropped,
-            Some("reject") => &Expectation::Refused,
-            _ => &Expectation::Unserved,
         }
     }
 
@@ -398,7 +406,7 @@ impl Judge<'_> {
         reach: &Reach,
         one: &Observed,
         identity: &Identity,
-        extra: Option<i16>,
+        is_measured: bool,
     ) -> Vec<String> {
         let mut wrong = Vec::new();
         let remote = one.connection.remote;
@@ -409,26 +417,30 @@ impl Judge<'_> {
             wrong.push("reached a backend of another Service or port".to_owned());
         }
         let entry = self.entry(one);
-        let source = self
-            .ground
-            .source(self.opener(), reach.source, entry, identity);
+        let sources = sources(self.opener(), reach.source, entry, identity, is_measured);
         let allowed = entry.is_some_and(|entry| reach.entries().iter().any(|n| n == entry));
         if !allowed {
             wrong.push(format!("entered by {}", entry.unwrap_or("no node")));
         }
-        if let Some(text) = self.wrong_source(source, identity.peer.ip(), one) {
-            wrong.push(text);
+        let mut by_source = sources.iter().map(|source| {
+            let peer = self.wrong_source(*source, identity.peer.ip(), one);
+            let rewritten = self.wrong_source_rewrite(reach, *source, &one.trip);
+            peer.into_iter().chain(rewritten).collect::<Vec<_>>()
+        });
+        let first = by_source.next().unwrap_or_default();
+        if !first.is_empty() && by_source.all(|wrong| !wrong.is_empty()) {
+            wrong.extend(first);
         }
         if reach.is_proxied() {
             wrong.extend(Self::proxied(&one.trip));
         } else {
-            wrong.extend(self.wrong_rewrites(reach, source, &one.trip));
+            wrong.extend(Self::wrong_destination_rewrite(reach, &one.trip));
         }
         let expected = match reach.hops {
             Hops::OneIfRemote if entry.is_some_and(|entry| entry != identity.node) => 1,
             Hops::Direct | Hops::OneIfRemote => 0,
         };
-        match extra {
+        match self.extra_hops(identity) {
             Some(extra) if extra == expected => {}
             Some(extra) => wrong.push(format!("{extra:+} hops instead of {expected:+}")),
             None => wrong.push(format!("no direct way to {} is known", identity.pod)),
@@ -454,34 +466,32 @@ impl Judge<'_> {
         wrong
     }
 
-    /// Only the entry node rewrites: the destination always, the source where it is to be lost. In
-    /// front of it, the load balancer may have rewritten the destination.
-    fn wrong_rewrites(&self, reach: &Reach, source: Source, trip: &Trip) -> Vec<String> {
-        let entry = trip.entry.iter().cloned().collect::<BTreeSet<_>>();
-        let mut wrong = Vec::new();
+    /// Only the entry node rewrites the destination. In front of it, the load balancer may have done it.
+    fn wrong_destination_rewrite(reach: &Reach, trip: &Trip) -> Option<String> {
         let mut nodes = trip.destination_rewritten_by.clone();
         if matches!(reach.entry, Entry::Balanced(_)) {
             nodes.remove(LOAD_BALANCER);
         }
-        if nodes != entry {
-            wrong.push(format!("destination rewritten by {}", names(&nodes)));
+        let right = nodes == trip.entry.iter().cloned().collect();
+        (!right).then(|| format!("destination rewritten by {}", names(&nodes)))
+    }
+
+    /// Only the entry node rewrites the source, where it is to be lost. What a load balancer opened itself, no journey
+    /// tells.
+    fn wrong_source_rewrite(&self, reach: &Reach, source: Source, trip: &Trip) -> Option<String> {
+        if reach.is_proxied() {
+            return None;
         }
+        let entry = trip.entry.iter().cloned().collect::<BTreeSet<_>>();
         // A node's own packets have its address already, unless they leave by another interface.
         let may = matches!(self.flow.from, Place::Node(_)) && trip.source_rewritten_by.is_empty();
         let right = match source {
             Source::Preserved | Source::Balancer => trip.source_rewritten_by.is_empty(),
-            Source::EntryNode => may || trip.source_rewritten_by == entry,
-            Source::Either => {
-                trip.source_rewritten_by.is_empty() || trip.source_rewritten_by == entry
+            Source::EntryNode | Source::NodeAddress | Source::PodGateway => {
+                may || trip.source_rewritten_by == entry
             }
         };
-        if !right {
-            wrong.push(format!(
-                "source rewritten by {}",
-                names(&trip.source_rewritten_by)
-            ));
-        }
-        wrong
+        (!right).then(|| format!("source rewritten by {}", names(&trip.source_rewritten_by)))
     }
 
     fn wrong_source(&self, source: Source, peer: IpAddr, one: &Observed) -> Option<String> {
@@ -490,14 +500,17 @@ impl Judge<'_> {
         } else {
             peer == one.connection.local.ip()
         };
-        let entry_node = self
+        let node = self
             .entry(one)
-            .and_then(|name| self.ground.world.node(name))
-            .is_some_and(|node| node.owns(peer));
+            .and_then(|name| self.ground.world.node(name));
+        let entry_node = node.is_some_and(|node| node.owns(peer));
+        let gateway =
+            node.is_some_and(|node| node.pod_cidrs.iter().any(|range| range.contains(&peer)));
         let right = match source {
             Source::Preserved | Source::Balancer => preserved,
             Source::EntryNode => entry_node,
-            Source::Either => preserved || entry_node,
+            Source::NodeAddress => entry_node && !gateway,
+            Source::PodGateway => entry_node && gateway,
         };
         let text = || {
             format!(

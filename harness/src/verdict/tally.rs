@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::profile::Variation;
 use crate::world::{Family, Protocol};
 
 /// Counts of what was seen. Ordered, so that reports are the same each time.
@@ -23,6 +24,9 @@ pub struct Tally {
     pub hops: BTreeMap<i16, u64>,
     /// The nodes by which connections entered, as the taps saw them.
     pub entries: BTreeMap<String, u64>,
+    /// By which value of a variation connections were right, where implementations differ.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<&'static str, u64>,
 }
 
 impl Tally {
@@ -100,6 +104,9 @@ pub struct FlowResult {
     pub expected: String,
     /// What was seen, in words.
     pub got: String,
+    /// What was measured, where implementations differ: [`Tally::values`] are of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub varies: Option<Variation>,
     /// What was seen, counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tally: Option<Tally>,

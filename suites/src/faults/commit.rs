@@ -66,7 +66,7 @@ impl Fault {
         } = self.deed
         {
             for text in profile.netns.files.values_mut() {
-                *text = text.replace(instead_of, written);
+                *text = rewritten(text, instead_of, written);
             }
         }
         profile
@@ -101,6 +101,15 @@ impl Fault {
             Deed::Emptied(_) | Deed::Stopped { .. } | Deed::Setting { .. } => None,
         }
     }
+}
+
+/// A text with one thing in place of another and what follows it in its line.
+fn rewritten(text: &str, instead_of: &str, written: &str) -> String {
+    let line = |line: &str| match line.split_once(instead_of) {
+        Some((before, _)) => format!("{before}{written}\n"),
+        None => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
 }
 
 fn mode(profile: &Profile) -> &str {

@@ -67,7 +67,7 @@ enum Deed {
         /// How long it is stopped and how long it then goes on, in turns; for good where there is none.
         turns: Option<(Duration, Duration)>,
     },
-    /// Writes one thing for another in the proxy's files.
+    /// Writes one thing for another, to the end of its line, in the proxy's files.
     Setting {
         instead_of: &'static str,
         written: &'static str,

@@ -116,7 +116,6 @@ pub(super) const FAULTS: &[Fault] = &[
         caught_by: &[
             ("internal/local/pod-reaches-its-own-node", "went on to "),
             ("internal/local/node-reaches-its-own-pods", "went on to "),
-            ("scope/cluster-ip/unallocated-address", "went on to "),
             ("internal/cluster/no-endpoint-refused", "no pod: "),
             ("external-ip/cluster/no-endpoint-refused", "no pod: "),
             ("external-ip/no-endpoint-refused-to-nodes", "no pod: "),

@@ -134,7 +134,7 @@ pub(super) const FAULTS: &[Fault] = &[
         ],
         spares: &["external/cluster/every-node-answers"],
         deed: Deed::Setting {
-            instead_of: "nodePortAddresses: [primary]",
+            instead_of: "nodePortAddresses: [",
             written: r#"nodePortAddresses: ["0.0.0.0/0", "::/0"]"#,
         },
     },

@@ -57,6 +57,9 @@ pub fn expect(world: &World, now: &Situation, from: &Place, to: &Target) -> Expe
     if is_kept_out(world, now, from, to) {
         return Expectation::Dropped;
     }
+    if *to == Target::Localhost {
+        return on_loopback(world, now, from);
+    }
     let address = match to {
         Target::ClusterIp => Address::Internal,
         _ => Address::External,
@@ -72,9 +75,11 @@ pub fn expect(world: &World, now: &Situation, from: &Place, to: &Target) -> Expe
 fn unserved(world: &World, now: &Situation, to: &Target) -> Option<Expectation> {
     let served = now.is_served();
     match to {
-        Target::Unallocated => Some(Expectation::AsDeclared(Variation::UnallocatedAddress)),
+        Target::Unallocated => Some(Expectation::varies(Variation::UnallocatedAddress, None)),
         // Nothing listens on the port, and a node refuses that by itself.
-        Target::NodePort(_) | Target::OtherNodePort(_) if !served || !now.has_node_ports() => {
+        Target::NodePort(_) | Target::OtherNodePort(_) | Target::Localhost
+            if !served || !now.has_node_ports() =>
+        {
             Some(Expectation::Refused)
         }
         Target::Vip | Target::VipAt(_) if !served || now.ip_mode == IpMode::Proxy => {
@@ -86,6 +91,7 @@ fn unserved(world: &World, now: &Situation, to: &Target) -> Option<Expectation> 
         Target::ExternalIp(_) if !now.service.external_ips => Some(Expectation::Unserved),
         Target::ClusterIp
         | Target::NodePort(_)
+        | Target::Localhost
         | Target::ExternalIp(_)
         | Target::Vip
         | Target::VipAt(_) => None,
@@ -99,9 +105,20 @@ fn on_other_address(world: &World, now: &Situation, node: &str) -> Expectation {
         && endpoints::any(&now.backends)
         && endpoints::local(world, &now.backends, node).is_empty();
     if drops {
-        Expectation::AsDeclared(Variation::NodePortElsewhere)
+        Expectation::varies(Variation::NodePortElsewhere, None)
     } else {
         Expectation::Refused
+    }
+}
+
+/// A node port on the loopback address of the node that calls: who may answer is as on its other addresses.
+fn on_loopback(world: &World, now: &Situation, from: &Place) -> Expectation {
+    let node = own_node(world, from).expect("a node calls its own loopback address");
+    match at_node(world, now, (from, &node), Address::External) {
+        Expectation::Reaches(reach) => {
+            Expectation::varies(Variation::LocalhostNodePort, Some(&reach))
+        }
+        _ => Expectation::Unserved,
     }
 }
 
@@ -181,7 +198,19 @@ fn at_node(
     if serving.is_empty() {
         return Expectation::Dropped;
     }
-    reach(now, from, node, (address, client), &serving).into()
+    let reach = reach(now, from, node, (address, client), &serving);
+    let whole = (address, client, now.service.external);
+    if is_hairpin(from, &serving) && whole == (Address::External, Client::Pod, Policy::Local) {
+        // Whether it is masqueraded as the node or as the gateway to its pods differs, and so does whether a pod of its
+        // own, that nobody masquerades, counts as a hairpin.
+        return Expectation::varies(Variation::HairpinVipSource, Some(&reach));
+    }
+    reach.into()
+}
+
+/// Whether a pod is given to itself in any case. It could not know its own answer from itself.
+fn is_hairpin(from: &Place, serving: &[&Backend]) -> bool {
+    matches!((from, serving), (Place::Pod(name), [only]) if only.pod == *name)
 }
 
 fn reach(
@@ -196,13 +225,8 @@ fn reach(
         Address::Internal => now.service.internal,
         Address::External => now.service.external,
     };
-    // A pod could not know its own answer from itself.
-    let hairpin = matches!(from, Place::Pod(name) if names == [name]);
     let source = match (address, client, policy) {
-        // Whether it is masqueraded as the node or as the gateway to its pods differs, and so does
-        // whether a pod of its own, that nobody masquerades, counts as a hairpin.
-        (Address::External, Client::Pod, Policy::Local) if hairpin => Source::Either,
-        _ if hairpin => Source::EntryNode,
+        _ if is_hairpin(from, serving) => Source::EntryNode,
         (Address::Internal, Client::Pod, _)
         | (Address::External, Client::Pod | Client::Outside, Policy::Local) => Source::Preserved,
         (Address::Internal, Client::Node | Client::Outside, _)

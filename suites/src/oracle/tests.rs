@@ -5,8 +5,8 @@ use std::fmt::Debug;
 
 use onehop_harness::case::{
     Backend, BalancerMode, Case, Entry, Expectation, FlowCheck, HealthPath, HeldExpectation, Hops,
-    NodeAddress, Place, Policy, Question, Reach, Service, Source, Step, Target, Traffic, external,
-    node, pod,
+    NodeAddress, Place, Policy, Question, Reach, Service, Source, Step, Target, Traffic, Variation,
+    external, node, pod,
 };
 use onehop_harness::world::{CLIENT_PUBLIC, World};
 
@@ -83,6 +83,7 @@ impl<'a> Comparison<'a> {
                 node,
                 at,
                 local_endpoints,
+                ..
             } => {
                 let oracle = match at {
                     NodeAddress::Primary => health_check(world, now, node),
@@ -175,6 +176,18 @@ impl<'a> Comparison<'a> {
         let agree = match (&flow.expect, &oracle) {
             (Expectation::Reaches(by_hand), Expectation::Reaches(oracle)) => {
                 said(by_hand) == said(oracle)
+            }
+            // Which of the entry node's addresses a pod sees, and whether one on that node sees it at all, is measured
+            // by some cases and left open by all others.
+            (
+                Expectation::Varies(
+                    variation @ (Variation::NodeClientSource | Variation::LocalBackendSource),
+                    _,
+                ),
+                Expectation::Reaches(oracle),
+            ) => {
+                oracle.source == Source::EntryNode
+                    && flow.expect == Expectation::varies(*variation, Some(oracle))
             }
             (by_hand, oracle) => by_hand == oracle,
         };

@@ -56,7 +56,7 @@ fn a_full_profile_is_kept_as_it_is_written() {
 tool: kube-proxy@v1.34.4
 mode: ipvs
 version: [./proxy, version]
-features: {unsupported: [sctp, localhost-node-port]}
+features: {unsupported: [sctp, source-ranges]}
 variations: {hairpin-vip-source: node}
 known: [{cases: [a/b, c], from: v1.34.4, finding: \"a#1\"}]
 kind:
@@ -107,7 +107,7 @@ fn a_known_defect_has_cases_versions_and_a_finding() {
         ),
         (
             "{cases: [a], to: 1.34, finding: a}",
-            "mine.yaml:6:26: known.to: invalid version `1.34`, expected one like v1.36.3",
+            "mine.yaml:6:26: known.to: invalid version `1.34`, expected vMAJOR.MINOR.PATCH, for example v1.36.3",
         ),
     ] {
         assert_eq!(error_with(&format!("known: [{known}]\n")), expected);
@@ -226,11 +226,11 @@ fn a_bad_ready_url_is_located() {
 
 #[test]
 fn an_unknown_feature_is_located_with_the_nearest() {
-    let error = error_with("features:\n  unsupported:\n    - sctp\n    - localhost-nodeport\n");
+    let error = error_with("features:\n  unsupported:\n    - sctp\n    - source-range\n");
     assert!(
         error.starts_with(
-            "mine.yaml:9:7: features.unsupported: unknown feature `localhost-nodeport`, \
-             did you mean `localhost-node-port`? expected one of: cluster-ip, "
+            "mine.yaml:9:7: features.unsupported: unknown feature `source-range`, \
+             did you mean `source-ranges`? expected one of: cluster-ip, "
         ),
         "{error}"
     );
