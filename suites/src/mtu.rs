@@ -8,7 +8,7 @@
 //! Whoever rewrites ports has to know them of every fragment, and only the first has any: a proxy puts datagrams together
 //! before it looks at them. Two that are in fragments at one time, between the same two ends, would spoil each other if both
 //! had drawn one identification of IPv4's 65536. So no two flows of one check have a caller in common, nor a node that
-//! hides them.
+//! hides them. Two cases that run side by side may have; their fragments would have to come within the same microseconds, too.
 
 use onehop_harness::case::{BalancerMode, Case, Policy, Question, Service, Target};
 use onehop_harness::world::Length;
