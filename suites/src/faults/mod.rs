@@ -10,6 +10,7 @@
 mod changes;
 mod commit;
 mod endpoints;
+mod families;
 mod forgery;
 mod health;
 mod policies;
@@ -73,13 +74,14 @@ enum Deed {
     },
 }
 
-const PARTS: [&[Fault]; 7] = [
+const PARTS: [&[Fault]; 8] = [
     policies::FAULTS,
     sources::FAULTS,
     endpoints::FAULTS,
     shares::FAULTS,
     health::FAULTS,
     changes::FAULTS,
+    families::FAULTS,
     syncs::FAULTS,
 ];
 
