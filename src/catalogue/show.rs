@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use miette::{Result, miette};
-use onehop_harness::case::{Service, ServiceType, Step, Traffic};
+use onehop_harness::case::{Families, Service, ServiceType, Step, Traffic};
 use onehop_harness::world::World;
 use onehop_suites as suites;
 
@@ -52,6 +52,9 @@ fn service(service: &Service) -> String {
     let ports = service.ports.iter();
     let ports = ports.map(|port| format!("{:?} {}", port.protocol, port.number).to_lowercase());
     parts.push(format!("ports {}", ports.collect::<Vec<_>>().join(" ")));
+    if service.families != Families::Dual {
+        parts.push(service.families.to_string());
+    }
     if let Some(seconds) = service.affinity {
         parts.push(format!("affinity for {seconds} s"));
     }

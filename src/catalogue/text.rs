@@ -59,6 +59,7 @@ pub(super) fn change(made: &Change) -> String {
         Change::Affinity(Some(seconds)) => {
             format!("sessionAffinity becomes ClientIP, for {seconds} s")
         }
+        Change::Families(families) => format!("the families of the Service become {families}"),
         Change::Crowd(count) => format!("there are {count} other Services on the same pods"),
         Change::Affinity(None) => "sessionAffinity becomes None".to_owned(),
         Change::SourceRanges(ranges) => {
@@ -108,7 +109,9 @@ pub(super) fn backends(all: &[Backend]) -> String {
         let hints = backend.zones.iter().chain(&backend.nodes);
         let hints = hints.map(|hint| format!("for {hint}"));
         let slice = (backend.slice > 0).then(|| format!("slice {}", backend.slice));
-        let notes: Vec<_> = state.into_iter().chain(hints).chain(slice).collect();
+        let family = backend.family.map(|family| format!("{family} only"));
+        let notes = state.into_iter().chain(hints).chain(slice);
+        let notes: Vec<_> = notes.chain(family).collect();
         match &notes[..] {
             [] => backend.pod.clone(),
             notes => format!("{} ({})", backend.pod, notes.join(", ")),

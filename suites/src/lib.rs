@@ -11,6 +11,7 @@ mod endpoints;
 mod established;
 mod external_ip;
 mod external_policy;
+mod families;
 #[cfg(feature = "faults")]
 pub mod faults;
 mod hairpin;
@@ -52,6 +53,7 @@ pub fn catalogue() -> Vec<Case> {
         topology::cases(),
         scope::cases(),
         node_port_addresses::cases(),
+        families::cases(),
         invalid_packets::cases(),
         distribution::cases(),
         transitions::cases(),

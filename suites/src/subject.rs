@@ -64,6 +64,10 @@ impl Subject {
             "on which addresses of a node its ports are open",
         ),
         Self::new(
+            "families",
+            "Services of one address family and of both, each family by itself",
+        ),
+        Self::new(
             "invalid-packets",
             "packets that connection tracking finds invalid",
         ),

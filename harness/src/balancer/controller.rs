@@ -320,9 +320,13 @@ impl Controller {
         let Some(check) = served.wanted.check.clone() else {
             return;
         };
+        // Its first one: it stays when another comes or goes.
+        let family = served.wanted.families.first().copied();
+        let family = family.unwrap_or(Family::V4);
         for (index, node) in self.nodes.iter().enumerate() {
             let (namespace, sender) = (self.namespace.clone(), self.sender.clone());
-            let (address, service, check) = (node.address, name.to_owned(), check.clone());
+            let address = node.address.of(family);
+            let (service, check) = (name.to_owned(), check.clone());
             let interval = self.timing.health_check_interval;
             let patience = self.timing.health_check_timeout;
             served.checks.spawn(async move {

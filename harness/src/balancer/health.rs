@@ -1,7 +1,7 @@
 //! Health checks of nodes: the packets, and nothing about what they mean for a Service.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::net::TcpSocket;
@@ -11,7 +11,6 @@ use super::tally::{Finding, Outcome};
 use super::wanted::HealthCheck;
 use crate::netns::Namespace;
 use crate::probe::{self, HttpAnswer, HttpOutcome};
-use crate::world::{Dual, Family};
 
 /// The header by which a node announces its weight: of kube-proxy, the number of its ready endpoints (k#118999).
 const WEIGHT: &str = "x-load-balancing-endpoint-weight";
@@ -20,14 +19,14 @@ const WEIGHT: &str = "x-load-balancing-endpoint-weight";
 /// kernel keep a map of billions.
 const MOST_WEIGHT: u32 = 1000;
 
-/// Checks one node once, over IPv4, from the load balancer's namespace.
+/// Checks one node once, by this address, from the load balancer's namespace.
 pub(super) async fn check(
     namespace: &Namespace,
-    node: Dual,
+    node: IpAddr,
     check: &HealthCheck,
     patience: Duration,
 ) -> Outcome {
-    let address = |port: u16| SocketAddr::new(node.of(Family::V4), port);
+    let address = |port: u16| SocketAddr::new(node, port);
     match check {
         HealthCheck::Http { port, path } => {
             of_http(probe::get(namespace, address(*port), path, patience).await)
@@ -40,7 +39,11 @@ pub(super) async fn check(
 }
 
 async fn connect(namespace: &Namespace, address: SocketAddr) -> io::Result<()> {
-    let socket = namespace.within(TcpSocket::new_v4)??;
+    let socket = if address.is_ipv4() {
+        namespace.within(TcpSocket::new_v4)??
+    } else {
+        namespace.within(TcpSocket::new_v6)??
+    };
     probe::choose_own_sequence(&socket)?;
     socket.connect(address).await.map(drop)
 }

@@ -22,7 +22,8 @@ pub use harm::{Harm, TO_BE_DELETED};
 pub use held::{HeldExpectation, HeldFlow, held};
 pub use need::Need;
 pub use service::{
-    Backend, BalancerMode, IpMode, Policy, Port, SERVICE_PORT, Service, ServiceType, SourceRange,
+    Backend, BalancerMode, Families, IpMode, Policy, Port, SERVICE_PORT, Service, ServiceType,
+    SourceRange,
 };
 pub use workload::{Deployment, PodState, PodsOf, Update, Workload};
 
@@ -53,6 +54,8 @@ pub enum Change {
     Type(ServiceType),
     /// Replaces the backends, as the EndpointSlice controller would.
     Backends(Vec<Backend>),
+    /// Sets the families of the Service, as its owner and the EndpointSlice controller would. The first one stays.
+    Families(Families),
     /// Sets the affinity of clients to pods, by its timeout in seconds, or removes it.
     Affinity(Option<u32>),
     /// Sets `loadBalancerSourceRanges`.
@@ -138,6 +141,7 @@ impl Change {
             Self::SourceRanges([_, ..]) => vec![Feature::SourceRanges],
             Self::IpMode(IpMode::Proxy) => vec![Feature::IpModeProxy],
             Self::ProxyName(Some(_)) => vec![Feature::ServiceProxyName],
+            Self::Families(_) => vec![Feature::Ipv6],
             Self::ExternalPolicy(Policy::Cluster)
             | Self::InternalPolicy(Policy::Cluster)
             | Self::Type(_)
@@ -165,6 +169,9 @@ fn backend_features(backends: &[Backend]) -> Vec<Feature> {
     if any(|backend| backend.terminating) {
         features.push(Feature::TerminatingEndpoints);
     }
+    if any(|backend| backend.family.is_some()) {
+        features.push(Feature::Ipv6);
+    }
     if any(|backend| !backend.zones.is_empty() || !backend.nodes.is_empty()) {
         features.push(Feature::TopologyHints);
     }
@@ -185,8 +192,9 @@ pub enum Step {
     Wait(Duration),
     /// Waits until the workload has the pods that its Deployments want, all of them ready, and no others.
     Settle,
-    /// Calls again and again from now on, a few at a time, until the end of the case. Every call must be answered by a
-    /// pod that is ever one of its backends, as far as the question about it does not say otherwise.
+    /// Calls again and again from now on, a few at a time, until the end of the case, in every family that the Service
+    /// has now. Every call must be answered by a pod that is ever one of its backends, as far as the question about it does not
+    /// say otherwise.
     Traffic(Traffic),
 }
 
@@ -502,6 +510,17 @@ impl Case {
                 .any(|flow| flow.length != Length::Brief && port(flow) != Some(Protocol::Udp)),
             "wants datagrams of some length by another protocol than UDP",
         );
+        let mut families = self.service.families;
+        for change in self.changes() {
+            if let Change::Families(to) = change {
+                let other = |from, to| matches!((from, to), (Families::Only(a), Families::Only(b)) if a != b);
+                defect(
+                    other(families, *to),
+                    "changes the first family of its Service",
+                );
+                families = *to;
+            }
+        }
         for defective in self.defects_of_held_flows(port) {
             defect(true, defective);
         }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::{
-    Case, Change, Expectation, FlowCheck, NodeAddress, Place, Question, ServiceType, Target,
+    Backend, Case, Change, Expectation, Families, FlowCheck, NodeAddress, Place, Question,
+    ServiceType, Target,
 };
 use crate::world::World;
 
@@ -34,6 +35,8 @@ pub enum Need {
     StoppableNodes,
     /// Proxies that may be started again.
     ProxyRestarts,
+    /// Addresses of both families.
+    BothFamilies,
 }
 
 impl fmt::Display for Need {
@@ -49,6 +52,7 @@ impl fmt::Display for Need {
             Self::Zones => "zones",
             Self::Controllers => "kubelets and controllers",
             Self::StoppableNodes => "nodes that can be stopped",
+            Self::BothFamilies => "both address families",
             Self::ProxyRestarts => "proxies that the run may start again",
         })
     }
@@ -138,9 +142,16 @@ impl Case {
         if self.workload.is_some() {
             needs.insert(Need::Controllers);
         }
-        let mut backends = self.every_backends().flatten();
-        if backends.any(|backend| !backend.zones.is_empty()) {
+        let any = |has: fn(&Backend) -> bool| self.every_backends().flatten().any(has);
+        if any(|backend| !backend.zones.is_empty()) {
             needs.insert(Need::Zones);
+        }
+        let changes = self
+            .changes()
+            .any(|change| matches!(change, Change::Families(_)));
+        let single = self.service.families != Families::Dual;
+        if single || changes || any(|backend| backend.family.is_some()) {
+            needs.insert(Need::BothFamilies);
         }
         needs
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::Feature;
-use crate::world::{Protocol, World};
+use crate::world::{Family, Protocol, World};
 
 /// A traffic policy, external or internal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -208,7 +208,51 @@ impl IpMode {
     }
 }
 
-/// The Service of a case: dual stack.
+/// The address families of a Service: `ipFamilyPolicy` and `ipFamilies` (KEP-563).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Families {
+    /// `RequireDualStack`: all that the cluster has.
+    #[default]
+    Dual,
+    /// `SingleStack`: this one.
+    Only(Family),
+}
+
+impl Families {
+    /// Whether a Service of these has that one.
+    pub fn has(self, family: Family) -> bool {
+        match self {
+            Self::Dual => true,
+            Self::Only(only) => only == family,
+        }
+    }
+
+    /// Those of a cluster's that a Service of these has, in the order of `ipFamilies`.
+    pub fn of(self, clusters: &[Family]) -> Vec<Family> {
+        let own = clusters.iter().copied();
+        own.filter(|family| self.has(*family)).collect()
+    }
+
+    /// The value of `ipFamilyPolicy`, where the cluster has so many.
+    pub fn policy(self, clusters: usize) -> &'static str {
+        match self {
+            Self::Dual if clusters > 1 => "RequireDualStack",
+            Self::Dual | Self::Only(_) => "SingleStack",
+        }
+    }
+}
+
+impl fmt::Display for Families {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dual => f.write_str("RequireDualStack"),
+            Self::Only(family) => write!(f, "SingleStack {family}"),
+        }
+    }
+}
+
+/// The Service of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Service {
     /// Its type.
@@ -227,10 +271,12 @@ pub struct Service {
     pub source_ranges: &'static [SourceRange],
     /// `allocateLoadBalancerNodePorts`.
     pub allocate_node_ports: bool,
+    /// Its address families.
+    pub families: Families,
 }
 
 impl Service {
-    /// A Service of this type under both Cluster policies.
+    /// A Service of this type under both Cluster policies, dual stack.
     pub fn new(kind: ServiceType) -> Self {
         Self {
             kind,
@@ -241,6 +287,7 @@ impl Service {
             affinity: None,
             source_ranges: &[],
             allocate_node_ports: true,
+            families: Families::Dual,
         }
     }
 
@@ -319,6 +366,15 @@ impl Service {
         }
     }
 
+    /// The same in this family alone.
+    #[must_use]
+    pub fn only(self, family: Family) -> Self {
+        Self {
+            families: Families::Only(family),
+            ..self
+        }
+    }
+
     /// The position and the port of this name; the first port for the empty name.
     pub fn port(&self, name: &str) -> Option<(usize, &'static Port)> {
         let mut ports = self.ports.iter().enumerate();
@@ -343,6 +399,7 @@ impl Service {
             (self.external_ips, Feature::ExternalIp),
             (self.affinity.is_some(), Feature::SessionAffinity),
             (!self.source_ranges.is_empty(), Feature::SourceRanges),
+            (self.families != Families::Dual, Feature::Ipv6),
         ] {
             if wanted {
                 features.push(feature);
@@ -369,6 +426,8 @@ pub struct Backend {
     pub zones: Vec<String>,
     /// The nodes that it is meant for: `hints.forNodes`.
     pub nodes: Vec<String>,
+    /// The only family in which it is an endpoint, if there is one.
+    pub family: Option<Family>,
     /// The EndpointSlice that it is in, from 0 on. Each has a port number of its own for every
     /// port of the Service, as pods have whose target port of that name is another number.
     pub slice: u16,
@@ -417,6 +476,7 @@ impl Backend {
             stated: true,
             zones: Vec::new(),
             nodes: Vec::new(),
+            family: None,
             slice: 0,
         }
     }
@@ -433,6 +493,18 @@ impl Backend {
     pub fn for_node(mut self, node: &str) -> Self {
         self.nodes.push(node.to_owned());
         self
+    }
+
+    /// The same in the EndpointSlices of this family alone.
+    #[must_use]
+    pub fn only(self, family: Family) -> Self {
+        let family = Some(family);
+        Self { family, ..self }
+    }
+
+    /// Whether it is an endpoint in this family.
+    pub fn is_in(&self, family: Family) -> bool {
+        self.family.is_none_or(|only| only == family)
     }
 
     /// The same in another EndpointSlice.

@@ -316,6 +316,10 @@ impl Prepared {
         if let Some(why) = masquerading(&sites, &self.world, &self.families, self.epoch).await? {
             lacks.insert(Need::PodSources, why);
         }
+        if self.families.len() < Family::ALL.len() {
+            let why = "its nodes have addresses of one family".to_owned();
+            lacks.insert(Need::BothFamilies, why);
+        }
         phases.end("baseline");
         if cluster.profile.is_some() {
             let (world, timing) = (&self.world, &self.timing);

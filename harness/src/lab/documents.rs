@@ -157,7 +157,8 @@ pub(super) fn pod_object(pod: &world::Pod) -> (Value, Value) {
     (object, status)
 }
 
-pub(super) fn service_object(name: &str, spec: Spec, world: &World, families: &[Family]) -> Value {
+/// The Service of a case, in a cluster of these families.
+pub(super) fn service_object(name: &str, spec: Spec, world: &World, clusters: &[Family]) -> Value {
     let ports = spec.ports.iter().enumerate().map(|(position, port)| {
         json!({
             "name": port.name,
@@ -169,8 +170,8 @@ pub(super) fn service_object(name: &str, spec: Spec, world: &World, families: &[
     let mut service = json!({
         "metadata": {"name": name, "namespace": NAMESPACE},
         "spec": {
-            "ipFamilyPolicy": if families.len() > 1 { "RequireDualStack" } else { "SingleStack" },
-            "ipFamilies": families,
+            "ipFamilyPolicy": spec.families.policy(clusters.len()),
+            "ipFamilies": spec.families.of(clusters),
             "ports": ports.collect::<Vec<_>>(),
         },
     });
@@ -183,7 +184,8 @@ pub(super) fn service_object(name: &str, spec: Spec, world: &World, families: &[
     service
 }
 
-/// The EndpointSlices that these backends are in. The first of each family is always there.
+/// The EndpointSlices that these backends are in, where the Service has these families. The first of each family is
+/// always there.
 pub(super) fn slices_of(backends: &[Backend], families: &[Family]) -> BTreeSet<(Family, u16)> {
     let slices = backends.iter().map(|backend| backend.slice).chain([0]);
     slices
@@ -260,6 +262,6 @@ pub(super) fn endpoints(
         }
         endpoint
     };
-    let own = backends.iter().filter(|backend| backend.slice == slice);
-    own.map(endpoint).collect()
+    let own = |backend: &&Backend| backend.slice == slice && backend.is_in(family);
+    backends.iter().filter(own).map(endpoint).collect()
 }

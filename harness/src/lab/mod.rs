@@ -391,7 +391,7 @@ impl Lab {
     }
 
     /// The address and port that a target of this Service stands for; `None` while the Service
-    /// does not have it.
+    /// does not have it. A node port stands for one in every family: of one that the Service does not have, it is closed.
     pub fn resolve(
         &self,
         target: &Target,
@@ -429,7 +429,9 @@ impl Lab {
                 return Some(SocketAddr::new(*address, called.number));
             }
         };
-        Some(SocketAddr::new(address.of(family), port))
+        // A family that the Service does not have.
+        let address = Some(address.of(family)).filter(|address| !address.is_unspecified());
+        Some(SocketAddr::new(address?, port))
     }
 }
 

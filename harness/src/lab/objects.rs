@@ -1,5 +1,6 @@
 //! The Kubernetes objects of a world, and those of a case's Service.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
@@ -12,7 +13,7 @@ use super::documents::{
     HEADLESS, SERVICE_LABEL, endpoints, external_ips, node_object, pod_object, service_object,
     slice_name, slice_object, slices_of,
 };
-use crate::case::{Backend, IpMode, SERVICE_PORT, Service as Spec, TaintEffect};
+use crate::case::{Backend, Families, IpMode, SERVICE_PORT, Service as Spec, TaintEffect};
 use crate::world::{Dual, Family, World};
 
 /// The label of a node that says its zone.
@@ -24,7 +25,10 @@ pub const NAMESPACE: &str = "onehop";
 /// A Service of a case as the API has allocated it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allocated {
-    /// Its ClusterIPs; none of a headless one.
+    /// Its families, in their order.
+    pub families: Vec<Family>,
+    /// Its ClusterIPs; none of a headless one. That of a family which it does not have is the unspecified one, as all
+    /// addresses here are.
     pub cluster_ip: Option<Dual>,
     /// Its health check node port, where it has one.
     pub health_check_node_port: Option<u16>,
@@ -59,6 +63,9 @@ impl Allocated {
         ports.find(|port| name.is_empty() || port.name == name)
     }
 }
+
+/// EndpointSlices by their family and number.
+type Slices = BTreeSet<(Family, u16)>;
 
 /// The API of a lab, as far as the harness uses it.
 #[derive(Clone)]
@@ -149,7 +156,7 @@ impl Objects {
         backends: &[Backend],
         first_port: u16,
     ) -> kube::Result<Allocated> {
-        for (family, slice) in slices_of(backends, &self.families) {
+        for (family, slice) in slices_of(backends, &spec.families.of(&self.families)) {
             let slice = slice_object(name, spec, (family, slice), world, backends, first_port);
             let slices = self.slices();
             slices
@@ -232,7 +239,7 @@ impl Objects {
         mode: IpMode,
     ) -> kube::Result<Allocated> {
         let own = addresses.both().into_iter();
-        let own = own.filter(|ip| self.families.contains(&Family::of(*ip)));
+        let own = own.filter(|ip| !ip.is_unspecified());
         let ingress: Vec<_> = own
             .map(|ip| json!({ "ip": ip, "ipMode": mode.api_name() }))
             .collect();
@@ -254,10 +261,45 @@ impl Objects {
         (before, backends): (&[Backend], &[Backend]),
         first_port: u16,
     ) -> kube::Result<()> {
-        let slices = self.slices();
-        let families = &self.families;
+        let families = &spec.families.of(&self.families);
         let (old, new) = (slices_of(before, families), slices_of(backends, families));
-        for (family, slice) in &new {
+        self.replace_slices(name, spec, world, (&old, &new), backends, first_port)
+            .await
+    }
+
+    /// Sets the families of a Service, and then its EndpointSlices, in that order: their controller goes by the Service.
+    /// It had those of `before`, of which the first stays.
+    pub async fn set_families(
+        &self,
+        name: &str,
+        spec: Spec,
+        world: &World,
+        (before, backends): (Families, &[Backend]),
+        first_port: u16,
+    ) -> kube::Result<Allocated> {
+        // The API adds the second family and its address by itself, and takes them away.
+        let policy = spec.families.policy(self.families.len());
+        let patched = self
+            .patch_service(name, json!({ "ipFamilyPolicy": policy }))
+            .await?;
+        let slices = |families: Families| slices_of(backends, &families.of(&self.families));
+        let (old, new) = (slices(before), slices(spec.families));
+        self.replace_slices(name, spec, world, (&old, &new), backends, first_port)
+            .await?;
+        Ok(patched)
+    }
+
+    async fn replace_slices(
+        &self,
+        name: &str,
+        spec: Spec,
+        world: &World,
+        (old, new): (&Slices, &Slices),
+        backends: &[Backend],
+        first_port: u16,
+    ) -> kube::Result<()> {
+        let slices = self.slices();
+        for (family, slice) in new {
             let id = (*family, *slice);
             let object_name = slice_name(name, *family, *slice);
             if old.contains(&id) {
@@ -273,7 +315,7 @@ impl Objects {
                     .await?;
             }
         }
-        for (family, slice) in old.difference(&new) {
+        for (family, slice) in old.difference(new) {
             let object_name = slice_name(name, *family, *slice);
             slices
                 .delete(&object_name, &DeleteParams::default())
@@ -340,47 +382,52 @@ impl Objects {
             .collect();
         let external_ips = spec.external_ips.iter().flatten();
         let cluster_ips = spec.cluster_ips.clone().unwrap_or_default();
-        let cluster_ip = self.dual(&cluster_ips);
+        let names = spec.ip_families.unwrap_or_default();
+        let families: Vec<_> = Family::ALL
+            .into_iter()
+            .filter(|family| names.iter().any(|name| name == family.api_name()))
+            .collect();
+        let cluster_ip = dual(&cluster_ips, &families);
         if cluster_ip.is_none() && cluster_ips != [HEADLESS] {
             let given = if cluster_ips.is_empty() {
                 "none".to_owned()
             } else {
                 cluster_ips.join(", ")
             };
-            let wanted: Vec<_> = self.families.iter().map(ToString::to_string).collect();
             let problem = format!(
-                "the API gave a Service no ClusterIP of {}, but {given}; the lab needs an API with \
+                "the API gave a Service of {} no ClusterIP of each, but {given}; the lab needs an API with \
                  service addresses of all families of its nodes",
-                wanted.join(" and ")
+                names.join(" and ")
             );
             return Err(kube::Error::Service(problem.into()));
         }
         Ok(Allocated {
             cluster_ip,
             health_check_node_port: port(spec.health_check_node_port).filter(|port| *port != 0),
-            vip: self.dual(&ingress),
+            vip: dual(&ingress, &families),
+            families,
             external_ips: external_ips.filter_map(|ip| ip.parse().ok()).collect(),
             ports,
         })
     }
+}
 
-    /// The addresses of all families, if there is one of each. That of a family which the cluster
-    /// does not have is the unspecified one.
-    fn dual(&self, addresses: &[String]) -> Option<Dual> {
-        let mut found = Dual {
-            v4: Ipv4Addr::UNSPECIFIED,
-            v6: Ipv6Addr::UNSPECIFIED,
-        };
-        for address in addresses {
-            match address.parse() {
-                Ok(IpAddr::V4(v4)) => found.v4 = v4,
-                Ok(IpAddr::V6(v6)) => found.v6 = v6,
-                Err(_) => {}
-            }
+/// The addresses of these families, if there is one of each. That of any other is the unspecified one.
+fn dual(addresses: &[String], families: &[Family]) -> Option<Dual> {
+    let mut found = Dual {
+        v4: Ipv4Addr::UNSPECIFIED,
+        v6: Ipv6Addr::UNSPECIFIED,
+    };
+    for address in addresses {
+        match address.parse() {
+            Ok(IpAddr::V4(v4)) => found.v4 = v4,
+            Ok(IpAddr::V6(v6)) => found.v6 = v6,
+            Err(_) => {}
         }
-        let has = |family: &Family| !found.of(*family).is_unspecified();
-        self.families.iter().all(has).then_some(found)
     }
+    let has = |family: &Family| !found.of(*family).is_unspecified();
+    let all = !families.is_empty() && families.iter().all(has);
+    all.then_some(found)
 }
 
 async fn create_with_status<K>(

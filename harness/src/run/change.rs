@@ -5,7 +5,7 @@ use serde_json::json;
 use super::progress::Progress;
 use super::runner::CaseRun;
 use crate::case::Change;
-use crate::lab::{LabError, affinity, policy, service_spec, source_ranges};
+use crate::lab::{Allocated, LabError, affinity, policy, service_spec, source_ranges};
 
 /// The label that leaves a Service to the proxy of that name.
 const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
@@ -74,6 +74,14 @@ impl CaseRun {
                 progress.spec.internal = *to;
                 json!({ "internalTrafficPolicy": policy(*to) })
             }
+            Change::Families(to) => {
+                let before = std::mem::replace(&mut progress.spec.families, *to);
+                let (world, backends) = (self.lab.world(), &progress.backends[..]);
+                let both = (before, backends);
+                let set = objects.set_families(name, progress.spec, world, both, self.port());
+                let set = set.await.map_err(patched)?;
+                return self.take_families(name, set, progress).await;
+            }
             Change::Type(kind) => {
                 progress.spec.kind = *kind;
                 service_spec(progress.spec, self.lab.world())
@@ -87,6 +95,27 @@ impl CaseRun {
         ports.for_each(|(port, before)| port.node_port = port.node_port.or(before.node_port));
         if progress.service.health_check_node_port.is_some() {
             progress.health_port = progress.service.health_check_node_port;
+        }
+        Ok(())
+    }
+
+    /// Takes in a Service whose families have changed. Addresses that it had are still asked about: nobody may serve
+    /// them.
+    async fn take_families(
+        &self,
+        name: &str,
+        set: Allocated,
+        progress: &mut Progress,
+    ) -> Result<(), LabError> {
+        let before = progress.service.clone();
+        progress.service = self.with_vip(name, progress.spec.kind, set).await?;
+        let Allocated {
+            cluster_ip, vip, ..
+        } = &mut progress.service;
+        for (now, before) in [(cluster_ip, before.cluster_ip), (vip, before.vip)] {
+            if let (Some(now), Some(before)) = (now, before) {
+                now.complete_from(before);
+            }
         }
         Ok(())
     }

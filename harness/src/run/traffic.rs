@@ -75,7 +75,7 @@ struct Tally {
 }
 
 impl Ongoing {
-    /// Begins it, in each family. Who may answer listens on `port`, by this protocol.
+    /// Begins it, in each family that the Service has now. Who may answer listens on `port`, by this protocol.
     ///
     /// # Panics
     /// When the Service does not have the address: a check before has seen that it does.
@@ -87,7 +87,8 @@ impl Ongoing {
         (protocol, port): (Protocol, u16),
     ) -> Self {
         let mut tasks = JoinSet::new();
-        let by_family = lab.families().iter().map(|family| {
+        let has = |family: &&Family| service.families.contains(*family);
+        let by_family = lab.families().iter().filter(has).map(|family| {
             let remote = lab.resolve(&traffic.to, service, *family);
             let tally = Arc::new(Mutex::new(Tally::new()));
             let going = Going {

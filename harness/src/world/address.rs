@@ -94,6 +94,16 @@ impl Dual {
         self.of(Family::of(address)) == address
     }
 
+    /// Takes those of the other where this has the unspecified ones.
+    pub fn complete_from(&mut self, other: Self) {
+        if self.v4.is_unspecified() {
+            self.v4 = other.v4;
+        }
+        if self.v6.is_unspecified() {
+            self.v6 = other.v6;
+        }
+    }
+
     /// Both addresses, IPv4 first.
     pub fn both(self) -> [IpAddr; 2] {
         [self.v4.into(), self.v6.into()]

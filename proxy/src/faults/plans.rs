@@ -296,8 +296,61 @@ pub(super) fn keep_services(changes: &mut Changes) {
     changes.services.retain(|_, plan| plan.is_some());
 }
 
-pub(super) fn no_service_cidrs(changes: &mut Changes) {
-    if let Some(ranges) = &mut changes.service_cidrs {
-        ranges.clear();
+/// One Service alone: no two may have one address.
+pub(super) fn serves_an_unallocated_address(plan: &mut ServicePlan, _: &World) {
+    if *plan.name.name != *"scope-cluster-ip-unallocated-address" {
+        return;
     }
+    for port in &mut plan.ports {
+        // Next to the last one of the lab's range, which is given to nobody.
+        let address: IpAddr = match port.family {
+            Family::V4 => [10, 96, 255, 254].into(),
+            Family::V6 => [0xfd00, 0x10, 0x96, 0, 0, 0, 0, 0xfffe].into(),
+        };
+        let own = port
+            .fronts
+            .iter()
+            .filter(|front| front.kind == FrontKind::ClusterIp);
+        let further: Vec<_> = own
+            .map(|front| Front {
+                address: Some(address),
+                ..*front
+            })
+            .collect();
+        port.fronts.extend(further);
+        port.fronts.sort_unstable();
+    }
+}
+
+/// A node port of a Service of one family is taken for one without endpoints here in the other family.
+pub(super) fn drops_in_the_other_family(plan: &mut ServicePlan, _: &World) {
+    let families = |family| plan.ports.iter().any(|port| port.family == family);
+    let ([true, false] | [false, true]) = Family::ALL.map(families) else {
+        return;
+    };
+    let other = |port: &PortPlan| {
+        let node_ports = port
+            .fronts
+            .iter()
+            .filter(|front| front.kind == FrontKind::NodePort);
+        let dropped = node_ports.map(|front| Front {
+            handling: Handling::Drop,
+            ..*front
+        });
+        PortPlan {
+            family: match port.family {
+                Family::V4 => Family::V6,
+                Family::V6 => Family::V4,
+            },
+            cluster: Vec::new(),
+            local: Vec::new(),
+            serving: Vec::new(),
+            hairpins: Vec::new(),
+            source_ranges: None,
+            fronts: dropped.collect(),
+            ..port.clone()
+        }
+    };
+    let others: Vec<_> = plan.ports.iter().map(other).collect();
+    plan.ports.extend(others);
 }

@@ -209,6 +209,11 @@ pub(super) fn external_policy_stays(world: &mut World, past: &mut Past) {
     world.service.external_policy = first.external_policy;
 }
 
+pub(super) fn families_stay(world: &mut World, past: &mut Past) {
+    let first = past.service.get_or_insert_with(|| world.service.clone());
+    world.service.cluster_ips.clone_from(&first.cluster_ips);
+}
+
 pub(super) fn internal_policy_stays(world: &mut World, past: &mut Past) {
     let first = past.service.get_or_insert_with(|| world.service.clone());
     world.service.internal_policy = first.internal_policy;

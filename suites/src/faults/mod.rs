@@ -10,6 +10,7 @@
 mod changes;
 mod commit;
 mod endpoints;
+mod families;
 mod forgery;
 mod health;
 mod mtu;
@@ -74,7 +75,7 @@ enum Deed {
     },
 }
 
-const PARTS: [&[Fault]; 8] = [
+const PARTS: [&[Fault]; 9] = [
     policies::FAULTS,
     sources::FAULTS,
     endpoints::FAULTS,
@@ -82,6 +83,7 @@ const PARTS: [&[Fault]; 8] = [
     mtu::FAULTS,
     health::FAULTS,
     changes::FAULTS,
+    families::FAULTS,
     syncs::FAULTS,
 ];
 

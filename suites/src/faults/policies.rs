@@ -1,5 +1,6 @@
 //! Faults of traffic policies, and of what is dropped or refused.
 
+use onehop_harness::case::Target;
 use onehop_harness::world::Family;
 
 use super::rules::{
@@ -68,6 +69,17 @@ pub(super) const FAULTS: &[Fault] = &[
         ],
         spares: &["external/local/shares-on-a-node-are-even"],
         deed: Deed::Rules(reject),
+    },
+    Fault {
+        name: "serves-an-address-that-no-service-has",
+        breaks: "An unallocated service address is served by nobody.",
+        sources: &[NFTABLES, "KEP-1880"],
+        caught_by: &[(
+            "scope/cluster-ip/unallocated-address",
+            "by no value of unallocated-address: reached web-1",
+        )],
+        spares: &["internal/cluster/pod-reaches-all"],
+        deed: Deed::Rules(serve_nobodys_address),
     },
     Fault {
         name: "forwards-the-load-balancer-address-under-local",
@@ -204,6 +216,17 @@ fn forward_vip(scene: &Scene<'_>, rules: &mut Rules) {
     }
 }
 
+/// Pods on vm2 are answered at the address that no Service has, in the case that asks for it.
+fn serve_nobodys_address(scene: &Scene<'_>, rules: &mut Rules) {
+    let flows = scene.victim.case.flows();
+    if flows.iter().any(|flow| flow.to == Target::Unallocated) {
+        let address = scene.of(scene.victim.lab.world().unallocated());
+        let called = scene.calls(&[address]);
+        let to_pod = format!("{called} dnat to {}", scene.target("web-1"));
+        rules.on("vm2", &rewrite_arriving(&to_pod));
+    }
+}
+
 /// A pod on the node without backends is sent to a backend elsewhere.
 fn internal_falls_back(scene: &Scene<'_>, rules: &mut Rules) {
     if scene.is_internal_local() {
@@ -234,6 +257,7 @@ fn serve_everything(scene: &Scene<'_>, rules: &mut Rules) {
     let of_family = |address: &_| scene.family == Family::of(*address);
     let addresses: Vec<_> = own
         .map(|address| scene.of(address))
+        .filter(|address| !address.is_unspecified())
         .chain(external.filter(of_family))
         .collect();
     if !addresses.is_empty() {

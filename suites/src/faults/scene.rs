@@ -77,12 +77,18 @@ impl Scene<'_> {
 
     /// What calls its ClusterIP, by the first port.
     pub(super) fn cluster_ip(&self) -> Option<String> {
-        Some(self.calls(&[self.of(self.victim.service.cluster_ip?)]))
+        self.calls_own(self.victim.service.cluster_ip?)
     }
 
     /// What calls its load-balancer address, by the first port.
     pub(super) fn vip(&self) -> Option<String> {
-        Some(self.calls(&[self.of(self.victim.service.vip?)]))
+        self.calls_own(self.victim.service.vip?)
+    }
+
+    /// What calls an address of its own by the first port. There is none in a family that it does not have.
+    fn calls_own(&self, address: Dual) -> Option<String> {
+        let address = self.of(address);
+        (!address.is_unspecified()).then(|| self.calls(&[address]))
     }
 
     /// What calls any of these addresses by the first port.

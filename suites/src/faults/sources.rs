@@ -47,9 +47,36 @@ pub(super) const FAULTS: &[Fault] = &[
                 "external-ip/cluster/every-node-answers",
                 "source external-ip instead of the entry node's",
             ),
+            (
+                "external/cluster/source-on-the-entry-node",
+                "by no value of local-backend-source: source external-ip",
+            ),
         ],
         spares: &["external/local/client-ip-kept"],
         deed: Deed::Rules(masquerade_wrongly),
+    },
+    Fault {
+        name: "masquerades-nodes-with-an-address-of-nobody",
+        breaks: "A pod that is called by its own node sees an address of the node.",
+        sources: &[NFTABLES],
+        caught_by: &[
+            (
+                "external/cluster/node-client-source",
+                "by no value of node-client-source: source external-ip",
+            ),
+            (
+                "external/local/node-client-source",
+                "by no value of node-client-source: source external-ip",
+            ),
+            (
+                "external/local/node-client-reaches-all",
+                "source external-ip",
+            ),
+            ("external/cluster/localhost", "source external-ip"),
+            ("external/local/localhost", "source external-ip"),
+        ],
+        spares: &["external/cluster/client-ip-lost"],
+        deed: Deed::Rules(masquerade_nodes_wrongly),
     },
     Fault {
         name: "masquerades-no-hairpin",
@@ -179,6 +206,21 @@ fn masquerade_wrongly(scene: &Scene<'_>, rules: &mut Rules) {
                 scene.rewritten()
             )),
         );
+    }
+}
+
+/// Nodes hide themselves behind an address that the network sends to them and that nobody has.
+fn masquerade_nodes_wrongly(scene: &Scene<'_>, rules: &mut Rules) {
+    for node in ["vm1", "vm2", "vm3"] {
+        let own = scene.victim.lab.world().node(node).expect("in the story");
+        let last = own.external_cidrs[usize::from(scene.family == Family::V6)].broadcast();
+        let called = format!(
+            "{} saddr {} ct status dnat",
+            scene.ip(),
+            scene.of(own.address)
+        );
+        let rule = format!("{called} {} snat to {last}", scene.rewritten());
+        rules.on(node, &rewrite_leaving(&rule));
     }
 }
 

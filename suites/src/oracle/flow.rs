@@ -22,7 +22,7 @@ use onehop_harness::case::{
     Backend, BalancerMode, Entry, Expectation, Hops, IpMode, Place, Policy, Reach, ServiceType,
     Source, Target, Variation,
 };
-use onehop_harness::world::{Node, World};
+use onehop_harness::world::{Family, Node, World};
 
 use super::{Situation, endpoints, healthy_nodes};
 
@@ -41,15 +41,22 @@ enum Address {
     External,
 }
 
-/// What should become of every connection from a place to an address of the Service, as the situation is.
+/// What should become of every connection from a place to an address of the Service in a family, as the situation is.
 ///
 /// Shares are always given; whether a case judges them is its own decision.
 ///
 /// # Panics
 /// When the world does not have the place, or a node that the target names.
-pub fn expect(world: &World, now: &Situation, from: &Place, to: &Target) -> Expectation {
+pub fn expect(
+    world: &World,
+    now: &Situation,
+    family: Family,
+    (from, to): (&Place, &Target),
+) -> Expectation {
+    let (_, healthy) = healthy_nodes(world, now);
+    let now = &now.in_family(family);
     if *to == Target::Vip && now.service.kind.is_proxied() {
-        return proxied(world, now);
+        return proxied(world, now, &healthy);
     }
     if let Some(unserved) = unserved(world, now, to) {
         return unserved;
@@ -67,7 +74,7 @@ pub fn expect(world: &World, now: &Situation, from: &Place, to: &Target) -> Expe
     let at = |node: &str| at_node(world, now, (from, node), address);
     match entry(world, from, to) {
         Some(node) => at(&node),
-        None => balanced(now, &healthy_nodes(world, now).1, at),
+        None => balanced(now, &healthy, at),
     }
 }
 
@@ -247,10 +254,10 @@ fn reach(
 }
 
 /// What becomes of connections that a load balancer answers itself: what becomes of its own, wherever the caller is.
-fn proxied(world: &World, now: &Situation) -> Expectation {
+fn proxied(world: &World, now: &Situation, healthy: &BTreeMap<String, u32>) -> Expectation {
     let from = &Place::LoadBalancer;
     let at = |node: &str| at_node(world, now, (from, node), Address::External);
-    match balanced(now, &healthy_nodes(world, now).1, at) {
+    match balanced(now, healthy, at) {
         Expectation::Reaches(reach) => Expectation::Reaches(Reach {
             source: match reach.source {
                 Source::Preserved => Source::Balancer,

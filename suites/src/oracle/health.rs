@@ -21,7 +21,7 @@ pub fn has_health_check_port(now: &Situation) -> bool {
         && now.service.external == Policy::Local
 }
 
-/// What the health check node port of a node counts: the ready endpoints on it. None where it must be closed.
+/// What the health check node port of a node counts, as the Service looks [in a family](Situation::in_family): the ready endpoints on it. None where it must be closed.
 ///
 /// # Panics
 /// When the world does not have the node.
@@ -32,8 +32,10 @@ pub fn health_check(world: &World, now: &Situation, node: &str) -> Option<u32> {
     open.then(|| u32::try_from(ready).expect("a node has few pods"))
 }
 
-/// The nodes that a load balancer finds healthy, each with its weight, and how it does.
+/// The nodes that a load balancer finds healthy, each with its weight, and how it does. It asks in the Service's first
+/// family alone.
 pub fn healthy_nodes(world: &World, now: &Situation) -> (BalancerCheck, BTreeMap<String, u32>) {
+    let now = &now.in_family(now.first);
     let names = world.nodes.iter().map(|node| node.name.clone());
     if has_health_check_port(now) {
         let weighs = now.service.kind == ServiceType::LoadBalancer(BalancerMode::Weighted);

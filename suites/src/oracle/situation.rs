@@ -1,6 +1,9 @@
 //! What the Kubernetes API says of a Service at one point of a case.
 
-use onehop_harness::case::{Backend, Case, Change, IpMode, Service, ServiceType, TO_BE_DELETED};
+use onehop_harness::case::{
+    Backend, Case, Change, Families, IpMode, Service, ServiceType, TO_BE_DELETED,
+};
+use onehop_harness::world::Family;
 
 /// A Service, its endpoints, and what else of the API decides where its traffic goes.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,6 +14,10 @@ pub struct Situation {
     pub backends: Vec<Backend>,
     /// `ipMode` of its load-balancer addresses.
     pub ip_mode: IpMode,
+    /// The first of its families, which stays when the other comes and goes.
+    pub first: Family,
+    /// Whether it is looked at in a family that it does not have.
+    pub is_absent: bool,
     /// Whether its label gives it to another proxy.
     pub is_another_proxys: bool,
     /// The nodes that are about to be removed.
@@ -24,6 +31,11 @@ impl Situation {
             service: case.service,
             backends: case.backends.clone(),
             ip_mode: ip_mode(case.service.kind),
+            first: match case.service.families {
+                Families::Only(only) => only,
+                Families::Dual => Family::V4,
+            },
+            is_absent: false,
             is_another_proxys: false,
             leaving: Vec::new(),
         }
@@ -42,6 +54,7 @@ impl Situation {
             Change::Backends(backends) => self.backends.clone_from(backends),
             Change::Affinity(seconds) => self.service.affinity = *seconds,
             Change::SourceRanges(ranges) => self.service.source_ranges = ranges,
+            Change::Families(families) => self.service.families = *families,
             Change::IpMode(mode) => self.ip_mode = *mode,
             Change::ProxyName(name) => self.is_another_proxys = name.is_some(),
             Change::Taint { node, key, .. } => {
@@ -62,10 +75,20 @@ impl Situation {
         self
     }
 
+    /// The same as it looks in a family: with the endpoints that it has there, and without any address of its own where
+    /// the Service does not have that family.
+    #[must_use]
+    pub fn in_family(&self, family: Family) -> Self {
+        let mut seen = self.clone();
+        seen.backends.retain(|backend| backend.is_in(family));
+        seen.is_absent = !self.service.families.has(family);
+        seen
+    }
+
     /// Whether proxies serve it at all: one with the label `service.kubernetes.io/service-proxy-name` is another's,
-    /// and a headless one has no address.
+    /// and a headless one has no address, nor has any in a family that is not its own.
     pub(super) fn is_served(&self) -> bool {
-        !self.is_another_proxys && self.service.kind != ServiceType::Headless
+        !self.is_another_proxys && !self.is_absent && self.service.kind != ServiceType::Headless
     }
 
     /// Whether its ports have node ports.

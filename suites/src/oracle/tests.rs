@@ -8,7 +8,7 @@ use onehop_harness::case::{
     NodeAddress, Place, Policy, Question, Reach, Service, Source, Step, Target, Traffic, Variation,
     external, node, pod,
 };
-use onehop_harness::world::{CLIENT_PUBLIC, World};
+use onehop_harness::world::{CLIENT_PUBLIC, Family, World};
 
 use super::*;
 use crate::catalogue;
@@ -20,10 +20,10 @@ struct Comparison<'a> {
     now: Situation,
     /// The flows that are kept open.
     begun: BTreeMap<&'static str, &'a FlowCheck>,
-    /// The pods that clients with affinity have drawn: by who calls, by which nodes, and on which port.
-    drawn: BTreeMap<(Place, Vec<String>, &'static str), String>,
-    /// The traffic that goes on.
-    going: Vec<&'a Traffic>,
+    /// The pods that clients with affinity have drawn: by who calls, in which family, by which nodes, and on which port.
+    drawn: BTreeMap<(Place, Family, Vec<String>, &'static str), String>,
+    /// The traffic that goes on, with a family in which it does.
+    going: Vec<(&'a Traffic, Family)>,
     wrong: Vec<String>,
     compared: usize,
 }
@@ -65,7 +65,11 @@ impl<'a> Comparison<'a> {
                     self.drawn.clear();
                 }
             }
-            Step::Traffic(traffic) => self.going.push(traffic),
+            Step::Traffic(traffic) => {
+                let families = self.now.service.families.of(&Family::ALL);
+                self.going
+                    .extend(families.into_iter().map(|family| (traffic, family)));
+            }
             Step::Settle => {}
         }
         self.is_answered();
@@ -83,13 +87,17 @@ impl<'a> Comparison<'a> {
                 node,
                 at,
                 local_endpoints,
-                ..
+                family: only,
             } => {
-                let oracle = match at {
-                    NodeAddress::Primary => health_check(world, now, node),
-                    NodeAddress::Other => None,
-                };
-                self.value(question, local_endpoints, &oracle);
+                let families = Family::ALL.into_iter();
+                let families = families.filter(|family| only.is_none_or(|only| only == *family));
+                let oracle: Vec<_> = families
+                    .map(|family| match at {
+                        NodeAddress::Primary => health_check(world, &now.in_family(family), node),
+                        NodeAddress::Other => None,
+                    })
+                    .collect();
+                self.value(question, &vec![*local_endpoints; oracle.len()], &oracle);
             }
             Question::HealthyNodes { by, nodes } => {
                 let oracle = healthy_nodes(world, now);
@@ -126,11 +134,16 @@ impl<'a> Comparison<'a> {
             // The connection that is to be left alone is one to this backend.
             Question::StraySegment { pod, backend } => {
                 let from = onehop_harness::case::pod(pod);
-                let oracle = match expect(world, now, &from, &Target::ClusterIp) {
+                let call = (&from, &Target::ClusterIp);
+                let oracle = Family::ALL.map(|family| match expect(world, now, family, call) {
                     Expectation::Reaches(reach) => reach.pods,
                     _ => Vec::new(),
-                };
-                self.value(question, &vec![backend.clone()], &oracle);
+                });
+                self.value(
+                    question,
+                    &Family::ALL.map(|_| vec![backend.clone()]),
+                    &oracle,
+                );
             }
             // At every step since it began, the traffic is held against the oracle.
             Question::Answered(_) | Question::LostUntilNoticed(_) => {}
@@ -148,21 +161,31 @@ impl<'a> Comparison<'a> {
 
     /// At any time, somebody is there to answer the traffic that goes on.
     fn is_answered(&mut self) {
-        for Traffic { name, from, to } in &self.going {
+        for (Traffic { name, from, to }, family) in &self.going {
             self.compared += 1;
-            let oracle = expect(self.world, &self.now, from, to);
+            let oracle = expect(self.world, &self.now, *family, (from, to));
             if !matches!(oracle, Expectation::Reaches(_)) {
                 let id = &self.case.id;
-                self.wrong
-                    .push(format!("{id}: {name:?}, and the oracle says: {oracle}"));
+                self.wrong.push(format!(
+                    "{id}: {name:?} in {family}, and the oracle says: {oracle}"
+                ));
             }
         }
     }
 
     fn flow(&mut self, flow: &FlowCheck) {
-        let oracle = match expect(self.world, &self.now, &flow.from, &flow.to) {
+        for family in Family::ALL {
+            if flow.is_asked_in(family) {
+                self.flow_in(family, flow);
+            }
+        }
+    }
+
+    fn flow_in(&mut self, family: Family, flow: &FlowCheck) {
+        let oracle = match expect(self.world, &self.now, family, (&flow.from, &flow.to)) {
             Expectation::Reaches(reach) => {
-                let client = (flow.from.clone(), reach.entries().to_vec(), flow.port);
+                let entries = reach.entries().to_vec();
+                let client = (flow.from.clone(), family, entries, flow.port);
                 let drawn = self.drawn.get(&client).map(String::as_str);
                 let reach = stays(reach, drawn);
                 if let ([pod], true) = (&reach.pods[..], reach.sticky) {
@@ -193,8 +216,9 @@ impl<'a> Comparison<'a> {
         };
         if !agree {
             let id = &self.case.id;
-            self.wrong
-                .push(format!("{id}: {flow}, and the oracle says: {oracle}"));
+            self.wrong.push(format!(
+                "{id}: {flow}, and the oracle says in {family}: {oracle}"
+            ));
         }
     }
 
@@ -251,7 +275,8 @@ fn a_wrong_expectation_is_a_disagreement() {
     let case =
         Case::new("a/wrong/case", "A claim.", service, &["web-0"]).check("one pod", [refused]);
     let (wrong, compared) = compare(&world, &case);
-    assert_eq!((wrong.len(), compared), (1, 1));
+    // One in each family.
+    assert_eq!((wrong.len(), compared), (2, 2));
 }
 
 /// The table of endpoint states: what a node port, an external address and a load balancer's do under Cluster for anybody,
@@ -314,7 +339,8 @@ fn endpoint_states_decide_as_the_table_says() {
                     .external_ips()
                     .external(policy);
                 let case = Case::new("a/b/c", "A claim.", service, &[]).backends(backends.clone());
-                match expect(&world, &Situation::at_first(&case), from, to) {
+                let now = Situation::at_first(&case);
+                match expect(&world, &now, Family::V4, (from, to)) {
                     Expectation::Reaches(reach) => {
                         let names = reach
                             .pods

@@ -24,6 +24,17 @@ pub(super) const FAULTS: &[Fault] = &[
         deed: Deed::World(worlds::internal_policy_stays),
     },
     Fault {
+        name: "sticks-to-the-first-families",
+        breaks: "A Service that becomes dual stack is served in its second family.",
+        sources: &["KEP-563", NFTABLES],
+        caught_by: &[
+            "families/changed/cluster",
+            "families/changed/local",
+            "families/changed/load-balancer",
+        ],
+        deed: Deed::World(worlds::families_stay),
+    },
+    Fault {
         name: "sticks-to-the-first-source-ranges",
         breaks: "A change of loadBalancerSourceRanges takes effect.",
         sources: &[NFTABLES],

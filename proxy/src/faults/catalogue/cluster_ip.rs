@@ -50,11 +50,11 @@ pub(super) const FAULTS: &[Fault] = &[
         deed: Deed::Plan(plans::other_ports_are_nobodys),
     },
     Fault {
-        name: "lets-unallocated-addresses-pass",
-        breaks: "An unallocated service address: DROP.",
+        name: "serves-an-address-that-no-service-has",
+        breaks: "An unallocated service address is served by nobody.",
         sources: &[NFTABLES, "KEP-1880"],
         caught_by: &["scope/cluster-ip/unallocated-address"],
-        deed: Deed::Changes(plans::no_service_cidrs),
+        deed: Deed::Plan(plans::serves_an_unallocated_address),
     },
     Fault {
         name: "serves-no-node",

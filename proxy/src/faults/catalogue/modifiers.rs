@@ -121,6 +121,18 @@ pub(super) const FAULTS: &[Fault] = &[
         deed: Deed::Object(objects::headless_as_any),
     },
     Fault {
+        name: "drops-on-node-ports-of-another-family",
+        breaks: "A family that a Service does not have is not programmed: the node itself refuses.",
+        sources: &["KEP-563", "kubernetes/pkg/proxy/servicechangetracker.go"],
+        caught_by: &[
+            "families/ipv4/cluster",
+            "families/ipv6/local",
+            "families/ipv4/load-balancer",
+            "families/changed/cluster",
+        ],
+        deed: Deed::Plan(plans::drops_in_the_other_family),
+    },
+    Fault {
         name: "serves-ipv4-alone",
         breaks: "Both families of a Service are served.",
         sources: &[NFTABLES],
