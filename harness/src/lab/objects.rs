@@ -25,7 +25,7 @@ pub const NAMESPACE: &str = "onehop";
 /// A Service of a case as the API has allocated it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allocated {
-    /// Its families, in their order.
+    /// Its families.
     pub families: Vec<Family>,
     /// Its ClusterIPs; none of a headless one. That of a family which it does not have is the unspecified one, as all
     /// addresses here are.
@@ -382,11 +382,14 @@ impl Objects {
             .collect();
         let external_ips = spec.external_ips.iter().flatten();
         let cluster_ips = spec.cluster_ips.clone().unwrap_or_default();
-        let names = spec.ip_families.unwrap_or_default();
-        let families: Vec<_> = Family::ALL
-            .into_iter()
-            .filter(|family| names.iter().any(|name| name == family.api_name()))
-            .collect();
+        // An API that says nothing of families was to give addresses of all.
+        let families = match spec.ip_families.as_deref() {
+            None | Some([]) => self.families.clone(),
+            Some(names) => {
+                let named = |family: &Family| names.iter().any(|name| name == family.api_name());
+                Family::ALL.into_iter().filter(named).collect()
+            }
+        };
         let cluster_ip = dual(&cluster_ips, &families);
         if cluster_ip.is_none() && cluster_ips != [HEADLESS] {
             let given = if cluster_ips.is_empty() {
@@ -394,10 +397,11 @@ impl Objects {
             } else {
                 cluster_ips.join(", ")
             };
+            let wanted: Vec<_> = families.iter().map(ToString::to_string).collect();
             let problem = format!(
-                "the API gave a Service of {} no ClusterIP of each, but {given}; the lab needs an API with \
+                "the API gave a Service no ClusterIP of {}, but {given}; the lab needs an API with \
                  service addresses of all families of its nodes",
-                names.join(" and ")
+                wanted.join(" and ")
             );
             return Err(kube::Error::Service(problem.into()));
         }
@@ -480,6 +484,18 @@ mod tests {
             let error = crate::error::chain(&error.expect_err("one is missing"));
             assert!(error.contains(text), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_service_of_one_family_has_no_address_of_the_other() {
+        let mut service = service(&json!(["fd00:10:96::9"]));
+        let spec = service.spec.as_mut().expect("a spec");
+        spec.ip_families = Some(vec!["IPv6".to_owned()]);
+        let given = objects(&Family::ALL).allocated(&service);
+        let given = given.expect("one is enough");
+        assert_eq!(given.families, [Family::V6]);
+        let cluster_ip = given.cluster_ip.expect("it has one");
+        assert!(cluster_ip.v4.is_unspecified() && !cluster_ip.v6.is_unspecified());
     }
 
     #[tokio::test]

@@ -21,9 +21,9 @@ use crate::case::{
     Case, Check, Expectation, HeldFlow, Place, Question, ServiceType, Step, Target, Traffic,
 };
 use crate::error::chain;
-use crate::lab::{Allocated, Call, Calls, Lab, LabError, join_results, target_port};
+use crate::lab::{Allocated, Calls, Lab, LabError, join_results, target_port};
 use crate::verdict::Asked;
-use crate::world::{Dual, Length};
+use crate::world::{Dual, Family, Length};
 
 /// The first port of the backends of cases; each case has one of its own.
 const FIRST_PORT: u16 = 20_000;
@@ -435,39 +435,46 @@ impl CaseRun {
         let Some(service) = service else {
             return Ok(());
         };
-        let deadline = Instant::now() + self.lab.timing().converge;
+        let mut gone = Vec::new();
         for node in &self.lab.world().nodes {
-            let from = Place::Node(node.name.clone());
-            for &family in self.lab.families() {
-                let to = &Target::ClusterIp;
-                let Some(remote) = self.lab.resolve(to, &service, family) else {
-                    continue;
-                };
-                let calls = Calls {
-                    from: &from,
-                    by: None,
-                    protocol: self.case.service.ports[0].protocol,
-                    length: Length::Brief,
-                    remotes: &[remote],
-                    backends: &[],
-                };
-                while self
-                    .lab
-                    .call_each(calls)
-                    .await?
-                    .iter()
-                    .any(Call::is_reached)
-                {
-                    if Instant::now() > deadline {
-                        return Err(LabError::Undeleted {
-                            node: node.name.clone(),
-                        });
-                    }
-                    tokio::time::sleep(self.lab.timing().converge_pause).await;
-                }
+            for family in self.lab.families() {
+                gone.push(self.is_gone_from(&node.name, &service, *family));
             }
         }
-        Ok(())
+        join_results(gone).await.map(drop)
+    }
+
+    /// Waits until a node does not serve the ClusterIP of a Service that is deleted.
+    async fn is_gone_from(
+        &self,
+        node: &str,
+        service: &Allocated,
+        family: Family,
+    ) -> Result<(), LabError> {
+        let timing = self.lab.timing();
+        let deadline = Instant::now() + timing.converge;
+        let Some(remote) = self.lab.resolve(&Target::ClusterIp, service, family) else {
+            return Ok(());
+        };
+        let calls = Calls {
+            from: &Place::Node(node.to_owned()),
+            by: None,
+            protocol: self.case.service.ports[0].protocol,
+            length: Length::Brief,
+            remotes: &[remote],
+            backends: &[],
+        };
+        loop {
+            let made = self.lab.outcomes(calls).await?;
+            if !made.iter().any(|made| made.outcome.is_reached()) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let node = node.to_owned();
+                return Err(LabError::Undeleted { node });
+            }
+            tokio::time::sleep(timing.converge_pause).await;
+        }
     }
 
     /// Waits until one whole round is as expected; whether that was in time.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::case::{Target, external};
+use crate::case::{Target, Variation, external};
 use crate::world::{CLIENT_PUBLIC, Length, Protocol};
 
 /// The TTL of a connection that the load balancer sends straight to a pod.
@@ -122,14 +122,14 @@ fn a_source_that_is_not_the_load_balancers_is_wrong() {
         let text = format!("source {peer} instead of the load balancer's (1 of 1)");
         assert_eq!(under_local(Seen { peer, ..seen() }), [text]);
     }
-    let by_nobody = Seen {
+    // A pod on the entry node may see the load balancer or the node: implementations differ.
+    assert_eq!(under_cluster(seen()), [""; 0]);
+    let nobodys = Seen {
         peer: CLIENT_PUBLIC,
         ..seen()
     };
-    let text = format!("source {CLIENT_PUBLIC} instead of the entry node's (1 of 1)");
-    assert_eq!(under_cluster(by_nobody), [text]);
-    // A node may keep it for a pod of its own: a variation.
-    assert_eq!(under_cluster(seen()), [""; 0]);
+    let text = "source client-public instead of the entry node's (1 of 1)";
+    assert_eq!(under_cluster(nobodys), [text]);
 }
 
 #[test]
@@ -197,4 +197,138 @@ fn datagrams_of_a_length_that_are_lost_are_told_with_it() {
     assert_eq!(result.to, "vip, datagrams of MTU");
     assert_eq!(result.got, "datagrams of 1500 octets: dropped ×2");
     assert_eq!(result.wrong, ["datagrams of 1500 octets: dropped (2 of 2)"]);
+}
+
+/// A client's call of vm1, under a variation, with this outcome and way: by which value it is right, or what is wrong.
+fn measured(
+    expect: Expectation,
+    outcome: Outcome,
+    trip: Trip,
+) -> Result<BTreeMap<&'static str, u64>, Vec<String>> {
+    let world = World::story();
+    let called = SocketAddr::new(address(&world, "vm1"), 30_000);
+    let observed = Observed {
+        connection: Connection {
+            protocol: Protocol::Tcp,
+            local: SocketAddr::new(address(&world, CLIENT_PUBLIC), 50_000),
+            remote: called,
+            sequence: 1,
+            octets: None,
+            outcome,
+        },
+        trip: Trip {
+            answers_from: BTreeSet::from([called]),
+            ..trip
+        },
+    };
+    let flow = FlowCheck {
+        from: external(CLIENT_PUBLIC),
+        to: Target::NodePort("vm1".to_owned()),
+        port: "",
+        length: Length::Brief,
+        expect,
+        family: None,
+    };
+    let ttls = world.pods.iter().map(|pod| {
+        let way = (CLIENT_PUBLIC.to_owned(), pod.name.clone(), Family::V4);
+        (way, DIRECT)
+    });
+    let ground = Ground {
+        world: &world,
+        baseline: &Baseline(ttls.collect()),
+        timing: &Timing::default(),
+    };
+    let asked = Asked::Briefly;
+    let result = judge(&flow, Family::V4, &[observed], &[20_000], asked, 1, &ground);
+    if result.passed() {
+        Ok(result.tally.expect("counted").values)
+    } else {
+        Err(result.wrong)
+    }
+}
+
+/// The IPv4 address of a node, a client or a pod.
+fn address(world: &World, name: &str) -> IpAddr {
+    let node = world.node(name).map(|node| node.address);
+    let client = world.client(name).map(|client| client.address);
+    let pod = world.pod(name).map(|pod| pod.address);
+    let known = node.or(client).or(pod);
+    known.expect("a host of the world").of(Family::V4)
+}
+
+#[test]
+fn an_address_that_nobody_has_is_dropped_refused_or_left_alone_and_never_served() {
+    let expect = || Expectation::varies(Variation::UnallocatedAddress, None);
+    let ended_at = |host: &str| Trip {
+        ended_at: Some(host.to_owned()),
+        ..Trip::default()
+    };
+    let refused_by = |host: &str| Trip {
+        answered_by: Some(host.to_owned()),
+        ..ended_at(host)
+    };
+    let refused = || Outcome::Refused(Refusal::Reset);
+    for (outcome, trip, value) in [
+        (Outcome::Dropped, ended_at("vm1"), "drop"),
+        (refused(), refused_by("vm1"), "reject"),
+        (Outcome::Dropped, ended_at(LOAD_BALANCER), "pass"),
+        (refused(), refused_by(LOAD_BALANCER), "pass"),
+    ] {
+        let counted = measured(expect(), outcome, trip);
+        assert_eq!(counted, Ok(BTreeMap::from([(value, 1)])));
+    }
+    let forwarded = Trip {
+        destination_rewritten_by: BTreeSet::from(["vm1".to_owned()]),
+        ..ended_at("web-0")
+    };
+    let wrong = measured(expect(), Outcome::Dropped, forwarded).expect_err("it was forwarded");
+    assert!(
+        wrong[0].starts_with("by no value of unallocated-address: "),
+        "{wrong:?}"
+    );
+}
+
+#[test]
+fn a_pod_on_the_entry_node_may_see_the_client_or_the_node_and_which_is_counted() {
+    let entry = Entry::Node("vm1".to_owned());
+    let reach = Reach::pods(&["web-0"], Source::EntryNode, Hops::OneIfRemote, entry);
+    let world = World::story();
+    let reached = |peer: IpAddr| Outcome::Reached {
+        identity: Identity {
+            pod: "web-0".to_owned(),
+            node: "vm1".to_owned(),
+            port: 20_000,
+            peer: SocketAddr::new(peer, 40_000),
+            ttl: DIRECT,
+        },
+        latency: Duration::ZERO,
+    };
+    let by_vm1 = || BTreeSet::from(["vm1".to_owned()]);
+    let trip = |is_hidden: bool| Trip {
+        entry: Some("vm1".to_owned()),
+        destination_rewritten_by: by_vm1(),
+        source_rewritten_by: if is_hidden { by_vm1() } else { BTreeSet::new() },
+        ..Trip::default()
+    };
+    let local = Expectation::varies(Variation::LocalBackendSource, Some(&reach));
+    let hairpin = Expectation::varies(Variation::HairpinVipSource, Some(&reach));
+    let vm1 = world.node("vm1").expect("a node");
+    for (peer, is_hidden, by_local, by_hairpin) in [
+        (address(&world, CLIENT_PUBLIC), false, "client", "client"),
+        (vm1.address.of(Family::V4), true, "node", "node"),
+        (vm1.pod_gateway.of(Family::V4), true, "node", "gateway"),
+    ] {
+        for (expect, value) in [(&local, by_local), (&hairpin, by_hairpin)] {
+            let counted = measured(expect.clone(), reached(peer), trip(is_hidden));
+            assert_eq!(counted, Ok(BTreeMap::from([(value, 1)])), "{peer}");
+        }
+        // Where it is not measured, it is left open.
+        let open = measured(reach.clone().into(), reached(peer), trip(is_hidden));
+        assert_eq!(open, Ok(BTreeMap::new()), "{peer}");
+    }
+    for expect in [local, hairpin, reach.into()] {
+        let another = address(&world, "vm2");
+        let wrong = measured(expect, reached(another), trip(true));
+        assert!(wrong.is_err_and(|wrong| wrong[0].contains("source vm2 instead of")));
+    }
 }
