@@ -46,6 +46,11 @@ pub struct Call {
 }
 
 impl Call {
+    /// Whether a backend answered.
+    pub fn is_reached(&self) -> bool {
+        self.observed.connection.outcome.is_reached()
+    }
+
     /// The journey, as text.
     pub fn journey_text(&self, lab: &Lab) -> String {
         match &self.journey {
