@@ -47,7 +47,7 @@ fn cluster_cases() -> Vec<Case> {
         ),
         Case::new(
             "external/cluster/client-ip-lost",
-            "Under Cluster, the pod sees the entry node instead of the client, wherever it runs.",
+            "Under Cluster, a pod on another node sees the entry node instead of the client; one on the entry node may see either.",
             cluster(),
             &STORY,
         )

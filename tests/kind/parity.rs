@@ -11,6 +11,9 @@ use crate::clusters::cases;
 /// The chance that two equal distributions are taken for different ones, over all flows together.
 const FALSE_ALARM: f64 = 1e-6;
 
+/// A known defect may spare this case: it hangs on what runs beside it.
+pub(crate) const SPARED: &str = "established/udp/begun-before-the-service-was-served";
+
 /// Holds the results of two providers against each other.
 pub(crate) fn compare(one: &Value, other: &Value) -> Result<(), Failed> {
     let by_id = |results| -> BTreeMap<String, Value> {
@@ -31,10 +34,8 @@ pub(crate) fn compare(one: &Value, other: &Value) -> Result<(), Failed> {
             without += 1;
             continue;
         }
-        // A known defect that hangs on what runs beside a case may spare it.
-        let known = |case: &Value| case["verdict"] == "known";
-        if known(case) || known(there) {
-            let spared = |case: &Value| known(case) || case["verdict"] == "pass";
+        if id == SPARED {
+            let spared = |case: &Value| case["verdict"] == "known" || case["verdict"] == "pass";
             if !spared(case) || !spared(there) {
                 differences.push(format!(
                     "{id}: {} and {}",
@@ -48,6 +49,10 @@ pub(crate) fn compare(one: &Value, other: &Value) -> Result<(), Failed> {
                 "{id}: {} and {}",
                 case["verdict"], there["verdict"]
             ));
+        }
+        if case["verdict"] == "known" {
+            // By which ways a defect goes wrong is nobody's promise.
+            continue;
         }
         let (here, there) = (flows(case), flows(there));
         if here.keys().ne(there.keys()) {

@@ -63,6 +63,7 @@ struct FeaturesDocument {
 #[serde(deny_unknown_fields)]
 struct KnownDocument {
     cases: Vec<Spanned<String>>,
+    shows: Vec<String>,
     from: Option<Spanned<String>>,
     to: Option<Spanned<String>>,
     finding: Spanned<String>,
@@ -271,6 +272,10 @@ impl Checker<'_> {
             let problem = "a known defect names the cases that fail because of it";
             return Err(self.invalid("known.cases", finding.referenced, problem));
         }
+        if known.shows.is_empty() || known.shows.iter().any(String::is_empty) {
+            let problem = "a known defect says what it shows, or it would excuse everything";
+            return Err(self.invalid("known.shows", finding.referenced, problem));
+        }
         if finding.value.is_empty() {
             let problem = "a known defect says where it is written up";
             return Err(self.invalid("known.finding", finding.referenced, problem));
@@ -284,6 +289,7 @@ impl Checker<'_> {
         };
         Ok(Known {
             cases: known.cases.into_iter().map(|case| case.value).collect(),
+            shows: known.shows,
             from: version("known.from", known.from)?,
             to: version("known.to", known.to)?,
             finding: finding.value,

@@ -10,6 +10,8 @@ use crate::tools::Version;
 pub struct Known {
     /// The cases that fail because of it, by their ids.
     pub cases: Vec<String>,
+    /// What it shows: of all that is wrong in a case, each has one of these texts in it. Anything else is news.
+    pub shows: Vec<String>,
     /// The first version that is known to have it; `None` where all before do.
     pub from: Option<Version>,
     /// The last version that is known to have it; `None` where all after do.
@@ -34,6 +36,16 @@ impl Known {
     }
 }
 
+impl Known {
+    /// Whether these texts, of what is wrong in a case, are all what it shows. Nothing is what none of its questions found: a
+    /// Service that is still served when it is deleted, for one.
+    pub fn explains<'a>(&self, wrong: impl IntoIterator<Item = &'a str>) -> bool {
+        let mut wrong = wrong.into_iter().peekable();
+        let shown = |text: &str| self.shows.iter().any(|shown| text.contains(shown));
+        wrong.peek().is_some() && wrong.all(shown)
+    }
+}
+
 /// The release in what a proxy says of its version: `Kubernetes v1.36.3`, or `v1.36.3+vendor`. None of what came before a
 /// release, or after it.
 fn release(text: &str) -> Option<Version> {
@@ -49,6 +61,7 @@ mod tests {
         let version = |text: &str| text.parse().expect("a version");
         Known {
             cases: vec!["subject/claim".to_owned()],
+            shows: vec!["was lost".to_owned(), "dropped".to_owned()],
             from: from.map(version),
             to: to.map(version),
             finding: "a".to_owned(),
@@ -69,6 +82,14 @@ mod tests {
             let is_in = [&both, &since, &until].map(|known| known.is_in(Some(version)));
             assert_eq!(is_in, expected, "{version}");
         }
+    }
+
+    #[test]
+    fn only_what_a_defect_shows_is_explained_by_it() {
+        let known = known(None, None);
+        assert!(known.explains(["the answer was lost (3 of 20)", "dropped (1 of 20)"]));
+        assert!(!known.explains(["the answer was lost (3 of 20)", "reached web-3 (1 of 20)"]));
+        assert!(!known.explains([]));
     }
 
     #[test]

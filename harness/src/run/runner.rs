@@ -104,7 +104,11 @@ impl CaseRun {
             };
             result.reason = Some(chain(&error));
         }
-        if let (Verdict::Fail, Some(known)) = (result.verdict, self.lab.known(&self.case.id)) {
+        let wrong = || result.flows.iter().flat_map(|row| &row.wrong);
+        if result.verdict == Verdict::Fail
+            && let Some(known) = self.lab.known(&self.case.id)
+            && known.explains(wrong().map(String::as_str))
+        {
             result.verdict = Verdict::Known;
             result.finding = Some(known.finding.clone());
         }
@@ -261,8 +265,9 @@ impl CaseRun {
             }
         };
         watch.lap(WaitedFor::Objects);
-        let service = self.with_vip(name, service.kind, created).await?;
+        let service = self.with_vip(name, service.kind, created).await;
         watch.lap(WaitedFor::Balancer);
+        let service = service?;
         let victim = Victim {
             lab: &self.lab,
             case: &self.case,

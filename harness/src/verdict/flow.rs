@@ -189,6 +189,11 @@ pub fn judge(
             ));
         }
     }
+    if tally.values.len() > 1 {
+        // Implementations differ, and each of them may treat nodes, addresses and families in its own way; one flow gets one.
+        let values: Vec<_> = tally.values.keys().copied().collect();
+        wrong.push(format!("now {}", values.join(", now ")));
+    }
     if observed.is_empty() {
         wrong.push("no connection was made".to_owned());
     }

@@ -58,7 +58,7 @@ mode: ipvs
 version: [./proxy, version]
 features: {unsupported: [sctp, source-ranges]}
 variations: {hairpin-vip-source: node}
-known: [{cases: [a/b, c], from: v1.34.4, finding: \"a#1\"}]
+known: [{cases: [a/b, c], shows: [lost], from: v1.34.4, finding: \"a#1\"}]
 kind:
   kubeProxyMode: none
   manifests: [my-proxy.yaml]
@@ -78,6 +78,7 @@ kind:
         panic!("{:?}", profile.known);
     };
     assert_eq!(known.cases, ["a/b", "c"]);
+    assert_eq!(known.shows, ["lost"]);
     assert_eq!(
         known.from.map(|v| v.to_string()).as_deref(),
         Some("v1.34.4")
@@ -98,21 +99,23 @@ kind:
 fn a_known_defect_has_cases_versions_and_a_finding() {
     for (known, expected) in [
         (
-            "{cases: [], finding: a}",
-            "mine.yaml:6:30: known.cases: a known defect names the cases that fail because of it",
+            "{cases: [], shows: [a], finding: a}",
+            "mine.yaml:6:42: known.cases: a known defect names the cases that fail because of it",
         ),
         (
-            "{cases: [a], finding: \"\"}",
-            "mine.yaml:6:31: known.finding: a known defect says where it is written up",
+            "{cases: [a], shows: [a], finding: \"\"}",
+            "mine.yaml:6:43: known.finding: a known defect says where it is written up",
         ),
         (
-            "{cases: [a], to: 1.34, finding: a}",
-            "mine.yaml:6:26: known.to: invalid version `1.34`, expected vMAJOR.MINOR.PATCH, for example v1.36.3",
+            "{cases: [a], shows: [a], to: 1.34, finding: a}",
+            "mine.yaml:6:38: known.to: invalid version `1.34`, expected vMAJOR.MINOR.PATCH, for example v1.36.3",
         ),
     ] {
         assert_eq!(error_with(&format!("known: [{known}]\n")), expected);
     }
-    assert!(error_with("known: [{cases: [a]}]\n").contains("missing field `finding`"));
+    let excuse = error_with("known: [{cases: [a], shows: [], finding: a}]\n");
+    assert!(excuse.contains("it would excuse everything"), "{excuse}");
+    assert!(error_with("known: [{cases: [a], shows: [a]}]\n").contains("missing field `finding`"));
 }
 
 #[test]

@@ -205,9 +205,17 @@ fn measured(
     outcome: Outcome,
     trip: Trip,
 ) -> Result<BTreeMap<&'static str, u64>, Vec<String>> {
+    all_measured(expect, [(outcome, trip)])
+}
+
+/// The same of several.
+fn all_measured<const N: usize>(
+    expect: Expectation,
+    calls: [(Outcome, Trip); N],
+) -> Result<BTreeMap<&'static str, u64>, Vec<String>> {
     let world = World::story();
     let called = SocketAddr::new(address(&world, "vm1"), 30_000);
-    let observed = Observed {
+    let observed = calls.map(|(outcome, trip)| Observed {
         connection: Connection {
             protocol: Protocol::Tcp,
             local: SocketAddr::new(address(&world, CLIENT_PUBLIC), 50_000),
@@ -220,7 +228,7 @@ fn measured(
             answers_from: BTreeSet::from([called]),
             ..trip
         },
-    };
+    });
     let flow = FlowCheck {
         from: external(CLIENT_PUBLIC),
         to: Target::NodePort("vm1".to_owned()),
@@ -239,7 +247,7 @@ fn measured(
         timing: &Timing::default(),
     };
     let asked = Asked::Briefly;
-    let result = judge(&flow, Family::V4, &[observed], &[20_000], asked, 1, &ground);
+    let result = judge(&flow, Family::V4, &observed, &[20_000], asked, 1, &ground);
     if result.passed() {
         Ok(result.tally.expect("counted").values)
     } else {
@@ -277,6 +285,14 @@ fn an_address_that_nobody_has_is_dropped_refused_or_left_alone_and_never_served(
         let counted = measured(expect(), outcome, trip);
         assert_eq!(counted, Ok(BTreeMap::from([(value, 1)])));
     }
+    let unsteady = [
+        (Outcome::Dropped, ended_at("vm1")),
+        (refused(), refused_by("vm1")),
+    ];
+    assert_eq!(
+        all_measured(expect(), unsteady),
+        Err(vec!["now drop, now reject".to_owned()])
+    );
     let forwarded = Trip {
         destination_rewritten_by: BTreeSet::from(["vm1".to_owned()]),
         ..ended_at("web-0")
