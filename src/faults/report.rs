@@ -84,8 +84,19 @@ impl Judged {
     /// Whether it failed more than half of the cases: a proxy that does next to nothing fails each of them, which does not
     /// show that a case can tell what it is about.
     fn breaks_everything(&self) -> bool {
-        let failed = self.outcome.caught.len() + self.outcome.others.len();
-        failed > self.outcome.passed.len()
+        self.failed() > self.outcome.passed.len()
+    }
+
+    /// How many cases failed, those that it names and others.
+    fn failed(&self) -> usize {
+        self.outcome.caught.len() + self.outcome.others.len()
+    }
+
+    /// Whether it shows that this case can fail.
+    fn shows_to_fail(&self, id: &str) -> bool {
+        let Outcome { caught, others, .. } = &self.outcome;
+        let is_in = |failed: &[CaseResult]| failed.iter().any(|result| result.id == id);
+        is_in(caught) || (!self.breaks_everything() && is_in(others))
     }
 
     /// Cases that the fault names, and that passed all the same.
@@ -97,17 +108,14 @@ impl Judged {
     /// For people who wait.
     pub(super) fn line(&self) -> String {
         let Outcome {
-            caught,
-            others,
-            passed,
-            unjudged,
+            passed, unjudged, ..
         } = &self.outcome;
         let why = self.why().map_or(String::new(), |why| format!(": {why}"));
         format!(
             "{:8} {}  {} cases failed, {} passed, {} not judged ({:.1} s){why}",
             self.verdict(),
             self.fault.name(),
-            caught.len() + others.len(),
+            self.failed(),
             passed.len(),
             unjudged.len(),
             self.seconds,
@@ -187,17 +195,7 @@ impl Report {
         if !self.whole || self.interrupted {
             return Vec::new();
         }
-        let failed = |id: &str| {
-            let mut failed = self.judged.iter().flat_map(|judged| {
-                let others = (!judged.breaks_everything()).then_some(&judged.outcome.others);
-                judged
-                    .outcome
-                    .caught
-                    .iter()
-                    .chain(others.into_iter().flatten())
-            });
-            failed.any(|result| result.id == id)
-        };
+        let failed = |id: &str| self.judged.iter().any(|judged| judged.shows_to_fail(id));
         let passed = self.control.iter();
         let passed = passed.filter(|result| result.verdict == Verdict::Pass);
         let ids = passed.map(|result| result.id.as_str());
@@ -222,17 +220,11 @@ impl Report {
             } else {
                 Color::Red
             };
-            let Outcome {
-                caught,
-                others,
-                passed,
-                ..
-            } = &judged.outcome;
-            let failed = caught.len() + others.len();
+            let (failed, passed) = (judged.failed(), judged.outcome.passed.len());
             table.add_row([
                 Cell::new(judged.fault.name()).fg(color),
                 Cell::new(judged.fault.breaks()),
-                Cell::new(format!("{failed} of {}", failed + passed.len())),
+                Cell::new(format!("{failed} of {}", failed + passed)),
                 Cell::new(judged.error.clone().unwrap_or_else(|| judged.cases())),
             ]);
         }

@@ -34,9 +34,7 @@ impl Known {
         };
         self.from.is_none_or(|from| from <= version) && self.to.is_none_or(|to| version <= to)
     }
-}
 
-impl Known {
     /// Whether these texts, of what is wrong in a case, are all what it shows. Nothing is what none of its questions found: a
     /// Service that is still served when it is deleted, for one.
     pub fn explains<'a>(&self, wrong: impl IntoIterator<Item = &'a str>) -> bool {

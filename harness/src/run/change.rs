@@ -80,7 +80,7 @@ impl CaseRun {
                 let both = (before, backends);
                 let set = objects.set_families(name, progress.spec, world, both, self.port());
                 let set = set.await.map_err(patched)?;
-                return self.take_families(name, set, progress).await;
+                return self.take(name, set, progress).await;
             }
             Change::Type(kind) => {
                 progress.spec.kind = *kind;
@@ -88,35 +88,35 @@ impl CaseRun {
             }
         };
         let patched = objects.patch_service(name, spec).await.map_err(patched)?;
-        let before = progress.service.clone();
-        progress.service = self.with_vip(name, progress.spec.kind, patched).await?;
-        // A node port that the Service had is still asked about: it must be closed.
-        let ports = progress.service.ports.iter_mut().zip(before.ports);
-        ports.for_each(|(port, before)| port.node_port = port.node_port.or(before.node_port));
-        if progress.service.health_check_node_port.is_some() {
-            progress.health_port = progress.service.health_check_node_port;
-        }
-        Ok(())
+        self.take(name, patched, progress).await
     }
 
-    /// Takes in a Service whose families have changed. Addresses that it had are still asked about: nobody may serve
+    /// Takes in a Service that has changed. Addresses and node ports that it had are still asked about: nobody may serve
     /// them.
-    async fn take_families(
+    async fn take(
         &self,
         name: &str,
-        set: Allocated,
+        changed: Allocated,
         progress: &mut Progress,
     ) -> Result<(), LabError> {
         let before = progress.service.clone();
-        progress.service = self.with_vip(name, progress.spec.kind, set).await?;
+        progress.service = self.with_vip(name, progress.spec.kind, changed).await?;
         let Allocated {
-            cluster_ip, vip, ..
+            cluster_ip,
+            vip,
+            ports,
+            health_check_node_port,
+            ..
         } = &mut progress.service;
         for (now, before) in [(cluster_ip, before.cluster_ip), (vip, before.vip)] {
             if let (Some(now), Some(before)) = (now, before) {
                 now.complete_from(before);
             }
         }
+        for (now, before) in ports.iter_mut().zip(before.ports) {
+            now.node_port = now.node_port.or(before.node_port);
+        }
+        progress.health_port = health_check_node_port.or(progress.health_port);
         Ok(())
     }
 }

@@ -48,7 +48,6 @@ impl CaseRun {
     /// Whatever goes wrong ends up in the result: a failure of the harness is a verdict of
     /// [`Verdict::Error`], never of the proxy.
     pub async fn run(self) -> CaseResult {
-        let started = Instant::now();
         let mut watch = Stopwatch::start();
         let name = service_name(&self.case.id);
         // They listen until the Service is gone: one that is still served would be reached.
@@ -58,9 +57,7 @@ impl CaseRun {
             Ok(backends) => (self.run_steps(&name, &mut watch).await, backends),
             Err(error) => (Err(error), Default::default()),
         };
-        let mut result = CaseResult {
-            ..unjudged(&self.case, Verdict::Pass, None)
-        };
+        let mut result = unjudged(&self.case, Verdict::Pass, None);
         // What an error cut short.
         watch.lap(WaitedFor::Connections);
         let restored = self.restore().await;
@@ -113,8 +110,8 @@ impl CaseRun {
             result.finding = Some(known.finding.clone());
         }
         watch.lap(WaitedFor::Removal);
-        result.seconds = started.elapsed().as_secs_f64();
         result.waited_for = watch.spent();
+        result.seconds = result.waited_for.values().sum();
         result
     }
 

@@ -1,12 +1,12 @@
 //! Calls by UDP: a datagram that asks, and one that answers.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{getsockopt, sockopt::IpMtu};
+use nix::sys::socket::{MsgFlags, getsockopt, recv, sockopt::IpMtu};
 use nix::{getsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -17,8 +17,8 @@ use crate::probe::refusal::{keep_icmp_errors, refusal_of};
 use crate::tap::{DatagramHeader, Purpose};
 use crate::world::{Family, Length};
 
-/// As long as a datagram can be.
-const LONGEST_ANSWER: usize = 1 << 16;
+/// More than any answer says: what is behind that only makes it longer.
+const LONGEST_ANSWER: usize = 2048;
 
 sockopt_impl!(
     /// The MTU of the way of a connected IPv6 socket, as [`IpMtu`] is of an IPv4 one.
@@ -111,9 +111,11 @@ pub(super) fn after_event(
 }
 
 /// Takes the next datagram that has come to a socket.
-fn receive(mut socket: &Socket) -> io::Result<Arrival> {
+fn receive(socket: &Socket) -> io::Result<Arrival> {
     let mut payload = [0; LONGEST_ANSWER];
-    let length = match socket.read(&mut payload) {
+    // The kernel tells the length that it came with.
+    let received = recv(socket.as_raw_fd(), &mut payload, MsgFlags::MSG_TRUNC);
+    let length = match received.map_err(io::Error::from) {
         Ok(length) => length,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Arrival::Nothing),
         // An ICMP error is told twice: here, and by the queue that says which it was.
@@ -122,7 +124,7 @@ fn receive(mut socket: &Socket) -> io::Result<Arrival> {
         }
         Err(error) => return Err(error),
     };
-    let payload = &payload[..length];
+    let payload = &payload[..length.min(payload.len())];
     let header = DatagramHeader::parse(payload);
     let said = payload.get(DatagramHeader::LENGTH..).unwrap_or_default();
     Ok(match (header, serde_json::from_slice(said)) {
