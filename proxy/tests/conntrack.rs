@@ -3,7 +3,7 @@
 //! Each test has a network namespace of its own, in which `nft` stands in for the proxy's rules.
 //! Where namespaces are not allowed, the tests are reported as ignored.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, ExitCode};
 use std::sync::Mutex;
@@ -17,7 +17,7 @@ use onehop_proxy::model::{Family, Protocol};
 
 type Test = (&'static str, fn(Family));
 
-const TESTS: [Test; 5] = [
+const TESTS: [Test; 6] = [
     (
         "a_flow_follows_its_service_to_an_endpoint_that_serves",
         follows,
@@ -31,6 +31,7 @@ const TESTS: [Test; 5] = [
         gone,
     ),
     ("a_flow_in_a_zone_is_removed_there", zoned),
+    ("flows_of_both_families_are_removed_at_once", both),
     ("a_thousand_stale_flows_go_and_all_others_stay", thousand),
 ];
 
@@ -174,10 +175,18 @@ fn serving(called: SocketAddr, endpoints: Option<&[SocketAddr]>) -> Serving {
 }
 
 fn clean(family: Family, serving: Serving) -> Removed {
+    let done: Vec<_> = clean_all(serving).into_iter().collect();
+    let [(of, removed)] = done[..] else {
+        panic!("it is of one family: {done:?}");
+    };
+    assert_eq!(of, family);
+    removed
+}
+
+fn clean_all(serving: Serving) -> BTreeMap<Family, Removed> {
     let mut table = Table::open().expect("a socket");
-    table
-        .clean(family, &Mutex::new(serving), &BTreeSet::new())
-        .expect("it is cleaned")
+    let done = table.clean(&Mutex::new(serving), &BTreeSet::new());
+    done.expect("it is cleaned")
 }
 
 fn follows(family: Family) {
@@ -278,6 +287,33 @@ fn zoned(family: Family) {
     );
     send(&client);
     assert!(new.receives() && !old.receives());
+}
+
+/// Both have flows of a Service; only this one's has lost its endpoint.
+fn both(losing: Family) {
+    let (pods, clients) = Family::ALL
+        .map(|family| {
+            let (called, pod) = (service(family), Pod::new(family, 1));
+            translate(family, called, pod.address());
+            let client = client(called);
+            send(&client);
+            assert!(pod.receives());
+            (pod, client)
+        })
+        .into_iter()
+        .unzip::<_, _, Vec<_>, Vec<_>>();
+    let fronts = Family::ALL.map(|family| front(service(family)));
+    let endpoints = pods.iter().map(Pod::address).collect::<Vec<_>>();
+    let serving = Serving::of(&fronts.into(), &BTreeSet::new(), |front| {
+        let is_losing = Family::of(front.address) == losing;
+        Some(if is_losing { &[] } else { &endpoints[..] })
+    });
+    let expected = Family::ALL.map(|family| {
+        let removed = usize::from(family == losing);
+        (family, Removed { listed: 1, removed })
+    });
+    assert_eq!(clean_all(serving), expected.into());
+    drop(clients);
 }
 
 fn thousand(family: Family) {

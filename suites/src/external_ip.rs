@@ -32,7 +32,8 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new(
             "external-ip/cluster/in-cluster-is-masqueraded",
             "Under Cluster, pods and nodes that call an external address reach all pods by their \
-             own node, masqueraded as that node, wherever the network would send the address.",
+             own node, masqueraded as that node, wherever the network would send the address; whether \
+             also before a pod of that node, implementations differ.",
             cluster,
             &STORY,
         )

@@ -189,7 +189,8 @@ fn in_cluster_cases() -> Vec<Case> {
         Case::new(
             "external/cluster/pod-client-is-masqueraded",
             "Under Cluster, a pod that calls the node port of its own node reaches all pods, \
-             masqueraded as that node.",
+             masqueraded as that node; whether also before a pod of that node, implementations \
+             differ.",
             cluster(),
             &STORY,
         )

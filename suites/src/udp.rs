@@ -85,8 +85,8 @@ fn node_ports() -> Vec<Case> {
     vec![
         Case::new(
             "udp/node-port/cluster/masqueraded",
-            "Under Cluster, datagrams to any node's port reach all pods, which see the entry node; \
-             answers come from the address that was called.",
+            "Under Cluster, datagrams to any node's port reach all pods, which see the entry node, \
+             save, where implementations differ, pods of that node; answers come from the address that was called.",
             cluster,
             &STORY,
         )
@@ -189,7 +189,7 @@ fn vips() -> Vec<Case> {
         Case::new(
             "udp/load-balancer/cluster/masqueraded",
             "Under Cluster, datagrams to the load-balancer address reach all pods by every node, \
-             which hides the client.",
+             which hides the client, save, where implementations differ, from its own pods.",
             cluster,
             &STORY,
         )

@@ -20,6 +20,7 @@ use crate::case::Need;
 use crate::lab::{
     BASELINE_PORT, Lab, LabError, NAMESPACE, Objects, Parts, Phases, Provider, Sites, baseline,
 };
+use crate::netns::RESET_IS_KNOWN;
 use crate::probe::Batch;
 use crate::profile::Profile;
 use crate::tap::{self, Call, Clocks, Half, Journey, Rewrite, What};
@@ -36,7 +37,8 @@ const PARAMETERS: [(&str, &str); 2] = [
 ];
 
 /// Further ones of nodes that are onehop's to change: a load balancer sends packets to them, and cases have new pods come.
-const BEHIND_BALANCER: [(&str, &str); 3] = [
+const BEHIND_BALANCER: [(&str, &str); 4] = [
+    RESET_IS_KNOWN,
     // A node that forwards out of the interface that a packet came by would otherwise tell the
     // sender a shorter way, and later packets would not cross the entry node.
     ("net/ipv4/conf/all/send_redirects", "0"),

@@ -9,6 +9,7 @@ mod sandbox;
 
 pub use link::{Host, NetworkError};
 pub use namespace::Namespace;
+pub(crate) use network::RESET_IS_KNOWN;
 pub use network::{API, FABRIC, Network, ROUTER};
 pub use process::start_in;
 pub(crate) use sandbox::threads;

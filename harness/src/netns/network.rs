@@ -13,6 +13,7 @@
 //! the node that each belongs to.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use futures::future::try_join_all;
 use ipnet::IpNet;
@@ -59,6 +60,11 @@ const FORWARDING: &[(&str, &str)] = &[
     ("net/ipv4/ip_forward", "1"),
     ("net/ipv6/conf/all/forwarding", "1"),
 ];
+
+/// For how long a node knows a connection that was reset, in seconds: probes reset theirs. With the default of 10 a table
+/// has tens of thousands of them, and a proxy that looks through it for stale flows does little else.
+pub(crate) const RESET_IS_KNOWN: (&str, &str) =
+    ("net/netfilter/nf_conntrack_tcp_timeout_close", "1");
 
 /// The hosts of a world, connected.
 #[derive(Debug)]
@@ -255,7 +261,16 @@ fn create_hosts(world: &World) -> Result<BTreeMap<String, Host>, NetworkError> {
             .chain(FORWARDING.iter().filter(|_| forwards))
             .copied()
             .collect();
-        hosts.insert(name.to_owned(), Host::create(name, &settings)?);
+        let host = Host::create(name, &settings)?;
+        match host.namespace().sysctl(&[RESET_IS_KNOWN]) {
+            // The kernel tracks no connections yet.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            result => result.map_err(|source| NetworkError::Namespace {
+                host: name.to_owned(),
+                source,
+            })?,
+        }
+        hosts.insert(name.to_owned(), host);
     }
     Ok(hosts)
 }

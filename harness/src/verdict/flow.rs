@@ -8,6 +8,7 @@ use super::distribution::chi_square_p_value;
 use super::tally::{FlowResult, Tally};
 use crate::case::{Entry, Expectation, FlowCheck, Hops, Place, Reach, Source};
 use crate::probe::{Connection, Identity, Outcome, Refusal};
+use crate::profile::Variation;
 use crate::timing::Timing;
 use crate::world::{Family, LOAD_BALANCER, Pod, World};
 
@@ -94,7 +95,8 @@ pub struct Ground<'a> {
 /// is measured, it is exactly the one.
 ///
 /// Under Cluster, some proxies masquerade only what leaves the entry node for another one: the reply of a pod on the
-/// entry node comes back through that node in any case. That is a variation, on which no verdict depends.
+/// entry node comes back through that node in any case. That is [`Variation::LocalBackendSource`], on which no verdict
+/// depends; where there are two sources here, which of them was seen is counted.
 fn sources(
     from: &Place,
     expected: Source,
@@ -170,12 +172,13 @@ pub fn judge(
         imbalance: None,
         varies: match &flow.expect {
             Expectation::Varies(variation, _) => Some(*variation),
-            _ => None,
+            _ if tally.values.is_empty() => None,
+            _ => Some(Variation::LocalBackendSource),
         },
         tally: None,
         wrong: Vec::new(),
     };
-    if let Expectation::Reaches(reach) = &flow.expect
+    if let Some(reach) = judge.reach(&tally)
         && asked != Asked::Briefly
     {
         wrong.extend(coverage(reach, &tally));
@@ -229,7 +232,13 @@ impl Judge<'_> {
     fn connection(&self, one: &Observed, tally: &mut Tally) -> Vec<String> {
         self.count(one, tally);
         let Expectation::Varies(variation, by_value) = &self.flow.expect else {
-            return self.wrong(&self.flow.expect, one, false);
+            let wrong = self.wrong(&self.flow.expect, one, false);
+            if wrong.is_empty()
+                && let Some(value) = self.local_backend_source(one)
+            {
+                *tally.values.entry(value).or_default() += 1;
+            }
+            return wrong;
         };
         let mut least = None::<Vec<String>>;
         for (value, expect) in by_value {
@@ -246,6 +255,36 @@ impl Judge<'_> {
         least
             .map(|text| format!("by no value of {variation}: {text}"))
             .collect()
+    }
+
+    /// Who is to answer. Where implementations differ, that is so by the value that was measured.
+    fn reach(&self, tally: &Tally) -> Option<&Reach> {
+        let expect = match &self.flow.expect {
+            Expectation::Varies(_, by_value) => {
+                let mut measured = by_value.iter();
+                &measured
+                    .find(|(value, _)| tally.values.contains_key(value))?
+                    .1
+            }
+            other => other,
+        };
+        match expect {
+            Expectation::Reaches(reach) => Some(reach),
+            _ => None,
+        }
+    }
+
+    /// The value of [`Variation::LocalBackendSource`] by which a connection is right, where it is right by either.
+    fn local_backend_source(&self, one: &Observed) -> Option<&'static str> {
+        let (Outcome::Reached { identity, .. }, Expectation::Reaches(reach)) =
+            (&one.connection.outcome, &self.flow.expect)
+        else {
+            return None;
+        };
+        let entry = self.entry(one);
+        let sources = sources(self.opener(), reach.source, entry, identity, false);
+        let node = self.wrong_source(Source::EntryNode, identity.peer.ip(), one);
+        (sources.len() > 1).then(|| if node.is_none() { "node" } else { "client" })
     }
 
     fn count(&self, one: &Observed, tally: &mut Tally) {

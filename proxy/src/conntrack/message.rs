@@ -16,7 +16,10 @@ const SUBSYSTEM: u8 = 1;
 pub(super) const GET: u16 = kind::of(SUBSYSTEM, 1);
 /// The type of a request to delete one.
 pub(super) const DELETE: u16 = kind::of(SUBSYSTEM, 2);
+/// The type of a request for the number of entries.
+pub(super) const COUNT: u16 = kind::of(SUBSYSTEM, 5);
 
+const CTA_STATS_GLOBAL_ENTRIES: u16 = 1;
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_ID: u16 = 12;
@@ -60,6 +63,16 @@ pub(super) fn only_udp(out: &mut Builder) {
         out.bytes(CTA_FILTER_ORIG_FLAGS, &FILTER_PROTOCOL.to_ne_bytes());
         out.bytes(CTA_FILTER_REPLY_FLAGS, &0_u32.to_ne_bytes());
     });
+}
+
+/// Reads the number of entries, if it is given.
+///
+/// # Errors
+/// When it is malformed.
+pub(super) fn count(message: &Message<'_>) -> Result<Option<u32>, Malformed> {
+    let mut attributes = message.body()?.1.flatten();
+    let count = attributes.find(|attribute| attribute.kind == CTA_STATS_GLOBAL_ENTRIES);
+    count.map(|count| count.be32()).transpose()
 }
 
 /// Names an entry.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::Flow;
 use crate::dataplane::FrontKey;
-use crate::model::Protocol;
+use crate::model::{Family, Protocol};
 
 #[cfg(test)]
 mod tests;
@@ -63,6 +63,12 @@ impl Serving {
             None => Judgement::Vacant,
         };
         self.fronts.insert(front, judgement);
+    }
+
+    /// The families of which anything is said.
+    pub(super) fn families(&self) -> BTreeSet<Family> {
+        let fronts = self.fronts.keys();
+        fronts.map(|front| Family::of(front.address)).collect()
     }
 
     /// Says nothing of the flows of a front from now on: who serves it is about to change.

@@ -3,7 +3,7 @@
 //! One clean-up runs at a time, on a thread of its own, and begins after a transaction. What comes meanwhile is for the
 //! next one, and so is what failed. The thread is nobody's to wait for when the process ends.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,14 +20,17 @@ use crate::model::Family;
 #[cfg(test)]
 mod tests;
 
+/// The pause after a clean-up. Each walks through the table of the whole machine, however little is stale: ten a second at
+/// most take a hundredth of a processor for each millisecond of that. The first one after a quiet time is not kept waiting.
+const PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause after a clean-up that failed: as often as a failed sync is tried again by default.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// What a clean-up of a family came to, and how long it took.
-pub(super) type Cleaned = (Family, Duration, Result<Removed, ConntrackError>);
+/// How long a clean-up took, and what it came to.
+pub(super) type Cleaned = (Duration, Result<BTreeMap<Family, Removed>, ConntrackError>);
 
-/// Cleans both families up, given who serves and which addresses have node ports.
-type Clean = dyn Fn(&Mutex<Serving>, &BTreeSet<IpAddr>) -> Vec<Cleaned> + Send + Sync;
+/// Cleans up, given who serves and which addresses have node ports.
+type Clean = dyn Fn(&Mutex<Serving>, &BTreeSet<IpAddr>) -> Cleaned + Send + Sync;
 
 /// Which fronts have flows that may be stale, and the clean-up that is under way.
 pub(super) struct StaleFlows {
@@ -42,7 +45,7 @@ pub(super) struct StaleFlows {
 struct Running {
     fronts: BTreeSet<FrontKey>,
     serving: Arc<Mutex<Serving>>,
-    outcome: Receiver<Vec<Cleaned>>,
+    outcome: Receiver<Cleaned>,
 }
 
 impl StaleFlows {
@@ -52,19 +55,25 @@ impl StaleFlows {
         Self::new(move |serving, addresses| {
             // A socket in the middle of an answer is of no use, whoever panicked.
             let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
-            let (kept, cleaned) = clean(table.take(), serving, addresses);
-            *table = kept;
-            cleaned
+            let started = Instant::now();
+            let opened = table.take().map_or_else(Table::open, Ok);
+            let result = opened.and_then(|mut opened| {
+                let done = opened.clean(serving, addresses)?;
+                // Kept for the next time, unless it failed.
+                *table = Some(opened);
+                Ok(done)
+            });
+            (started.elapsed(), result)
         })
     }
 
     fn new(
-        clean: impl Fn(&Mutex<Serving>, &BTreeSet<IpAddr>) -> Vec<Cleaned> + Send + Sync + 'static,
+        clean: impl Fn(&Mutex<Serving>, &BTreeSet<IpAddr>) -> Cleaned + Send + Sync + 'static,
     ) -> Self {
         Self {
             clean: Arc::new(clean),
             wanted: BTreeSet::new(),
-            pace: Pace::new(Duration::ZERO, LONGEST_PAUSE),
+            pace: Pace::new(PAUSE, LONGEST_PAUSE),
             running: None,
             ended: Arc::default(),
         }
@@ -133,51 +142,21 @@ impl StaleFlows {
     }
 
     /// What a clean-up came to that has ended. What failed is wanted again.
-    pub(super) fn finish(&mut self) -> Vec<Cleaned> {
-        let Some(running) = &self.running else {
-            return Vec::new();
-        };
-        let cleaned = match running.outcome.try_recv() {
+    pub(super) fn finish(&mut self) -> Option<Cleaned> {
+        let (took, result) = match self.running.as_ref()?.outcome.try_recv() {
             Ok(cleaned) => cleaned,
-            Err(TryRecvError::Empty) => return Vec::new(),
+            Err(TryRecvError::Empty) => return None,
             Err(TryRecvError::Disconnected) => panic!("a clean-up does not panic"),
         };
         let fronts = self.running.take().map(|running| running.fronts);
-        let failed: Vec<Family> = cleaned
-            .iter()
-            .filter(|(_, _, result)| result.is_err())
-            .map(|(family, ..)| *family)
-            .collect();
         let came = !self.wanted.is_empty();
-        let fronts = fronts.into_iter().flatten();
-        let again = fronts.filter(|front| failed.contains(&Family::of(front.address)));
-        self.wanted.extend(again);
-        self.pace.ended(Instant::now(), failed.is_empty());
+        if result.is_err() {
+            self.wanted.extend(fronts.into_iter().flatten());
+        }
+        self.pace.ended(Instant::now(), result.is_ok());
         if came {
             self.pace.changed();
         }
-        cleaned
+        Some((took, result))
     }
-}
-
-/// Ends stale flows of both families. The socket is kept for the next time, unless it failed.
-fn clean(
-    table: Option<Table>,
-    serving: &Mutex<Serving>,
-    addresses: &BTreeSet<IpAddr>,
-) -> (Option<Table>, Vec<Cleaned>) {
-    let mut table = table;
-    let cleaned: Vec<Cleaned> = Family::ALL
-        .map(|family| {
-            let started = Instant::now();
-            let opened = table.take().map_or_else(Table::open, Ok);
-            let result = opened.and_then(|mut opened| {
-                let removed = opened.clean(family, serving, addresses)?;
-                table = Some(opened);
-                Ok(removed)
-            });
-            (family, started.elapsed(), result)
-        })
-        .into();
-    (table, cleaned)
 }

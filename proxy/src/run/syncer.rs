@@ -263,15 +263,18 @@ impl Syncer {
     /// it is due.
     pub(super) fn end_stale_flows(&mut self) {
         let around = &mut self.around;
-        for (family, took, result) in around.flows.finish() {
-            match result {
-                Ok(Removed { listed, removed }) => {
-                    let removed = removed as u64;
-                    around.metrics.conntrack_reconciled(family, took, removed);
+        match around.flows.finish() {
+            Some((took, Ok(done))) => {
+                for (family, Removed { listed, removed }) in done {
+                    let count = removed as u64;
+                    around.metrics.conntrack_reconciled(family, took, count);
                     tracing::debug!(?family, listed, removed, ?took, "stale UDP flows ended");
                 }
-                Err(error) => tracing::warn!("{}; it is tried again", super::chain(&error)),
             }
+            Some((_, Err(error))) => {
+                tracing::warn!("{}; it is tried again", super::chain(&error));
+            }
+            None => {}
         }
         if self
             .stale_flows_due()
