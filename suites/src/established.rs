@@ -24,7 +24,7 @@ const ENDPOINT_CHANGES: &str = "kubernetes/pkg/proxy/endpointschangetracker.go";
 const E2E_CONNTRACK: &str = "kubernetes/test/e2e/network/conntrack.go";
 const NFTABLES: &str = "kubernetes/pkg/proxy/nftables/proxier.go";
 /// How often flows are used that are not idle.
-const EVERY: Duration = Duration::from_secs(5);
+const EVERY: Duration = Duration::from_secs(4);
 const BOTH: [Port; 2] = [tcp("tcp", 80), udp("udp", 80)];
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -153,7 +153,7 @@ fn idle_and_busy(service: Service) -> Case {
     let by_vm2 = |port| flow(&private(), node_port("vm2"), port, spread_by("vm2", &STORY));
     let case = Case::new(
         "established/idle-and-busy",
-        "A connection by a node port goes on after 20 s in which nobody used it; one that is used every few seconds does, \
+        "A connection by a node port goes on after 16 s in which nobody used it; one that is used every few seconds does, \
          and so do datagrams.",
         service,
         &STORY,

@@ -97,7 +97,7 @@ impl Table {
                 let family = Family::of(entry.flow.destination.ip());
                 match self.remove(family, entry) {
                     Ok(was_there) => {
-                        done.entry(family).or_default().removed += usize::from(was_there)
+                        done.entry(family).or_default().removed += usize::from(was_there);
                     }
                     Err(error) => failed.get_or_insert((0, entry.flow, error)).0 += 1,
                 }

@@ -19,6 +19,7 @@ use http::Response;
 use k8s_openapi::api::core::v1 as core;
 use kube::runtime::watcher::Config;
 
+use crate::config::Conntrack;
 use crate::dataplane::{Changes, Options, Ruled};
 use crate::health::{Health, HealthAddresses};
 use crate::model::{Family, Node, ObjectName, Service, Slice};
@@ -67,6 +68,8 @@ enum Deed {
     Late(Duration),
     /// Never ends a flow.
     StaleFlows,
+    /// To what is asked of connection tracking.
+    Conntrack(fn(&mut Conntrack)),
 }
 
 /// What the plan of a Service is made from.
@@ -165,6 +168,14 @@ pub(crate) fn first(changes: &Changes) -> Option<(Changes, Duration)> {
         Some(Deed::First(first, time)) => Some((first(changes), time)),
         _ => None,
     }
+}
+
+/// The seam between the configuration and connection tracking.
+pub(crate) fn conntrack(mut conntrack: Conntrack) -> Conntrack {
+    if let Some(Deed::Conntrack(change)) = deed() {
+        change(&mut conntrack);
+    }
+    conntrack
 }
 
 /// The seam between the configuration and the rules.

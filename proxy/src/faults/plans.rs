@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::dataplane::Changes;
-use crate::model::{Endpoint, Family};
+use crate::model::{Endpoint, Family, Protocol};
 use crate::plan::{Front, FrontKind, Handling, PortPlan, ServicePlan};
 
 use super::World;
@@ -319,6 +319,65 @@ pub(super) fn serves_an_unallocated_address(plan: &mut ServicePlan, _: &World) {
             .collect();
         port.fronts.extend(further);
         port.fronts.sort_unstable();
+    }
+}
+
+/// Whether there is any endpoint is decided for both families at once: the one without drops.
+pub(super) fn families_in_one_pot(plan: &mut ServicePlan, _: &World) {
+    let served: Vec<_> = plan
+        .ports
+        .iter()
+        .filter(|port| !port.serving.is_empty())
+        .map(of_port)
+        .collect();
+    for port in &mut plan.ports {
+        if served.contains(&of_port(port)) {
+            let refused = port
+                .fronts
+                .iter_mut()
+                .filter(|front| front.handling == Handling::Reject);
+            refused.for_each(|front| front.handling = Handling::Drop);
+        }
+    }
+}
+
+/// Whether a node has an endpoint is decided for both families at once: the one without is served by those elsewhere.
+pub(super) fn local_by_either_family(plan: &mut ServicePlan, _: &World) {
+    let local: Vec<_> = plan
+        .ports
+        .iter()
+        .filter(|port| !port.local.is_empty())
+        .map(of_port)
+        .collect();
+    for port in &mut plan.ports {
+        if !port.local.is_empty() || !local.contains(&of_port(port)) {
+            continue;
+        }
+        port.local.clone_from(&port.serving);
+        for front in &mut port.fronts {
+            match (front.handling, front.kind) {
+                (Handling::Drop, FrontKind::ClusterIp) => front.handling = Handling::InternalLocal,
+                (Handling::Drop, _) => front.handling = Handling::ExternalLocal,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// What names a port in whichever family.
+fn of_port(port: &PortPlan) -> (Protocol, Box<str>) {
+    (port.protocol, port.port_name.clone())
+}
+
+/// Both families get the count of the one that has more.
+pub(super) fn health_port_counts_for_both(plan: &mut ServicePlan, _: &World) {
+    if let Some(health) = &mut plan.health
+        && let Some(most) = health.local_endpoints.values().copied().max()
+    {
+        health
+            .local_endpoints
+            .values_mut()
+            .for_each(|count| *count = most);
     }
 }
 

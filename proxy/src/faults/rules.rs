@@ -1,11 +1,14 @@
 //! What faults do to the rules that every table has, and to what those depend on.
 
+use std::time::Duration;
+
 use ipnet::IpNet;
 use onehop_nft::{
     CT_STATE, CT_STATUS, CmpOp, L4PROTO, Load, PayloadBase, Rule, Value, ct_original_daddr,
     ct_state, ct_status, nat_flags, saddr,
 };
 
+use crate::config::Conntrack;
 use crate::dataplane::{
     CLUSTER_IPS, Detector, NodePorts, Options, REFUSALS, Ruled, by_class, outside_network,
     table_family,
@@ -127,4 +130,9 @@ pub(super) fn long_datagrams_are_lost(chains: &mut [Ruled], family: Family) {
         .compare(length, CmpOp::Gt, room)
         .drop();
     chain(chains, "filter-forward").rules.insert(0, rule);
+}
+
+/// Connections are forgotten that nobody uses for two seconds.
+pub(super) fn rest_is_short(conntrack: &mut Conntrack) {
+    conntrack.tcp_established_timeout = Some(Duration::from_secs(2));
 }

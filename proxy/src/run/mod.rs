@@ -229,7 +229,10 @@ fn prepare(config: &Config) -> Result<(), SettingError> {
         // Upstream goes on without it, too.
         tracing::warn!(%error, score, "oomScoreAdj stays as it is");
     }
-    host.apply_conntrack(&config.conntrack)
+    let conntrack = config.conntrack.clone();
+    #[cfg(feature = "faults")]
+    let conntrack = crate::faults::conntrack(conntrack);
+    host.apply_conntrack(&conntrack)
 }
 
 /// Whether connection tracking takes packets of TCP for valid that are out of its window.

@@ -78,6 +78,21 @@ pub(super) const FAULTS: &[Fault] = &[
         ],
         deed: Deed::Rules(keep_udp_flows),
     },
+    Fault {
+        name: "forgets-connections-that-rest",
+        breaks: "A connection goes on as long as both ends want it to, used or not.",
+        sources: &[
+            "kubernetes/pkg/proxy/apis/config/types.go",
+            "fx#2588",
+            "cal#4310",
+        ],
+        caught_by: &[("established/idle-and-busy", "after 4 s: |at last: ")],
+        spares: &["external/cluster/every-node-answers"],
+        deed: Deed::Setting {
+            instead_of: "tcpEstablishedTimeout: 0s",
+            written: "tcpEstablishedTimeout: 2s",
+        },
+    },
 ];
 
 /// vm2 serves its node port by a pod elsewhere when the proxy does not any more.

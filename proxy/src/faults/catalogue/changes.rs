@@ -143,4 +143,15 @@ pub(super) const FAULTS: &[Fault] = &[
         ],
         deed: Deed::Rules(rules::established_are_refused),
     },
+    Fault {
+        name: "forgets-connections-that-rest",
+        breaks: "A connection goes on as long as both ends want it to, used or not.",
+        sources: &[
+            "kubernetes/pkg/proxy/apis/config/types.go",
+            "fx#2588",
+            "cal#4310",
+        ],
+        caught_by: &["established/idle-and-busy"],
+        deed: Deed::Conntrack(rules::rest_is_short),
+    },
 ];

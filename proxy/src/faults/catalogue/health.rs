@@ -85,6 +85,13 @@ pub(super) const FAULTS: &[Fault] = &[
         deed: Deed::Plan(plans::health_port_is_v4),
     },
     Fault {
+        name: "health-port-counts-one-family-for-both",
+        breaks: "healthCheckNodePort counts the pods of each family by itself.",
+        sources: &[SERVICE_HEALTH, "KEP-563"],
+        caught_by: &["families/pods-of-one/health-check"],
+        deed: Deed::Plan(plans::health_port_counts_for_both),
+    },
+    Fault {
         name: "healthz-ignores-the-autoscaler",
         breaks: "/healthz: 503 on a node that is about to be removed.",
         sources: &["KEP-3836", PROXY_HEALTH],

@@ -126,11 +126,37 @@ pub(super) const FAULTS: &[Fault] = &[
         sources: &["KEP-563", "kubernetes/pkg/proxy/servicechangetracker.go"],
         caught_by: &[
             "families/ipv4/cluster",
-            "families/ipv6/local",
+            "families/ipv4/local",
             "families/ipv4/load-balancer",
+            "families/ipv6/cluster",
+            "families/ipv6/local",
+            "families/ipv6/load-balancer",
             "families/changed/cluster",
         ],
         deed: Deed::Plan(plans::drops_in_the_other_family),
+    },
+    Fault {
+        name: "drops-in-a-family-without-endpoints-if-the-other-has-any",
+        breaks: "Whether there is an endpoint at all is decided in each family by itself.",
+        sources: &[
+            "KEP-563",
+            "kubernetes/pkg/proxy/metaproxier/meta_proxier.go",
+        ],
+        caught_by: &["families/pods-of-one/cluster", "families/pods-of-one/local"],
+        deed: Deed::Plan(plans::families_in_one_pot),
+    },
+    Fault {
+        name: "takes-a-pod-of-one-family-for-one-of-both",
+        breaks: "Whether a node has an endpoint is decided in each family by itself.",
+        sources: &[
+            "KEP-563",
+            "kubernetes/pkg/proxy/metaproxier/meta_proxier.go",
+        ],
+        caught_by: &[
+            "families/pods-of-one/local",
+            "families/pods-of-one/internal-local",
+        ],
+        deed: Deed::Plan(plans::local_by_either_family),
     },
     Fault {
         name: "serves-ipv4-alone",
