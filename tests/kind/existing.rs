@@ -8,7 +8,7 @@ use libtest_mimic::Failed;
 use nix::sys::signal::Signal;
 
 use crate::clusters::{CLUSTER, NFTABLES, cases};
-use crate::parity::SPARED;
+use crate::parity::same;
 use crate::support::{Ended, Home, Running, eventually, run};
 
 const CONTEXT: &str = "kind-onehop";
@@ -77,8 +77,7 @@ fn same_verdicts(home: &Home) -> Result<(), Failed> {
         let on_kind = on_kind.get(id).cloned().unwrap_or_default();
         let right = match verdict {
             "skip" => lacking || declared,
-            "pass" | "known" if id == SPARED => ["pass", "known"].contains(&&*on_kind),
-            judged => judged == on_kind,
+            judged => same(id, judged, &on_kind),
         };
         if !right {
             return Err(format!("{id}: {verdict} ({reason}), {on_kind} on kind").into());

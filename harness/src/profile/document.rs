@@ -60,10 +60,11 @@ struct FeaturesDocument {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct KnownDocument {
     cases: Vec<Spanned<String>>,
     shows: Vec<String>,
+    at_most: Option<u64>,
     from: Option<Spanned<String>>,
     to: Option<Spanned<String>>,
     finding: Spanned<String>,
@@ -290,6 +291,7 @@ impl Checker<'_> {
         Ok(Known {
             cases: known.cases.into_iter().map(|case| case.value).collect(),
             shows: known.shows,
+            at_most: known.at_most,
             from: version("known.from", known.from)?,
             to: version("known.to", known.to)?,
             finding: finding.value,

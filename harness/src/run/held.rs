@@ -123,6 +123,7 @@ impl Held {
         let result = FlowResult {
             protocol: protocol.unwrap_or_default(),
             count: total as u64,
+            failed: self.cut.len() as u64,
             expected: HeldExpectation::GoesOn.to_string(),
             got: got.join(", "),
             wrong: wrong.collect(),

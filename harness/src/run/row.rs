@@ -37,6 +37,7 @@ pub(super) fn row(from: &str, to: &str, family: Option<Family>) -> FlowResult {
         family,
         protocol: Protocol::Tcp,
         count: 1,
+        failed: 0,
         expected: String::new(),
         got: String::new(),
         varies: None,

@@ -141,7 +141,8 @@ impl Ongoing {
             let Traffic { name, from, to } = &self.traffic;
             let to = format!("{to}, all the while as {name:?}");
             let mut row = row(&from.to_string(), &to, Some(*family));
-            row.count = tally.answered + tally.others.values().sum::<u64>();
+            row.failed = tally.others.values().sum();
+            row.count = tally.answered + row.failed;
             Ok(row
                 .expect_all(expected, &tally.text(), wrong(&tally))
                 .into())

@@ -145,8 +145,11 @@ pub fn judge(
     };
     let mut tally = Tally::default();
     let mut wrong = BTreeMap::<String, u64>::new();
+    let mut failed = 0;
     for one in observed {
-        for text in judge.connection(one, &mut tally) {
+        let texts = judge.connection(one, &mut tally);
+        failed += u64::from(!texts.is_empty());
+        for text in texts {
             *wrong.entry(text).or_default() += 1;
         }
     }
@@ -163,6 +166,7 @@ pub fn judge(
         family: Some(family),
         protocol,
         count: total as u64,
+        failed,
         expected: flow.expect.to_string(),
         got: format!("{sent}{}", tally.text()),
         hops: tally.hops.clone(),

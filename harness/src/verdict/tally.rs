@@ -100,6 +100,8 @@ pub struct FlowResult {
     pub protocol: Protocol,
     /// The number of connections.
     pub count: u64,
+    /// How many of them were not as expected, each by itself.
+    pub failed: u64,
     /// What was expected, in words.
     pub expected: String,
     /// What was seen, in words.
