@@ -3,7 +3,8 @@
 //!
 //! A proxy that adds something to a packet on its way to another node (an option, a header, a tunnel) makes it longer than
 //! the next link takes. Short datagrams hide that, and so do connections, whose SYN is short too. What is lost then, or has
-//! to be fragmented by somebody who must not, shows in the lengths at which it begins.
+//! to be fragmented by somebody who must not, shows in the lengths at which it begins. A node that needs room and says so, by the
+//! ICMP messages of path MTU discovery, is right: callers follow, as any would, and are measured by what they have learned.
 //!
 //! Whoever rewrites ports has to know them of every fragment, and only the first has any: a proxy puts datagrams together
 //! before it looks at them. Two that are in fragments at one time, between the same two ends, would spoil each other if both

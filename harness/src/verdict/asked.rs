@@ -15,15 +15,24 @@ pub enum Asked {
     Fully,
 }
 
+/// As many connections at least, where somebody is to answer.
+const FEW: usize = 10;
+
 impl Asked {
     /// How many connections it takes. `judged` is the number of distributions that share the
     /// case's false-alarm rate.
     pub fn connections(self, expect: &Expectation, judged: usize, timing: &Timing) -> usize {
-        let Expectation::Reaches(reach) = expect else {
+        let negative = timing.negative_samples as usize;
+        let Some(reach) = expect.reach() else {
             return match self {
                 Self::Briefly => 1,
-                Self::Covering | Self::Fully => timing.negative_samples as usize,
+                Self::Covering | Self::Fully => negative,
             };
+        };
+        // Where implementations differ, there may be nobody who answers.
+        let least = match expect {
+            Expectation::Varies(..) => negative,
+            _ => FEW,
         };
         let entries = reach.entries().len();
         if reach.sticky {
@@ -32,7 +41,7 @@ impl Asked {
             let pods = reach.pods.len();
             return match self {
                 Self::Briefly => 3,
-                _ => coverage_size(pods, 1.0 / pods as f64, timing.miss).max(10),
+                _ => coverage_size(pods, 1.0 / pods as f64, timing.miss).max(least),
             };
         }
         let smallest = reach
@@ -40,7 +49,8 @@ impl Asked {
             .iter()
             .copied()
             .fold(1.0 / entries as f64, f64::min);
-        let covering = coverage_size(reach.pods.len().max(entries), smallest, timing.miss).max(10);
+        let covering =
+            coverage_size(reach.pods.len().max(entries), smallest, timing.miss).max(least);
         match self {
             Self::Briefly => 3,
             Self::Fully if reach.judged => {

@@ -213,6 +213,15 @@ fn all_measured<const N: usize>(
     expect: Expectation,
     calls: [(Outcome, Trip); N],
 ) -> Result<BTreeMap<&'static str, u64>, Vec<String>> {
+    measured_as(expect, calls, Asked::Briefly)
+}
+
+/// The same, as a check asks that is to see everybody who may answer.
+fn measured_as<const N: usize>(
+    expect: Expectation,
+    calls: [(Outcome, Trip); N],
+    asked: Asked,
+) -> Result<BTreeMap<&'static str, u64>, Vec<String>> {
     let world = World::story();
     let called = SocketAddr::new(address(&world, "vm1"), 30_000);
     let observed = calls.map(|(outcome, trip)| Observed {
@@ -246,7 +255,6 @@ fn all_measured<const N: usize>(
         baseline: &Baseline(ttls.collect()),
         timing: &Timing::default(),
     };
-    let asked = Asked::Briefly;
     let result = judge(&flow, Family::V4, &observed, &[20_000], asked, 1, &ground);
     if result.passed() {
         Ok(result.tally.expect("counted").values)
@@ -347,4 +355,43 @@ fn a_pod_on_the_entry_node_may_see_the_client_or_the_node_and_which_is_counted()
         let wrong = measured(expect, reached(another), trip(true));
         assert!(wrong.is_err_and(|wrong| wrong[0].contains("source vm2 instead of")));
     }
+}
+
+#[test]
+fn of_whom_a_value_says_that_they_may_answer_each_does() {
+    let entry = Entry::Node("vm1".to_owned());
+    let reach = Reach::pods(
+        &["web-0", "web-4"],
+        Source::NodeAddress,
+        Hops::OneIfRemote,
+        entry,
+    );
+    let world = World::story();
+    let vm1 = world.node("vm1").expect("a node").address.of(Family::V4);
+    let served = |pod: &str| {
+        let identity = Identity {
+            pod: pod.to_owned(),
+            node: "vm1".to_owned(),
+            port: 20_000,
+            peer: SocketAddr::new(vm1, 40_000),
+            ttl: DIRECT,
+        };
+        let by_vm1 = || BTreeSet::from(["vm1".to_owned()]);
+        let trip = Trip {
+            entry: Some("vm1".to_owned()),
+            destination_rewritten_by: by_vm1(),
+            source_rewritten_by: by_vm1(),
+            ..Trip::default()
+        };
+        let latency = Duration::ZERO;
+        (Outcome::Reached { identity, latency }, trip)
+    };
+    let expect = || Expectation::varies(Variation::LocalhostNodePort, Some(&reach));
+    let both = measured_as(expect(), ["web-0", "web-4"].map(served), Asked::Covering);
+    assert_eq!(both, Ok(BTreeMap::from([("served", 2)])));
+    let one = measured_as(expect(), ["web-0", "web-0"].map(served), Asked::Covering);
+    assert_eq!(one, Err(vec!["never reached web-4".to_owned()]));
+    let refused = (Outcome::Refused(Refusal::Reset), Trip::default());
+    let none = measured_as(expect(), [refused], Asked::Covering);
+    assert_eq!(none, Ok(BTreeMap::from([("closed", 1)])), "nobody answers");
 }
