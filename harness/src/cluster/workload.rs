@@ -130,7 +130,7 @@ impl Cluster {
     }
 
     /// Waits until each Deployment has so many pods, all of its last template and ready, and until no other pod of
-    /// the case is left.
+    /// the case is left that has not ended.
     pub(crate) async fn settled(
         &self,
         case: &str,
@@ -157,9 +157,15 @@ impl Cluster {
                 return Ok(Some(format!("{deployment} {state}")));
             }
         }
-        let pods = self.list_pods(case).await?.len();
+        let pods = self.list_pods(case).await?;
+        let pods: Vec<_> = pods.iter().filter(|pod| !has_ended(pod)).collect();
         let wanted = replicas.values().map(|n| usize::from(*n)).sum::<usize>();
-        Ok((pods != wanted).then(|| format!("there are {pods} pods instead of {wanted}")))
+        let state = || {
+            let each: Vec<_> = pods.iter().map(|pod| described(pod)).collect();
+            let (count, each) = (pods.len(), each.join(", "));
+            format!("there are {count} pods instead of {wanted}: {each}")
+        };
+        Ok((pods.len() != wanted).then(state))
     }
 
     /// Deletes the Deployments of a case and their pods, and waits until they are gone.
@@ -259,6 +265,37 @@ impl Cluster {
 
 fn object_name(case: &str, deployment: &str) -> String {
     format!("{case}-{deployment}")
+}
+
+/// A pod by its name, where it is and what has become of it.
+fn described(pod: &PodObject) -> String {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
+    let ending = match pod.metadata.deletion_timestamp {
+        Some(_) => ", being deleted",
+        None => "",
+    };
+    format!(
+        "{name} on {} ({}{ending})",
+        node.unwrap_or("no node"),
+        phase.unwrap_or("no phase")
+    )
+}
+
+/// Whether all of a pod has ended for good. Nobody deletes it, and nothing is sent to it.
+///
+/// A kubelet that has not heard yet that its node's taint is gone refuses a pod that the scheduler gives it (phase `Failed`), and the
+/// controller makes another one.
+fn has_ended(pod: &PodObject) -> bool {
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Failed" | "Succeeded"))
 }
 
 /// What a Deployment still waits for, if anything.
@@ -452,6 +489,21 @@ mod tests {
             "{command:?}"
         );
         assert!(command.contains(&"vm3=vm3".to_owned()), "{command:?}");
+    }
+
+    #[test]
+    fn a_pod_has_ended_by_its_phase_and_not_because_it_is_being_deleted() {
+        let pod = |pod: Value| has_ended(&object(pod));
+        assert!(pod(
+            json!({"status": {"phase": "Failed", "reason": "TaintToleration"}})
+        ));
+        assert!(pod(json!({"status": {"phase": "Succeeded"}})));
+        assert!(!pod(json!({"status": {"phase": "Pending"}})));
+        assert!(!pod(json!({
+            "metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"},
+            "status": {"phase": "Running"},
+        })));
+        assert!(!pod(json!({})));
     }
 
     #[test]
