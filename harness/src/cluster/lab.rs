@@ -218,7 +218,7 @@ pub(super) fn state_on(pods: &[Pod], node: &str) -> String {
 }
 
 /// What a pod is about, for people: why it waits, or its phase.
-fn state(pod: &Pod) -> String {
+pub(super) fn state(pod: &Pod) -> String {
     let status = pod.status.clone().unwrap_or_default();
     let containers = status.container_statuses.unwrap_or_default().into_iter();
     let mut waiting = containers.filter_map(|container| {

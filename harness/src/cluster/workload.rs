@@ -8,7 +8,7 @@ use kube::Api;
 use kube::api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use super::lab::is_running;
+use super::lab::{is_running, state};
 use super::objects::{PodImage, RUN_LABEL, RunId};
 use super::provider::Cluster;
 use super::wait::Patience;
@@ -160,12 +160,12 @@ impl Cluster {
         let pods = self.list_pods(case).await?;
         let pods: Vec<_> = pods.iter().filter(|pod| !has_ended(pod)).collect();
         let wanted = replicas.values().map(|n| usize::from(*n)).sum::<usize>();
-        let state = || {
+        let text = || {
             let each: Vec<_> = pods.iter().map(|pod| described(pod)).collect();
             let (count, each) = (pods.len(), each.join(", "));
             format!("there are {count} pods instead of {wanted}: {each}")
         };
-        Ok((pods.len() != wanted).then(state))
+        Ok((pods.len() != wanted).then(text))
     }
 
     /// Deletes the Deployments of a case and their pods, and waits until they are gone.
@@ -267,23 +267,16 @@ fn object_name(case: &str, deployment: &str) -> String {
     format!("{case}-{deployment}")
 }
 
-/// A pod by its name, where it is and what has become of it.
+/// A pod by its name, where it is and what it is about, for people.
 fn described(pod: &PodObject) -> String {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
-    let phase = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.phase.as_deref());
+    let node = node.unwrap_or("no node");
     let ending = match pod.metadata.deletion_timestamp {
         Some(_) => ", being deleted",
         None => "",
     };
-    format!(
-        "{name} on {} ({}{ending})",
-        node.unwrap_or("no node"),
-        phase.unwrap_or("no phase")
-    )
+    format!("{name} on {node} ({}{ending})", state(pod))
 }
 
 /// Whether all of a pod has ended for good. Nobody deletes it, and nothing is sent to it.

@@ -11,6 +11,8 @@ mod table;
 
 use std::net::SocketAddr;
 
+use crate::model::Family;
+
 pub(crate) use message::read as read_entries;
 pub use serving::Serving;
 pub use table::{ConntrackError, Removed, Table};
@@ -24,4 +26,10 @@ pub struct Flow {
     pub destination: SocketAddr,
     /// Who answers: the endpoint if it was translated, else the destination.
     pub answers_from: SocketAddr,
+}
+
+impl Flow {
+    fn family(&self) -> Family {
+        Family::of(self.destination.ip())
+    }
 }

@@ -82,10 +82,8 @@ impl Table {
         let none = families.iter().map(|family| (*family, Removed::default()));
         let done = RefCell::new(none.collect::<BTreeMap<_, _>>());
         let stale = |flow: &Flow| {
-            let family = Family::of(flow.destination.ip());
-            if let Some(done) = done.borrow_mut().get_mut(&family) {
-                done.listed += 1;
-            }
+            let mut done = done.borrow_mut();
+            done.entry(flow.family()).or_default().listed += 1;
             serving().is_stale(flow, node_addresses)
         };
         let entries = self.list(&families, stale).map_err(ConntrackError::List)?;
@@ -94,7 +92,7 @@ impl Table {
         for entry in &entries {
             let serving = serving();
             if serving.is_stale(&entry.flow, node_addresses) {
-                let family = Family::of(entry.flow.destination.ip());
+                let family = entry.flow.family();
                 match self.remove(family, entry) {
                     Ok(was_there) => {
                         done.entry(family).or_default().removed += usize::from(was_there);

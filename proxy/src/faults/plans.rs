@@ -324,12 +324,7 @@ pub(super) fn serves_an_unallocated_address(plan: &mut ServicePlan, _: &World) {
 
 /// Whether there is any endpoint is decided for both families at once: the one without drops.
 pub(super) fn families_in_one_pot(plan: &mut ServicePlan, _: &World) {
-    let served: Vec<_> = plan
-        .ports
-        .iter()
-        .filter(|port| !port.serving.is_empty())
-        .map(of_port)
-        .collect();
+    let served = ports_with(plan, |port| !port.serving.is_empty());
     for port in &mut plan.ports {
         if served.contains(&of_port(port)) {
             let refused = port
@@ -343,12 +338,7 @@ pub(super) fn families_in_one_pot(plan: &mut ServicePlan, _: &World) {
 
 /// Whether a node has an endpoint is decided for both families at once: the one without is served by those elsewhere.
 pub(super) fn local_by_either_family(plan: &mut ServicePlan, _: &World) {
-    let local: Vec<_> = plan
-        .ports
-        .iter()
-        .filter(|port| !port.local.is_empty())
-        .map(of_port)
-        .collect();
+    let local = ports_with(plan, |port| !port.local.is_empty());
     for port in &mut plan.ports {
         if !port.local.is_empty() || !local.contains(&of_port(port)) {
             continue;
@@ -362,6 +352,12 @@ pub(super) fn local_by_either_family(plan: &mut ServicePlan, _: &World) {
             }
         }
     }
+}
+
+/// The ports of which this is so in any family.
+fn ports_with(plan: &ServicePlan, is_so: impl Fn(&PortPlan) -> bool) -> Vec<(Protocol, Box<str>)> {
+    let ports = plan.ports.iter().filter(|port| is_so(port));
+    ports.map(of_port).collect()
 }
 
 /// What names a port in whichever family.

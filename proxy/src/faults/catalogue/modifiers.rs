@@ -3,6 +3,8 @@
 use super::{NFTABLES, SERVICE_HEALTH};
 use crate::faults::{Deed, Fault, objects, plans, rules, worlds};
 
+const META_PROXIER: &str = "kubernetes/pkg/proxy/metaproxier/meta_proxier.go";
+
 pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "masquerades-no-hairpin",
@@ -138,20 +140,14 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "drops-in-a-family-without-endpoints-if-the-other-has-any",
         breaks: "Whether there is an endpoint at all is decided in each family by itself.",
-        sources: &[
-            "KEP-563",
-            "kubernetes/pkg/proxy/metaproxier/meta_proxier.go",
-        ],
+        sources: &["KEP-563", META_PROXIER],
         caught_by: &["families/pods-of-one/cluster", "families/pods-of-one/local"],
         deed: Deed::Plan(plans::families_in_one_pot),
     },
     Fault {
         name: "takes-a-pod-of-one-family-for-one-of-both",
         breaks: "Whether a node has an endpoint is decided in each family by itself.",
-        sources: &[
-            "KEP-563",
-            "kubernetes/pkg/proxy/metaproxier/meta_proxier.go",
-        ],
+        sources: &["KEP-563", META_PROXIER],
         caught_by: &[
             "families/pods-of-one/local",
             "families/pods-of-one/internal-local",
