@@ -16,9 +16,12 @@ use socket2::{Domain, Socket, Type};
 
 use crate::model::Family;
 
-/// How long a connection may take that is not dropped. Linux heeds the refusal of an IPv6 SYN only when it
-/// has sent it again, after a second.
-const PATIENCE: Duration = Duration::from_millis(1600);
+/// How long nobody may answer before a connection counts as dropped, where that is what is expected. Linux heeds
+/// the refusal of an IPv6 SYN only when it has sent it again, after a second.
+const SILENCE: Duration = Duration::from_millis(1600);
+
+/// How long an answer may take where one is expected: a machine may stand still for longer than `SILENCE`.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The port that pods listen on, TCP and UDP.
 pub(super) const PORT: u16 = 8080;
@@ -130,7 +133,19 @@ pub(super) enum Outcome {
     Dropped,
 }
 
+impl Outcome {
+    /// How long to wait for it until it is clear that it is not coming, or that it has come.
+    pub(super) fn wait(&self) -> Duration {
+        match self {
+            Self::Reached(..) | Self::Refused => PATIENCE,
+            Self::Dropped => SILENCE,
+        }
+    }
+}
+
 /// Sends a byte and reads who answers.
+///
+/// Panics if nobody does, because the connection is open.
 pub(super) fn ask(stream: &mut TcpStream) -> Outcome {
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     stream.write_all(b"?").expect("an open connection");
@@ -149,23 +164,28 @@ fn reached(text: &[u8]) -> Outcome {
     Outcome::Reached(pod.to_owned(), source.parse().expect("an address"))
 }
 
-/// Connects once by TCP.
+/// Connects once by TCP, where an answer is expected.
 pub(super) fn connect(from: &Host, to: SocketAddr) -> Outcome {
-    from.run(|| match TcpStream::connect_timeout(&to, PATIENCE) {
+    connect_within(PATIENCE, from, to)
+}
+
+/// Connects once by TCP. Who has not answered by then never does.
+pub(super) fn connect_within(wait: Duration, from: &Host, to: SocketAddr) -> Outcome {
+    from.run(|| match TcpStream::connect_timeout(&to, wait) {
         Ok(mut stream) => ask(&mut stream),
         Err(error) => failure(&error),
     })
 }
 
-/// Sends a datagram and waits for an answer.
-pub(super) fn datagram(from: &Host, to: SocketAddr) -> Outcome {
+/// Sends a datagram. Who has not answered by then never does.
+pub(super) fn datagram_within(wait: Duration, from: &Host, to: SocketAddr) -> Outcome {
     from.run(|| {
         let any: IpAddr = match Family::of(to.ip()) {
             Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
             Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
         };
         let socket = UdpSocket::bind((any, 0)).expect("a socket");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        socket.set_read_timeout(Some(wait)).expect("a timeout");
         socket.connect(to).expect("a route");
         let mut buffer = [0; 128];
         // One that the output hook refuses or drops is not permitted; whether an error comes as well, the
@@ -297,7 +317,7 @@ impl Network {
             for host in [&self.node, &self.client, &self.pods[0], &self.pods[1]] {
                 for pod in [1, 2] {
                     let place = SocketAddr::new(neighbour(family, pod), PORT);
-                    let mut tries = (0..20).map(|_| connect(host, place));
+                    let mut tries = (0..20).map(|_| connect_within(SILENCE, host, place));
                     let works = tries.any(|outcome| matches!(outcome, Outcome::Reached(..)));
                     assert!(
                         works,

@@ -6,7 +6,9 @@ mod handlings;
 use std::collections::BTreeSet;
 use std::net::TcpStream;
 
-use super::network::{Host, Network, Outcome, PORT, ask, connect, datagram, gateway, neighbour};
+use super::network::{
+    Host, Network, Outcome, PORT, ask, connect, connect_within, datagram_within, gateway, neighbour,
+};
 use super::*;
 
 /// Connections that are asked for until all endpoints must have answered: of two, one is never chosen in one of
@@ -148,10 +150,14 @@ fn source_ranges_restrict_vips_alone() {
             for (host, link, number, admitted) in expected {
                 scope.spawn(move || {
                     for vip in [number, number + 100] {
-                        let outcome = connect(host, SocketAddr::new(service_ip(family, vip), 80));
-                        let reached = matches!(outcome, Outcome::Reached(..));
-                        assert!(reached == admitted, "{} to {vip}: {outcome:?}", host.name);
-                        assert!(reached || outcome == Outcome::Dropped);
+                        let expected = if admitted {
+                            Outcome::Reached("pod-1".into(), gateway(family, 1))
+                        } else {
+                            Outcome::Dropped
+                        };
+                        let called = SocketAddr::new(service_ip(family, vip), 80);
+                        let outcome = connect_within(expected.wait(), host, called);
+                        assert_eq!(outcome, expected, "{} to {vip}", host.name);
                     }
                     let node_port =
                         SocketAddr::new(gateway(family, link), 30000 + u16::from(number));

@@ -107,6 +107,7 @@ fn assert_reaches(from: &Host, own: u8, case: &Case, family: Family, expected: &
         missing.insert(Outcome::Dropped);
     }
     let allowed = missing.clone();
+    let wait = allowed.first().expect("an outcome").wait();
     let assert_allowed = |outcome: &Outcome, protocol| {
         let (handling, kind) = (case.handling, case.kind);
         assert!(
@@ -116,7 +117,7 @@ fn assert_reaches(from: &Host, own: u8, case: &Case, family: Family, expected: &
         );
     };
     for _ in 0..TRIES {
-        let outcome = connect(from, called);
+        let outcome = connect_within(wait, from, called);
         assert_allowed(&outcome, Protocol::Tcp);
         missing.remove(&outcome);
         if missing.is_empty() {
@@ -128,7 +129,7 @@ fn assert_reaches(from: &Host, own: u8, case: &Case, family: Family, expected: &
         "{} to {called}: never {missing:?}",
         from.name
     );
-    assert_allowed(&datagram(from, called), Protocol::Udp);
+    assert_allowed(&datagram_within(wait, from, called), Protocol::Udp);
 }
 
 /// The address by which a client calls a Service: the node has that of its uplink, where its default route is.
@@ -254,9 +255,10 @@ fn assert_family(network: &Network, options: &Options, family: Family) {
             ];
             for (called, expected) in refused.chain(others) {
                 scope.spawn(move || {
-                    let tcp = connect(host, called);
+                    let wait = expected.wait();
+                    let tcp = connect_within(wait, host, called);
                     assert_eq!(tcp, expected, "{} to {called} by TCP", host.name);
-                    let udp = datagram(host, called);
+                    let udp = datagram_within(wait, host, called);
                     assert_eq!(udp, expected, "{} to {called} by UDP", host.name);
                 });
             }
