@@ -15,7 +15,7 @@ use crate::world::{Family, Length, Node, Protocol};
 
 /// Batches of calls that may be under way at the same time. More would only make each wait for a
 /// processor, and every answer that comes late costs a fence.
-pub(super) const PROBERS: usize = 4;
+pub(super) const PROBERS: usize = 8;
 
 /// Calls to be made together. Many take hardly more time than one: a wave of them waits for its
 /// fence once.
