@@ -21,7 +21,7 @@ pub struct Timing {
     pub outside_ready: Duration,
     /// How long after a change the dataplane and the load balancer may take to behave as expected.
     pub converge: Duration,
-    /// Pause between two attempts while converging.
+    /// The shortest pause between two attempts while converging; see [`Self::pause_after`].
     pub converge_pause: Duration,
     /// How long a probe waits for an answer that has begun to arrive: after the handshake, for
     /// the identity; and for a fence, which always answers. Generous, because it costs nothing
@@ -59,6 +59,13 @@ pub struct Timing {
 }
 
 impl Timing {
+    /// How long to pause before the next attempt when this much time has gone by: what is long in coming is looked at less
+    /// often, so that a proxy that never gets there takes little from the cases beside it. It is seen an eighth later at
+    /// the most.
+    pub fn pause_after(&self, waited: Duration) -> Duration {
+        self.converge_pause.max(waited / 8)
+    }
+
     /// How long connections may be lost that a load balancer sends to a node which has nobody left: until so many health
     /// checks in a row have said so, and the slack.
     pub fn unnoticed(&self) -> Duration {
@@ -90,5 +97,18 @@ impl Default for Timing {
             miss: 1e-9,
             negative_samples: 20,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_long_in_coming_is_looked_at_less_often() {
+        let pause = |waited| Timing::default().pause_after(Duration::from_millis(waited));
+        assert_eq!(pause(0), Duration::from_millis(20));
+        assert_eq!(pause(160), Duration::from_millis(20));
+        assert_eq!(pause(4000), Duration::from_millis(500));
     }
 }

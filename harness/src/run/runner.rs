@@ -490,7 +490,7 @@ impl CaseRun {
         progress: &Progress,
     ) -> Result<bool, LabError> {
         let timing = self.lab.timing();
-        let deadline = Instant::now() + timing.converge;
+        let began = Instant::now();
         loop {
             // A few connections tell most of the time that it is too early for many.
             let mut passed = false;
@@ -507,10 +507,11 @@ impl CaseRun {
                     break;
                 }
             }
-            if passed || Instant::now() > deadline {
+            let waited = began.elapsed();
+            if passed || waited > timing.converge {
                 return Ok(passed);
             }
-            tokio::time::sleep(timing.converge_pause).await;
+            tokio::time::sleep(timing.pause_after(waited)).await;
         }
     }
 }
