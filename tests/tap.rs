@@ -420,7 +420,9 @@ fn dropped(lab: &Lab, family: Family) -> Result<(), Failed> {
     let again = lab
         .call(CLIENT_PUBLIC, remote, Duration::from_millis(1_300))?
         .0;
-    assert_eq!((again.attempts, again.request.len()), (2, 6));
+    // Of a machine that stands still meanwhile, it may be the third.
+    assert!(again.attempts >= 2, "{} attempts", again.attempts);
+    assert_eq!(again.request.len(), 6);
     Ok(())
 }
 

@@ -72,6 +72,14 @@ impl Fault {
         }
     }
 
+    /// Whether it names this case as one that passes all the same: next to what it breaks.
+    pub(crate) fn spares(self, case: &str) -> bool {
+        match self {
+            Self::Inside(_) => false,
+            Self::Beside(fault) => fault.spares.contains(&case),
+        }
+    }
+
     /// Whether a failed case has caught it: one that it names, for a reason that it names where it does.
     pub(crate) fn is_caught_by(self, result: &CaseResult) -> bool {
         match self {

@@ -73,6 +73,7 @@ impl Judged {
         match &self.error {
             Some(_) => "ERROR",
             None if self.outcome.caught.is_empty() => "UNCAUGHT",
+            None if !self.not_spared().is_empty() => "TOO MUCH",
             None => "CAUGHT",
         }
     }
@@ -92,11 +93,21 @@ impl Judged {
         self.outcome.caught.len() + self.outcome.others.len()
     }
 
-    /// Whether it shows that this case can fail.
+    /// Whether it shows that this case can fail. One that was only late, and that the fault does not name, may have been so by
+    /// chance.
     fn shows_to_fail(&self, id: &str) -> bool {
         let Outcome { caught, others, .. } = &self.outcome;
-        let is_in = |failed: &[CaseResult]| failed.iter().any(|result| result.id == id);
-        is_in(caught) || (!self.breaks_everything() && is_in(others))
+        let mut named = caught.iter();
+        let mut others = others.iter().filter(|result| !result.is_only_late());
+        named.any(|result| result.id == id)
+            || (!self.breaks_everything() && others.any(|result| result.id == id))
+    }
+
+    /// Cases that failed although the fault says that it leaves them alone.
+    fn not_spared(&self) -> Vec<&str> {
+        let failed = self.outcome.caught.iter().chain(&self.outcome.others);
+        let ids = failed.map(|result| result.id.as_str());
+        ids.filter(|id| self.fault.spares(id)).collect()
     }
 
     /// Cases that the fault names, and that passed all the same.
@@ -150,6 +161,8 @@ impl Judged {
         lines.extend(named.map(|case| {
             let how = if self.fault.names(&case.id) {
                 "for another reason"
+            } else if self.fault.spares(&case.id) {
+                "not spared"
             } else {
                 "not named"
             };
@@ -176,6 +189,7 @@ impl Judged {
             "failedToo": reasons(&self.outcome.others),
             "passed": self.outcome.passed,
             "missed": self.missed(),
+            "notSpared": self.not_spared(),
             "notJudged": reasons(&self.outcome.unjudged),
             "seconds": self.seconds,
         })
@@ -200,6 +214,15 @@ impl Report {
         let passed = passed.filter(|result| result.verdict == Verdict::Pass);
         let ids = passed.map(|result| result.id.as_str());
         ids.filter(|id| !failed(id)).collect()
+    }
+
+    /// The cases of which nothing can be shown, because they do not pass without a fault either: those that this lab cannot
+    /// run, and those that fail as is known.
+    pub(super) fn unproven(&self) -> impl Iterator<Item = &CaseResult> {
+        let known = |result: &&CaseResult| {
+            self.whole && matches!(result.verdict, Verdict::Skip | Verdict::Known)
+        };
+        self.control.iter().filter(known)
     }
 
     /// Whether every case that was run passes without a fault.
@@ -246,6 +269,10 @@ impl Report {
         }
         for case in self.unfailed() {
             text.push_str(&format!("NO FAULT MADE FAIL  {case}\n"));
+        }
+        for CaseResult { id, reason, .. } in self.unproven() {
+            let reason = reason.as_deref().unwrap_or("no reason");
+            text.push_str(&format!("NOT PROVEN  {id}: {reason}\n"));
         }
         let uncaught = self.uncaught().count();
         let caught = self.judged.len() - uncaught;

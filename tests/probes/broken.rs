@@ -51,7 +51,8 @@ pub(crate) fn backends(bench: &Bench) -> Result<(), Failed> {
     }
     let _good = bench.listen(&["web-3"], 7400)?;
     let timing = Timing {
-        answer: Duration::from_millis(500),
+        // How long the silent one is waited for; a good one must answer meanwhile.
+        answer: Duration::from_millis(1500),
         ..Timing::default()
     };
     for from in ["client-public", "web-0", "vm2"] {
@@ -178,7 +179,7 @@ pub(crate) fn fences(bench: &Bench) -> Result<(), Failed> {
     };
     bench.rules("web-5", &Family::ALL.map(rule).concat())?;
     let timing = Timing {
-        answer: Duration::from_millis(300),
+        answer: Duration::from_millis(1500),
         ..Timing::default()
     };
     let client = bench.lab.netns().namespace("client-public");

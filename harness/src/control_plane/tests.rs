@@ -18,7 +18,7 @@ fn config(dir: &Path, etcd: &str, apiserver: &str) -> ControlPlaneConfig {
             "10.96.0.0/16".parse().unwrap(),
             "fd00:96::/112".parse().unwrap(),
         ],
-        ready_within: Duration::from_millis(200),
+        ready_within: Duration::from_secs(60),
     }
 }
 
@@ -68,7 +68,8 @@ async fn a_process_that_ends_is_quoted() {
 #[tokio::test]
 async fn one_that_never_gets_ready_is_quoted() {
     let dir = tempfile::tempdir().unwrap();
-    let config = config(dir.path(), RUNS, "echo waiting for etcd; exec sleep 60");
+    let mut config = config(dir.path(), RUNS, "echo waiting for etcd; exec sleep 60");
+    config.ready_within = Duration::from_secs(2);
     let get = async |_: &Endpoint, _: &str| Err("connection refused".to_owned());
     let error = ControlPlane::start(config, |_| {}, get).await.unwrap_err();
     assert_eq!(

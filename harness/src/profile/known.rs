@@ -10,7 +10,7 @@ use crate::tools::Version;
 pub struct Known {
     /// The cases that fail because of it, by their ids.
     pub cases: Vec<String>,
-    /// What it shows: of all that is wrong in a case, each has one of these texts in it. Anything else is news.
+    /// What it shows: of all that is wrong in a case, each begins with one of these texts. Anything else is news.
     pub shows: Vec<String>,
     /// How many connections of a case it makes go wrong at the most; `None` where that is no matter. More are news.
     pub at_most: Option<u64>,
@@ -41,7 +41,7 @@ impl Known {
     /// Nothing is what none of its questions found: a Service that is still served when it is deleted, for one.
     pub fn explains<'a>(&self, wrong: impl IntoIterator<Item = &'a str>, connections: u64) -> bool {
         let mut wrong = wrong.into_iter().peekable();
-        let shown = |text: &str| self.shows.iter().any(|shown| text.contains(shown));
+        let shown = |text: &str| self.shows.iter().any(|shown| text.starts_with(shown));
         let few = self.at_most.is_none_or(|most| connections <= most);
         few && wrong.peek().is_some() && wrong.all(shown)
     }
@@ -62,7 +62,7 @@ mod tests {
         let version = |text: &str| text.parse().expect("a version");
         Known {
             cases: vec!["subject/claim".to_owned()],
-            shows: vec!["was lost".to_owned(), "dropped".to_owned()],
+            shows: vec!["lost".to_owned(), "refused (RST)".to_owned()],
             at_most: None,
             from: from.map(version),
             to: to.map(version),
@@ -89,17 +89,16 @@ mod tests {
     #[test]
     fn only_what_a_defect_shows_is_explained_by_it() {
         let known = known(None, None);
-        assert!(known.explains(["the answer was lost (3 of 20)", "dropped (1 of 20)"], 4));
-        assert!(!known.explains(
-            ["the answer was lost (3 of 20)", "reached web-3 (1 of 20)"],
-            4
-        ));
+        assert!(known.explains(["lost (3 of 20)", "refused (RST) (1 of 20)"], 4));
+        for news in ["reached web-3 (1 of 20)", "cut: refused (RST) (1 of 20)"] {
+            assert!(!known.explains(["lost (3 of 20)", news], 4), "{news}");
+        }
         assert!(!known.explains([], 0));
         let few = Known {
             at_most: Some(4),
             ..known
         };
-        let lost = |connections| few.explains(["the answer was lost"], connections);
+        let lost = |connections| few.explains(["lost"], connections);
         assert_eq!([4, 5].map(lost), [true, false]);
     }
 

@@ -340,7 +340,7 @@ impl CaseRun {
         if progress.failure.is_none() && !converged {
             let seconds = self.lab.timing().converge.as_secs();
             progress.failure = Some(format!(
-                "{}: not as expected within {seconds} s, only later",
+                "{}: not as expected within {seconds} s, {ONLY_LATER}",
                 check.label
             ));
         }
@@ -513,6 +513,17 @@ impl CaseRun {
             }
             tokio::time::sleep(timing.pause_after(waited)).await;
         }
+    }
+}
+
+/// How the reason of a case ends whose proxy did as expected, but not in time.
+const ONLY_LATER: &str = "only later";
+
+impl CaseResult {
+    /// Whether it failed because the proxy was late, and nothing else was wrong: on a busy machine that may be chance.
+    pub fn is_only_late(&self) -> bool {
+        let reason = self.reason.as_deref();
+        reason.is_some_and(|reason| reason.ends_with(ONLY_LATER))
     }
 }
 

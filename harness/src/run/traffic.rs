@@ -116,7 +116,7 @@ impl Ongoing {
     /// # Errors
     /// When the probes could not go on.
     pub(super) fn answered(&self) -> Result<Vec<Answer>, Box<LabError>> {
-        self.judged("every connection answered", Tally::wrong)
+        self.judged("every connection answered", &[])
     }
 
     /// Whether connections were lost for no longer than this, and none came to anything else than a drop, in each family.
@@ -125,14 +125,17 @@ impl Ongoing {
     /// When the probes could not go on.
     pub(super) fn lost_for(&self, bound: Duration) -> Result<Vec<Answer>, Box<LabError>> {
         let expected = format!("dropped for {} at most", seconds(bound));
-        self.judged(&expected, |tally| tally.wrong_beyond(bound))
+        let dropped = [Outcome::Dropped.kind()];
+        let mut answers = self.judged(&expected, &dropped)?;
+        for (answer, (_, tally)) in answers.iter_mut().zip(&self.by_family) {
+            let tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+            answer.result.wrong.extend(tally.lost_longer(bound));
+        }
+        Ok(answers)
     }
 
-    fn judged(
-        &self,
-        expected: &str,
-        wrong: impl Fn(&Tally) -> Vec<String>,
-    ) -> Result<Vec<Answer>, Box<LabError>> {
+    /// What each family's has come to, which is wrong but for answers and what connections `may` come to besides.
+    fn judged(&self, expected: &str, may: &[String]) -> Result<Vec<Answer>, Box<LabError>> {
         let each = self.by_family.iter().map(|(family, tally)| {
             let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(error) = tally.error.take() {
@@ -141,10 +144,10 @@ impl Ongoing {
             let Traffic { name, from, to } = &self.traffic;
             let to = format!("{to}, all the while as {name:?}");
             let mut row = row(&from.to_string(), &to, Some(*family));
-            row.failed = tally.others.values().sum();
-            row.count = tally.answered + row.failed;
+            row.count = tally.total();
+            row.failed = tally.others_but(may).map(|(_, n)| n).sum();
             Ok(row
-                .expect_all(expected, &tally.text(), wrong(&tally))
+                .expect_all(expected, &tally.text(), tally.wrong_but(may))
                 .into())
         });
         each.collect()
@@ -193,27 +196,32 @@ impl Tally {
         )
     }
 
-    fn wrong(&self) -> Vec<String> {
-        self.wrong_but(&[])
+    /// How many connections have ended, in whatever way.
+    fn total(&self) -> u64 {
+        self.answered + self.others.values().sum::<u64>()
     }
 
-    /// What is wrong where connections may be dropped for so long.
-    fn wrong_beyond(&self, bound: Duration) -> Vec<String> {
+    /// That connections were lost for longer than this, if they were.
+    fn lost_longer(&self, bound: Duration) -> Option<String> {
         let lost = self.lost.map(|(first, last)| last - first);
-        let longer = lost.filter(|lost| *lost > bound);
-        let text = |lost| format!("lost for {}, not {}", seconds(lost), seconds(bound));
-        let mut wrong = self.wrong_but(&[Outcome::Dropped.kind()]);
-        wrong.extend(longer.map(text));
-        wrong
+        let longer = lost.filter(|lost| *lost > bound)?;
+        let (lost, bound) = (seconds(longer), seconds(bound));
+        Some(format!("lost for {lost}, not {bound}"))
     }
 
     /// Whatever else than an answer its connections came to, but for what they may.
-    fn wrong_but(&self, may: &[String]) -> Vec<String> {
-        let total = self.answered + self.others.values().sum::<u64>();
-        let few = (total < FEW).then(|| format!("only {total} connections were made"));
+    fn others_but(&self, may: &[String]) -> impl Iterator<Item = (&String, u64)> {
         let others = self.others.iter().filter(|(kind, _)| !may.contains(kind));
+        others.map(|(kind, n)| (kind, *n))
+    }
+
+    /// The same as text, which tells what went wrong all the while from what a check sees.
+    fn wrong_but(&self, may: &[String]) -> Vec<String> {
+        let total = self.total();
+        let few = (total < FEW).then(|| format!("only {total} connections were made"));
+        let others = self.others_but(may);
         others
-            .map(|(kind, n)| format!("{kind} ({n} of {total})"))
+            .map(|(kind, n)| format!("meanwhile {kind} ({n} of {total})"))
             .chain(few)
             .collect()
     }
@@ -305,7 +313,7 @@ mod tests {
             if let Some(other) = other {
                 tally.count(&other, &answering, 7);
             }
-            tally.wrong()
+            tally.wrong_but(&[])
         };
         assert!(tally(None).is_empty());
         for other in [
@@ -329,23 +337,28 @@ mod tests {
                 lost: Some(window.into()),
                 ..Tally::new()
             };
-            tally.wrong_beyond(Duration::from_millis(1200))
+            let dropped = [Outcome::Dropped.kind()];
+            let failed: u64 = tally.others_but(&dropped).map(|(_, n)| n).sum();
+            let mut wrong = tally.wrong_but(&dropped);
+            wrong.extend(tally.lost_longer(Duration::from_millis(1200)));
+            (failed, wrong)
         };
-        assert_eq!(wrong(5000, 6200, &[("dropped", 7)]), [""; 0]);
+        assert_eq!(wrong(5000, 6200, &[("dropped", 7)]), (0, vec![]));
         assert_eq!(
             wrong(5000, 6201, &[("dropped", 7)]),
-            ["lost for 1.201 s, not 1.200 s"]
+            (0, vec!["lost for 1.201 s, not 1.200 s".to_owned()])
         );
         assert_eq!(
             wrong(5000, 5100, &[("dropped", 7), ("refused (RST)", 1)]),
-            ["refused (RST) (1 of 28)"]
+            (1, vec!["meanwhile refused (RST) (1 of 28)".to_owned()])
         );
-        let nothing = Tally::new().wrong_beyond(Duration::MAX);
-        assert_eq!(nothing, ["only 0 connections were made"]);
     }
 
     #[test]
     fn hardly_any_connection_proves_nothing() {
-        assert_eq!(Tally::new().wrong(), ["only 0 connections were made"]);
+        assert_eq!(
+            Tally::new().wrong_but(&[]),
+            ["only 0 connections were made"]
+        );
     }
 }

@@ -331,7 +331,10 @@ impl Judge<'_> {
             (Outcome::Refused(refusal), Expectation::Refused) => self.refused(*refusal, trip),
             (Outcome::Refused(refusal), _) => vec![format!("refused ({refusal})")],
             (Outcome::Dropped, Expectation::Dropped) => self.dropped(trip),
-            (Outcome::Dropped, _) => vec!["dropped".to_owned()],
+            (Outcome::Dropped, _) => vec![match Self::lost_answer(trip) {
+                Some(lost) => lost,
+                None => "dropped".to_owned(),
+            }],
         }
     }
 
@@ -406,15 +409,19 @@ impl Judge<'_> {
     /// (k#74383); one that leaked past the node with its address as it was may vanish anywhere.
     fn dropped(&self, trip: &Trip) -> Vec<String> {
         let mut wrong = self.forwarded(trip);
-        if let Some(host) = &trip.answered_by {
-            wrong.push(format!("answered by {host}, and the answer was lost"));
-        }
+        wrong.extend(Self::lost_answer(trip));
         if let (Some(host), decider) = (&trip.ended_at, self.decider(trip))
             && Some(host.as_str()) != decider
         {
             wrong.push(format!("went on to {host}, and was lost there"));
         }
         wrong
+    }
+
+    /// That somebody has answered, of which the caller has seen nothing.
+    fn lost_answer(trip: &Trip) -> Option<String> {
+        let host = trip.answered_by.as_ref()?;
+        Some(format!("answered by {host}, and the answer was lost"))
     }
 
     /// A refusal is the deciding node's own too, by RST or by an ICMP message that says so: not by

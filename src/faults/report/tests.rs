@@ -129,8 +129,55 @@ fn a_case_that_no_fault_made_fail_is_told_of_a_whole_matrix_alone() {
     assert_eq!(whole.unfailed(), [UNNAMED]);
     let said = format!("NO FAULT MADE FAIL  {UNNAMED}\n");
     assert!(whole.summary().contains(&said));
+    let said = "NOT PROVEN  a/case/that-was-not-run: ";
+    assert!(whole.summary().contains(said));
     assert!(some.unfailed().is_empty());
     assert!(!some.summary().contains("NO FAULT"));
+    assert!(!some.summary().contains("NOT PROVEN"));
+}
+
+/// On a machine that is busy a case may be late by chance, and a matrix has some hundred chances.
+#[test]
+fn a_case_that_was_only_late_is_not_shown_to_fail_by_a_fault_that_does_not_name_it() {
+    let own = cases(fault())[0];
+    for (reason, unfailed) in [
+        (
+            "Local: not as expected within 5 s, only later",
+            vec![UNNAMED],
+        ),
+        ("Local: dropped (1 of 20)", vec![]),
+    ] {
+        let mut judged = judged(&[(own, Verdict::Fail)], &[own]);
+        let late = CaseResult {
+            reason: Some(reason.to_owned()),
+            ..result(UNNAMED, Verdict::Fail)
+        };
+        judged.outcome.passed = vec!["another".to_owned(); 3];
+        judged.outcome.others = vec![late];
+        assert_eq!(report(true, judged).unfailed(), unfailed);
+    }
+}
+
+/// A fault that is too coarse fails cases that it says it leaves alone.
+#[test]
+fn a_fault_that_fails_what_it_spares_is_told() {
+    let beside = Fault::all().find_map(|fault| match fault {
+        Fault::Beside(beside) => Some((fault, beside.caught_by[0].0, *beside.spares.first()?)),
+        Fault::Inside(_) => None,
+    });
+    let (fault, named, spared) = beside.expect("some spare a case");
+    let mut judged = judged(&[], &[]);
+    judged.fault = fault;
+    judged.outcome.caught = vec![result(named, Verdict::Fail)];
+    assert_eq!(judged.verdict(), "CAUGHT");
+    judged.outcome.others = vec![result(spared, Verdict::Fail)];
+    assert_eq!(judged.verdict(), "TOO MUCH");
+    assert!(
+        judged
+            .cases()
+            .ends_with(&format!("and, not spared, {spared}"))
+    );
+    assert_eq!(judged.json()["notSpared"][0], spared);
 }
 
 #[test]
