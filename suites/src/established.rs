@@ -264,7 +264,7 @@ fn moved() -> Vec<Case> {
             node_port_service,
             &["web-1"],
         )
-        .sources(&[CONNTRACK, "k#126934"])
+        .sources(&[CONNTRACK])
         .check("one pod", [via_vm2(&["web-1"])])
         .open(
             "datagrams",
@@ -284,6 +284,40 @@ fn moved() -> Vec<Case> {
             [
                 via_vm2(&["web-0"]),
                 become_of_datagrams(spread_by("vm2", &["web-0"])),
+            ],
+        ),
+        Case::new(
+            "established/udp/only-local-pod-is-replaced",
+            "Under internal Local, datagrams of a pod leave its node's only pod with it, come to no pod \
+             elsewhere meanwhile, and reach the one that takes its place.",
+            Service::cluster_ip().udp().internal(Policy::Local),
+            &["web-0"],
+        )
+        .sources(&[CONNTRACK, "k#126934"])
+        .check("a pod on vm1", [from_vm1(&["web-0"])])
+        .open(
+            "datagrams",
+            flow(
+                &client_on("vm1"),
+                Target::ClusterIp,
+                "",
+                from_pod_on("vm1", &["web-0"]),
+            ),
+        )
+        .change(Change::Backends(ready(&["web-1"])))
+        .check(
+            "no pod on vm1",
+            [
+                dropped(&client_on("vm1"), Target::ClusterIp),
+                held("datagrams", HeldExpectation::Becomes(Expectation::Dropped)),
+            ],
+        )
+        .change(Change::Backends(ready(&["web-1", "web-4"])))
+        .check(
+            "another pod on vm1",
+            [
+                from_vm1(&["web-4"]),
+                become_of_datagrams(from_pod_on("vm1", &["web-4"])),
             ],
         ),
     ]
@@ -377,6 +411,11 @@ fn become_of_datagrams(reach: Reach) -> Question {
 
 fn via_vm2(pods: &[&str]) -> Question {
     reaches(&private(), node_port("vm2"), spread_by("vm2", pods))
+}
+
+fn from_vm1(pods: &[&str]) -> Question {
+    let reach = from_pod_on("vm1", pods);
+    reaches(&client_on("vm1"), Target::ClusterIp, reach)
 }
 
 fn from_vm2() -> Question {

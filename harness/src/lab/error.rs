@@ -56,10 +56,12 @@ pub enum LabError {
         last: String,
     },
     /// A node still serves a Service that is gone.
-    #[error("{node} still serves the Service after its deletion")]
+    #[error("{node} still serves the Service after its deletion, at {addresses}")]
     Undeleted {
         /// The node.
         node: String,
+        /// Its addresses that are not gone.
+        addresses: String,
     },
     /// The pods of a workload were not the same at the end of a round of questions.
     #[error("the pods changed while they were judged: {before} became {now}")]

@@ -449,7 +449,7 @@ impl CaseRun {
         join_results(gone).await.map(drop)
     }
 
-    /// Waits until a node does not serve the ClusterIP of a Service that is deleted.
+    /// Waits until a node serves none of the addresses of a Service that is deleted.
     async fn is_gone_from(
         &self,
         node: &str,
@@ -457,28 +457,38 @@ impl CaseRun {
         family: Family,
     ) -> Result<(), LabError> {
         let timing = self.lab.timing();
-        let deadline = Instant::now() + timing.converge;
-        let Some(remote) = self.lab.resolve(&Target::ClusterIp, service, family) else {
-            return Ok(());
-        };
+        let began = Instant::now();
+        let targets = [
+            Target::ClusterIp,
+            Target::NodePort(node.to_owned()),
+            Target::ExternalIp(node.to_owned()),
+            Target::Vip,
+        ];
+        let remotes = targets.map(|target| self.lab.resolve(&target, service, family));
+        let remotes: Vec<_> = remotes.into_iter().flatten().collect();
         let calls = Calls {
             from: &Place::Node(node.to_owned()),
             by: None,
             protocol: self.case.service.ports[0].protocol,
             length: Length::Brief,
-            remotes: &[remote],
+            remotes: &remotes,
             backends: &[],
         };
         loop {
             let made = self.lab.outcomes(calls).await?;
-            if !made.iter().any(|made| made.outcome.is_reached()) {
+            let served = made.iter().filter(|made| made.outcome.is_reached());
+            let served: Vec<_> = served.map(|made| made.remote.to_string()).collect();
+            if served.is_empty() {
                 return Ok(());
             }
-            if Instant::now() > deadline {
-                let node = node.to_owned();
-                return Err(LabError::Undeleted { node });
+            let waited = began.elapsed();
+            if waited > timing.converge {
+                return Err(LabError::Undeleted {
+                    node: node.to_owned(),
+                    addresses: served.join(", "),
+                });
             }
-            tokio::time::sleep(timing.converge_pause).await;
+            tokio::time::sleep(timing.pause_after(waited)).await;
         }
     }
 
