@@ -49,10 +49,13 @@ pub(super) const FAULTS: &[Fault] = &[
         breaks: "An answer that is as long as the MTU comes back.",
         sources: &["c#32601", NFTABLES],
         caught_by: &[
-            ("mtu/node-port/local", "datagrams of 1500 octets: dropped"),
+            (
+                "mtu/node-port/local",
+                "datagrams of 1500 octets: answered by web-",
+            ),
             (
                 "mtu/load-balancer/local",
-                "datagrams of 1500 octets: dropped",
+                "datagrams of 1500 octets: answered by web-",
             ),
         ],
         spares: &["udp/node-port/local/client-ip-kept"],
