@@ -97,10 +97,9 @@ impl Judged {
     /// chance.
     fn shows_to_fail(&self, id: &str) -> bool {
         let Outcome { caught, others, .. } = &self.outcome;
-        let mut named = caught.iter();
-        let mut others = others.iter().filter(|result| !result.is_only_late());
-        named.any(|result| result.id == id)
-            || (!self.breaks_everything() && others.any(|result| result.id == id))
+        let others = others.iter();
+        let others = others.filter(|result| !self.breaks_everything() && !result.is_only_late());
+        caught.iter().chain(others).any(|result| result.id == id)
     }
 
     /// Cases that failed although the fault says that it leaves them alone.
@@ -206,7 +205,7 @@ impl Report {
     /// that fails more than half of all cases counts for those alone that it names. None where not every fault was judged by
     /// every case.
     pub(super) fn unfailed(&self) -> Vec<&str> {
-        if !self.whole || self.interrupted {
+        if !self.is_complete() {
             return Vec::new();
         }
         let failed = |id: &str| self.judged.iter().any(|judged| judged.shows_to_fail(id));
@@ -219,10 +218,15 @@ impl Report {
     /// The cases of which nothing can be shown, because they do not pass without a fault either: those that this lab cannot
     /// run, and those that fail as is known.
     pub(super) fn unproven(&self) -> impl Iterator<Item = &CaseResult> {
-        let known = |result: &&CaseResult| {
-            self.whole && matches!(result.verdict, Verdict::Skip | Verdict::Known)
+        let unproven = |result: &&CaseResult| {
+            self.is_complete() && matches!(result.verdict, Verdict::Skip | Verdict::Known)
         };
-        self.control.iter().filter(known)
+        self.control.iter().filter(unproven)
+    }
+
+    /// Whether every fault has met every case.
+    fn is_complete(&self) -> bool {
+        self.whole && !self.interrupted
     }
 
     /// Whether every case that was run passes without a fault.

@@ -103,7 +103,7 @@ fn kept() -> Vec<Case> {
         )
         .sources(&["KEP-2086", NFTABLES, CONNTRACK])
         .needs(Feature::InternalTrafficPolicy)
-        .check("Cluster", by_both([from_vm2()]))
+        .check("Cluster", by_both([from_client_on("vm2", &STORY)]))
         .open("a connection", inside("tcp"))
         .open("datagrams", inside("udp"))
         .change(Change::InternalPolicy(Policy::Local))
@@ -112,7 +112,10 @@ fn kept() -> Vec<Case> {
             by_both([dropped(&client_on("vm2"), Target::ClusterIp)]).chain(both_go_on()),
         )
         .change(Change::InternalPolicy(Policy::Cluster))
-        .check("Cluster again", by_both([from_vm2()]).chain(both_go_on())),
+        .check(
+            "Cluster again",
+            by_both([from_client_on("vm2", &STORY)]).chain(both_go_on()),
+        ),
         Case::new(
             "established/pod-terminates",
             "Flows to a pod that is being deleted and still serves go on, while new ones go to \
@@ -294,7 +297,7 @@ fn moved() -> Vec<Case> {
             &["web-0"],
         )
         .sources(&[CONNTRACK, "k#126934"])
-        .check("a pod on vm1", [from_vm1(&["web-0"])])
+        .check("a pod on vm1", [from_client_on("vm1", &["web-0"])])
         .open(
             "datagrams",
             flow(
@@ -316,7 +319,7 @@ fn moved() -> Vec<Case> {
         .check(
             "another pod on vm1",
             [
-                from_vm1(&["web-4"]),
+                from_client_on("vm1", &["web-4"]),
                 become_of_datagrams(from_pod_on("vm1", &["web-4"])),
             ],
         ),
@@ -413,15 +416,7 @@ fn via_vm2(pods: &[&str]) -> Question {
     reaches(&private(), node_port("vm2"), spread_by("vm2", pods))
 }
 
-fn from_vm1(pods: &[&str]) -> Question {
-    let reach = from_pod_on("vm1", pods);
-    reaches(&client_on("vm1"), Target::ClusterIp, reach)
-}
-
-fn from_vm2() -> Question {
-    reaches(
-        &client_on("vm2"),
-        Target::ClusterIp,
-        from_pod_on("vm2", &STORY),
-    )
+fn from_client_on(node: &str, pods: &[&str]) -> Question {
+    let reach = from_pod_on(node, pods);
+    reaches(&client_on(node), Target::ClusterIp, reach)
 }

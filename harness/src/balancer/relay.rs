@@ -63,11 +63,9 @@ fn listen(own: IpAddr) -> io::Result<TcpListener> {
         IpAddr::V6(_) => TcpSocket::new_v6(),
     }?;
     // An IPv6 address cannot be bound to for a moment after it was given.
-    let options = SockRef::from(&socket);
-    match own {
-        IpAddr::V4(_) => options.set_freebind_v4(true),
-        IpAddr::V6(_) => options.set_freebind_v6(true),
-    }?;
+    if own.is_ipv6() {
+        SockRef::from(&socket).set_freebind_v6(true)?;
+    }
     socket.bind(SocketAddr::new(own, 0))?;
     socket.listen(BACKLOG)
 }

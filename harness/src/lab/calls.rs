@@ -13,8 +13,9 @@ use crate::tap::{self, Journey};
 use crate::verdict::{Observed, Trip};
 use crate::world::{Family, Length, Node, Protocol};
 
-/// Batches of calls that may be under way at the same time. More would only make each wait for a
-/// processor, and every answer that comes late costs a fence.
+/// Batches of calls that may be under way at the same time. Some of them only wait, for what is
+/// dropped, and with fewer processors would be idle. More would make each wait for a processor, and
+/// every answer that comes late costs a fence.
 pub(super) const PROBERS: usize = 8;
 
 /// Calls to be made together. Many take hardly more time than one: a wave of them waits for its

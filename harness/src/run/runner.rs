@@ -466,6 +466,9 @@ impl CaseRun {
         ];
         let remotes = targets.map(|target| self.lab.resolve(&target, service, family));
         let remotes: Vec<_> = remotes.into_iter().flatten().collect();
+        if remotes.is_empty() {
+            return Ok(());
+        }
         let calls = Calls {
             from: &Place::Node(node.to_owned()),
             by: None,

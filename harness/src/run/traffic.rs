@@ -116,7 +116,7 @@ impl Ongoing {
     /// # Errors
     /// When the probes could not go on.
     pub(super) fn answered(&self) -> Result<Vec<Answer>, Box<LabError>> {
-        self.judged("every connection answered", &[])
+        self.judged("every connection answered", None)
     }
 
     /// Whether connections were lost for no longer than this, and none came to anything else than a drop, in each family.
@@ -125,17 +125,15 @@ impl Ongoing {
     /// When the probes could not go on.
     pub(super) fn lost_for(&self, bound: Duration) -> Result<Vec<Answer>, Box<LabError>> {
         let expected = format!("dropped for {} at most", seconds(bound));
-        let dropped = [Outcome::Dropped.kind()];
-        let mut answers = self.judged(&expected, &dropped)?;
-        for (answer, (_, tally)) in answers.iter_mut().zip(&self.by_family) {
-            let tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
-            answer.result.wrong.extend(tally.lost_longer(bound));
-        }
-        Ok(answers)
+        self.judged(&expected, Some(bound))
     }
 
-    /// What each family's has come to, which is wrong but for answers and what connections `may` come to besides.
-    fn judged(&self, expected: &str, may: &[String]) -> Result<Vec<Answer>, Box<LabError>> {
+    /// What each family's has come to, where connections may be dropped for `bound`, or not at all.
+    fn judged(
+        &self,
+        expected: &str,
+        bound: Option<Duration>,
+    ) -> Result<Vec<Answer>, Box<LabError>> {
         let each = self.by_family.iter().map(|(family, tally)| {
             let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(error) = tally.error.take() {
@@ -145,9 +143,9 @@ impl Ongoing {
             let to = format!("{to}, all the while as {name:?}");
             let mut row = row(&from.to_string(), &to, Some(*family));
             row.count = tally.total();
-            row.failed = tally.others_but(may).map(|(_, n)| n).sum();
+            row.failed = tally.failed(bound).map(|(_, n)| n).sum();
             Ok(row
-                .expect_all(expected, &tally.text(), tally.wrong_but(may))
+                .expect_all(expected, &tally.text(), tally.wrong(bound))
                 .into())
         });
         each.collect()
@@ -201,29 +199,24 @@ impl Tally {
         self.answered + self.others.values().sum::<u64>()
     }
 
-    /// That connections were lost for longer than this, if they were.
-    fn lost_longer(&self, bound: Duration) -> Option<String> {
-        let lost = self.lost.map(|(first, last)| last - first);
-        let longer = lost.filter(|lost| *lost > bound)?;
-        let (lost, bound) = (seconds(longer), seconds(bound));
-        Some(format!("lost for {lost}, not {bound}"))
+    /// What its connections came to that they may not: anything else than an answer, or than a drop where there is a bound.
+    fn failed(&self, bound: Option<Duration>) -> impl Iterator<Item = (&String, u64)> {
+        let may = bound.map(|_| Outcome::Dropped.kind());
+        let others = self.others.iter();
+        let failed = others.filter(move |(kind, _)| Some(*kind) != may.as_ref());
+        failed.map(|(kind, n)| (kind, *n))
     }
 
-    /// Whatever else than an answer its connections came to, but for what they may.
-    fn others_but(&self, may: &[String]) -> impl Iterator<Item = (&String, u64)> {
-        let others = self.others.iter().filter(|(kind, _)| !may.contains(kind));
-        others.map(|(kind, n)| (kind, *n))
-    }
-
-    /// The same as text, which tells what went wrong all the while from what a check sees.
-    fn wrong_but(&self, may: &[String]) -> Vec<String> {
+    /// What is wrong, in words that tell what went wrong all the while from what a check sees.
+    fn wrong(&self, bound: Option<Duration>) -> Vec<String> {
         let total = self.total();
+        let failed = self.failed(bound);
+        let failed = failed.map(|(kind, n)| format!("meanwhile {kind} ({n} of {total})"));
         let few = (total < FEW).then(|| format!("only {total} connections were made"));
-        let others = self.others_but(may);
-        others
-            .map(|(kind, n)| format!("meanwhile {kind} ({n} of {total})"))
-            .chain(few)
-            .collect()
+        let lost = self.lost.map(|(first, last)| last - first);
+        let longer = bound.zip(lost).filter(|(bound, lost)| lost > bound);
+        let text = |(bound, lost)| format!("lost for {}, not {}", seconds(lost), seconds(bound));
+        failed.chain(few).chain(longer.map(text)).collect()
     }
 }
 
@@ -313,7 +306,7 @@ mod tests {
             if let Some(other) = other {
                 tally.count(&other, &answering, 7);
             }
-            tally.wrong_but(&[])
+            tally.wrong(None)
         };
         assert!(tally(None).is_empty());
         for other in [
@@ -337,11 +330,9 @@ mod tests {
                 lost: Some(window.into()),
                 ..Tally::new()
             };
-            let dropped = [Outcome::Dropped.kind()];
-            let failed: u64 = tally.others_but(&dropped).map(|(_, n)| n).sum();
-            let mut wrong = tally.wrong_but(&dropped);
-            wrong.extend(tally.lost_longer(Duration::from_millis(1200)));
-            (failed, wrong)
+            let bound = Some(Duration::from_millis(1200));
+            let failed: u64 = tally.failed(bound).map(|(_, n)| n).sum();
+            (failed, tally.wrong(bound))
         };
         assert_eq!(wrong(5000, 6200, &[("dropped", 7)]), (0, vec![]));
         assert_eq!(
@@ -352,13 +343,12 @@ mod tests {
             wrong(5000, 5100, &[("dropped", 7), ("refused (RST)", 1)]),
             (1, vec!["meanwhile refused (RST) (1 of 28)".to_owned()])
         );
+        let nothing = Tally::new().wrong(Some(Duration::MAX));
+        assert_eq!(nothing, ["only 0 connections were made"]);
     }
 
     #[test]
     fn hardly_any_connection_proves_nothing() {
-        assert_eq!(
-            Tally::new().wrong_but(&[]),
-            ["only 0 connections were made"]
-        );
+        assert_eq!(Tally::new().wrong(None), ["only 0 connections were made"]);
     }
 }

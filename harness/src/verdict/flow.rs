@@ -331,10 +331,9 @@ impl Judge<'_> {
             (Outcome::Refused(refusal), Expectation::Refused) => self.refused(*refusal, trip),
             (Outcome::Refused(refusal), _) => vec![format!("refused ({refusal})")],
             (Outcome::Dropped, Expectation::Dropped) => self.dropped(trip),
-            (Outcome::Dropped, _) => vec![match Self::lost_answer(trip) {
-                Some(lost) => lost,
-                None => "dropped".to_owned(),
-            }],
+            (Outcome::Dropped, _) => {
+                vec![Self::lost_answer(trip).unwrap_or_else(|| "dropped".to_owned())]
+            }
         }
     }
 

@@ -134,7 +134,7 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    /// How long to wait for it until it is clear that it is not coming, or that it has come.
+    /// How long to wait where this is expected.
     pub(super) fn wait(&self) -> Duration {
         match self {
             Self::Reached(..) | Self::Refused => PATIENCE,
