@@ -6,11 +6,13 @@
 mod lab;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
+use futures::{StreamExt, stream};
+use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service, ServicePort};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -74,6 +76,9 @@ fn main() {
         ),
         trial("a_policy_switch_does_not_interrupt_traffic", || {
             run(a_policy_switch_does_not_interrupt_traffic)
+        }),
+        trial("a_change_of_rules_loses_no_connection", || {
+            run(a_change_of_rules_loses_no_connection)
         }),
         trial(
             "nowhere_to_go_is_silence_and_unknown_is_unreachable",
@@ -333,6 +338,53 @@ async fn a_policy_switch_does_not_interrupt_traffic(lab: Lab) -> Check {
     }
     let view = lab.view(View::settled).await?;
     ensure(view.healthy() == ["vm1"], || format!("{view:?}"))
+}
+
+/// Another port of the Service comes and goes, as fast as the load balancer takes it in. No connection needs a second SYN,
+/// which the kernel sends after a second.
+async fn a_change_of_rules_loses_no_connection(lab: Lab) -> Check {
+    let vip = lab.serve("Local", &["vm1", "vm2", "vm3"]).await?;
+    let changes = async {
+        for ports in [2, 1].repeat(250) {
+            lab.balancer.apply(service_of(lab.mode, ports));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let addresses: [IpAddr; 2] = [vip.v4.into(), vip.v6.into()];
+    let calls = stream::iter(addresses.into_iter().cycle()).map(|address| {
+        let called = SocketAddr::new(address, PORT);
+        let lab = &lab;
+        async move {
+            let started = Instant::now();
+            lab.call(CLIENT_PUBLIC, called).await?;
+            io::Result::Ok(started.elapsed())
+        }
+    });
+    let mut calls = pin!(calls.buffer_unordered(8).take_until(changes));
+    let mut count = 0;
+    while let Some(took) = calls.next().await {
+        let took = took?;
+        count += 1;
+        ensure(took < Duration::from_secs(1), || {
+            format!("call {count} took {took:?}")
+        })?;
+    }
+    ensure(count > 1000, || format!("only {count} calls"))
+}
+
+/// With so many ports.
+fn service_of(mode: BalancerMode, ports: u16) -> Service {
+    let mut service = service(mode, "Local");
+    let spec = service.spec.as_mut().expect("a spec");
+    let first = spec.ports.as_ref().expect("a port")[0].clone();
+    let port = |number: u16| ServicePort {
+        name: Some(format!("port-{number}")),
+        port: first.port + i32::from(number),
+        node_port: first.node_port.map(|port| port + i32::from(number)),
+        ..first.clone()
+    };
+    spec.ports = Some((0..ports).map(port).collect());
+    service
 }
 
 async fn nowhere_to_go_is_silence_and_unknown_is_unreachable(lab: Lab) -> Check {

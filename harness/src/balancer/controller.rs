@@ -10,8 +10,9 @@ use onehop_nft::Netfilter;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
+use super::installed::Installed;
 use super::plan::{Forwarding, Plan, Target};
 use super::pool::Pool;
 use super::relay::Relay;
@@ -136,8 +137,8 @@ pub(super) struct Controller {
     /// Removals of statuses that are under way.
     farewells: JoinSet<()>,
     rounds: u64,
-    /// The rules that the kernel has; none before the first transaction.
-    applied: Option<Plan>,
+    /// The rules that the kernel has.
+    installed: Installed,
 }
 
 impl Controller {
@@ -165,18 +166,18 @@ impl Controller {
             problems: BTreeMap::new(),
             farewells: JoinSet::new(),
             rounds: 0,
-            applied: None,
+            installed: Installed::default(),
         }
     }
 
     /// Gives the kernel the rules of the present state.
     fn program(&mut self) -> Result<(), onehop_nft::Error> {
         self.direct_relays();
-        let plan = self.plan();
-        if self.applied.as_ref() != Some(&plan) {
-            let mut changes = plan.changes_from(self.applied.as_ref().unwrap_or(&Plan::default()));
+        let now = self.started.elapsed();
+        let (mut changes, installed) = self.installed.change_to(&self.plan(), now);
+        if !changes.is_empty() {
             self.netfilter.commit(&mut changes)?;
-            self.applied = Some(plan);
+            self.installed = installed;
         }
         Ok(())
     }
@@ -186,10 +187,11 @@ impl Controller {
     pub(super) async fn run(mut self, mut events: UnboundedReceiver<Event>) {
         let mut refused = false;
         loop {
-            let first = if refused {
-                timeout(RETRY, events.recv()).await.ok()
-            } else {
-                Some(events.recv().await)
+            let retry = refused.then(|| Instant::now() + RETRY);
+            let due = self.installed.due().map(|due| self.started + due);
+            let first = match retry.or(due) {
+                Some(time) => timeout_at(time, events.recv()).await.ok(),
+                None => Some(events.recv().await),
             };
             let mut changed = first.is_none();
             if let Some(first) = first {

@@ -19,11 +19,12 @@
 //! health ─► tally ─┘                      ├─► status (API)
 //!                                         └─► view
 //! ```
-//! `wanted`, `tally`, `pool` and `plan` are pure.
+//! `installed` leads the kernel from one plan to the next. It and `wanted`, `tally`, `pool` and `plan` are pure.
 
 mod controller;
 mod dataplane;
 mod health;
+mod installed;
 mod plan;
 mod pool;
 mod relay;

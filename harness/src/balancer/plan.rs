@@ -1,9 +1,8 @@
 //! The rules that the load balancer wants, as data. Pure.
 //!
-//! One table a Service, so that a change to one Service touches no packet of another: a packet
-//! under way while the kernel replaces a table may be looked up half in the old one and half in
-//! the new, and be lost. The table's base chain `prerouting` catches what is addressed to the
-//! Service's addresses; all other packets are routed as by any router. `balance` decides:
+//! One table a Service, so that a change to one Service touches no packet of another. The table's
+//! base chain `prerouting` catches what is addressed to the Service's addresses; all other packets
+//! are routed as by any router. `balance` decides:
 //! - A packet of a known flow goes where the flow went. In modes `vip` and `weighted` connection
 //!   tracking remembers the node's mark; in the others it remembers the rewriting.
 //! - A new flow is looked up by address, protocol and port. Modes `vip` and `weighted` draw a
@@ -15,6 +14,10 @@
 //!   healthy node. Clouds differ in the latter (Azure drops, an AWS NLB and Google's load balancer
 //!   by default try every node). Dropping is chosen, because it shows in a result that the load
 //!   balancer had nowhere to go, instead of hiding it behind what some node answered.
+//!
+//! Nor does a change lose a packet of the Service itself. Every version of its rules has chains and
+//! maps of its own, which never change; a transaction adds the next version, and exchanges the rules
+//! of the base chains, which lead to it. See [`super::installed`].
 //!
 //! A mark that was drawn is drawn again while nobody answered and it has become unhealthy:
 //! the client's retransmission is then its second chance, as with a cloud's consistent hash.
@@ -66,39 +69,27 @@ pub(super) struct Plan {
     pub(super) services: Vec<Forwarding>,
 }
 
-impl Plan {
-    /// The transaction that turns the tables of an older plan into this one's. Tables that stay the
-    /// same are not in it.
-    pub(super) fn changes_from(&self, old: &Self) -> Batch {
-        let mut batch = Batch::new();
-        let stays = |number| self.services.iter().any(|service| service.number == number);
-        for gone in old.services.iter().filter(|service| !stays(service.number)) {
-            batch.destroy_table(&gone.table());
-        }
-        let is_new = |service: &&Forwarding| !old.services.contains(service);
-        for service in self.services.iter().filter(is_new) {
-            service.rules().add_to(&mut batch);
-        }
-        batch
-    }
-}
-
-/// The table of one Service, as data: what the kernel is given, in this order.
-#[derive(Debug, PartialEq, Eq)]
-struct Rules {
+/// A version of the rules of one Service, as data: what the kernel is given, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rules {
     table: Table,
+    /// The end of the names of all that is this version's alone.
+    version: u32,
     chains: Vec<(Chain, Vec<Rule>)>,
     sets: Vec<(Set, Vec<Element>)>,
 }
 
 impl Rules {
-    /// Puts it in place of what there is of its name.
-    fn add_to(&self, batch: &mut Batch) {
+    /// Adds this version to the table, which is made if there is none. The base chains lead to it and to no other from then
+    /// on.
+    pub(super) fn add_to(&self, batch: &mut Batch) {
         let table = &self.table;
-        batch.destroy_table(table);
         batch.add_table(table);
         for (chain, _) in &self.chains {
             batch.add_chain(table, chain);
+            if chain.base.is_some() {
+                batch.flush_chain(table, &chain.name);
+            }
         }
         for (set, elements) in &self.sets {
             batch.add_set(table, set);
@@ -111,20 +102,40 @@ impl Rules {
         }
     }
 
+    /// Deletes this version, once no base chain leads to it any more.
+    pub(super) fn remove_from(&self, batch: &mut Batch) {
+        let table = &self.table;
+        let own = || self.chains.iter().filter(|(chain, _)| chain.base.is_none());
+        own().for_each(|(chain, _)| batch.flush_chain(table, &chain.name));
+        // With their elements goes what refers to chains.
+        self.sets.iter().for_each(|(set, _)| {
+            batch.flush_set(table, &set.name);
+            batch.delete_set(table, &set.name);
+        });
+        own().for_each(|(chain, _)| batch.delete_chain(table, &chain.name));
+    }
+
+    /// The name of something that is this version's alone.
+    fn name(&self, what: &str) -> String {
+        format!("{what}_{}", self.version)
+    }
+
     fn chain(&mut self, chain: Chain, rules: Vec<Rule>) {
         self.chains.push((chain, rules));
     }
 }
 
 impl Forwarding {
-    fn table(&self) -> Table {
+    pub(super) fn table(&self) -> Table {
         let name = format!("onehop_balancer_{}", self.number);
         Table::new(TableFamily::Inet, name).comment(&*self.service)
     }
 
-    fn rules(&self) -> Rules {
+    /// Its rules, as a version that has no other's number.
+    pub(super) fn rules(&self, version: u32) -> Rules {
         let mut rules = Rules {
             table: self.table(),
+            version,
             chains: Vec::new(),
             sets: Vec::new(),
         };
@@ -143,11 +154,12 @@ impl Forwarding {
     }
 
     fn prerouting(&self, rules: &mut Rules) {
+        let balance = rules.name("balance");
         let own = |address: &IpAddr| {
             let family = Family::of(*address);
             of(family)
                 .eq(daddr(table_family(family)), *address)
-                .goto("balance")
+                .goto(&*balance)
         };
         let hook = Hook::Prerouting;
         rules.chain(
@@ -167,16 +179,18 @@ impl Forwarding {
             known().accept(),
         ];
         let new = || Rule::new().any(CT_STATE, ct_state::NEW);
-        let verdict = |family, port: &Port| self.verdict(family, port);
+        let draw = rules.name("draw");
+        let verdict = |family, port: &Port| self.verdict(family, port, &draw);
         body.extend(self.lookups(rules, "services", new, verdict));
         body.push(Rule::new().drop());
-        rules.chain(Chain::regular("balance"), body);
+        rules.chain(Chain::regular(rules.name("balance")), body);
     }
 
     fn rewrite(&self, rules: &mut Rules) {
+        let version = rules.version;
         let verdict = |family, port: &Port| {
             let rewritten = !self.destinations(family, port).is_empty();
-            rewritten.then(|| Verdict::goto(rewrite_chain(family, port)))
+            rewritten.then(|| Verdict::goto(format!("{}_{version}", rewrite_chain(family, port))))
         };
         let body = self.lookups(rules, "rewrites", Rule::new, verdict);
         let hook = Hook::Prerouting;
@@ -210,7 +224,7 @@ impl Forwarding {
             if elements.is_empty() {
                 continue;
             }
-            let name = format!("{name}_{}", keyword(family));
+            let name = rules.name(&format!("{name}_{}", keyword(family)));
             let key = [address_type(family), Type::InetProto, Type::InetService];
             let set = Set::verdict_map(&*name, &key);
             rules.sets.push((set, elements));
@@ -227,11 +241,12 @@ impl Forwarding {
         self.addresses.iter().filter(of_family)
     }
 
-    /// What happens to a new flow; nothing (so that it is dropped) if it has nowhere to go.
-    fn verdict(&self, family: Family, port: &Port) -> Option<Verdict> {
+    /// What happens to a new flow; nothing (so that it is dropped) if it has nowhere to go. `draw` is the chain that draws a
+    /// mark.
+    fn verdict(&self, family: Family, port: &Port, draw: &str) -> Option<Verdict> {
         match self.mode {
             BalancerMode::Vip | BalancerMode::Weighted => {
-                (!self.targets.is_empty()).then(|| Verdict::goto("draw"))
+                (!self.targets.is_empty()).then(|| Verdict::goto(draw))
             }
             BalancerMode::NodePort | BalancerMode::Proxy => {
                 (!self.destinations(family, port).is_empty()).then_some(Verdict::Accept)
@@ -257,16 +272,15 @@ impl Forwarding {
     /// Modes `vip` and `weighted`: a flow gets a node's mark, and keeps it while the node is healthy.
     fn draw(&self, rules: &mut Rules) {
         let mark = |target: &Target| Value::new().number(target.mark);
-        let healthy = self.targets.iter().map(mark).map(Element::new).collect();
-        rules
-            .sets
-            .push((Set::new("healthy", &[Type::Mark]), healthy));
-        let drawn = draw(rules, "draw", &[Type::Mark], &self.by_weight(mark));
+        let marks = self.targets.iter().map(mark).map(Element::new).collect();
+        let (healthy, name) = (rules.name("healthy"), rules.name("draw"));
+        rules.sets.push((Set::new(&*healthy, &[Type::Mark]), marks));
+        let drawn = draw(rules, &name, &[Type::Mark], &self.by_weight(mark));
         rules.chain(
-            Chain::regular("draw"),
+            Chain::regular(name),
             vec![
                 Rule::new()
-                    .in_set(CT_MARK, "healthy")
+                    .in_set(CT_MARK, healthy)
                     .set_mark(CT_MARK)
                     .accept(),
                 Rule::new().set_ct_mark(drawn),
@@ -286,7 +300,7 @@ impl Forwarding {
                 if destinations.is_empty() {
                     continue;
                 }
-                let name = rewrite_chain(family, port);
+                let name = rules.name(&rewrite_chain(family, port));
                 let types = [address_type(family), Type::InetService];
                 let drawn = draw(rules, &name, &types, &destinations);
                 let rewrite = Rule::new().dnat(table_family(family), drawn);
