@@ -75,6 +75,11 @@ impl Pace {
         self.changed = true;
     }
 
+    /// The least pause is another from now on.
+    pub(super) fn rest_for(&mut self, least: Duration) {
+        self.least = least;
+    }
+
     /// A sync ended.
     pub(super) fn ended(&mut self, now: Instant, success: bool) {
         self.last = Some(now);
@@ -127,6 +132,16 @@ mod tests {
             pace.changed();
             assert_eq!(after(&pace, start), Some(u128::from(least)));
         }
+    }
+
+    #[test]
+    fn the_least_pause_may_become_another() {
+        let start = Instant::now();
+        let mut pace = Pace::new(Duration::from_millis(100), LONGEST);
+        pace.rest_for(Duration::from_millis(400));
+        pace.ended(start, true);
+        pace.changed();
+        assert_eq!(after(&pace, start), Some(400));
     }
 
     #[test]

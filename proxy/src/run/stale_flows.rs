@@ -20,9 +20,13 @@ use crate::model::Family;
 #[cfg(test)]
 mod tests;
 
-/// The pause after a clean-up. Each walks through the table of the whole machine, however little is stale: ten a second at
-/// most take a hundredth of a processor for each millisecond of that. The first one after a quiet time is not kept waiting.
+/// The shortest pause after a clean-up. The first one after a quiet time is not kept waiting.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How many times as long as a clean-up took the pause after it is. Each walks through the table of the whole machine, however
+/// little is stale: while many changes come, they take a tenth of a processor together.
+const REST: u32 = 9;
+/// But a pause is no longer than this: as often as kube-proxy syncs, and cleans up, by default (`minSyncPeriod`).
+const LONGEST_REST: Duration = Duration::from_secs(1);
 /// The longest pause after a clean-up that failed: as often as a failed sync is tried again by default.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -153,6 +157,7 @@ impl StaleFlows {
         if result.is_err() {
             self.wanted.extend(fronts.into_iter().flatten());
         }
+        self.pace.rest_for((took * REST).clamp(PAUSE, LONGEST_REST));
         self.pace.ended(Instant::now(), result.is_ok());
         if came {
             self.pace.changed();
