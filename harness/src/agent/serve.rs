@@ -164,7 +164,7 @@ where
     } else if hello.token != token {
         Err("the agent expects another token: it belongs to another run".to_owned())
     } else {
-        Ok(hello)
+        Ok(*hello)
     };
     Ok((number, checked))
 }
@@ -213,6 +213,7 @@ mod tests {
                 remotes: vec![SocketAddr::from(([127, 0, 0, 1], 1))],
                 length: Length::Brief,
                 mark: None,
+                final_losses: false,
                 fences: Vec::new(),
             };
             let error = site

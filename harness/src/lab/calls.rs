@@ -145,6 +145,38 @@ impl Lab {
         Ok(made)
     }
 
+    /// Makes these calls as part of traffic in which every loss counts. Says when that began, too.
+    ///
+    /// # Errors
+    /// When the probe cannot be carried out.
+    ///
+    /// # Panics
+    /// As [`Self::call_each`].
+    pub(crate) async fn counted(
+        &self,
+        calls: Calls<'_>,
+    ) -> Result<(Duration, Vec<Connection>), LabError> {
+        let host = calls.from.host();
+        let batch = Batch {
+            final_losses: true,
+            ..self.batch(calls)
+        };
+        self.probing(self.sites.of(host).call(host, batch)).await
+    }
+
+    /// The way of a call that was made since this time, as text.
+    pub(crate) async fn way_of(
+        &self,
+        from: &Place,
+        since: Duration,
+        connection: &Connection,
+    ) -> String {
+        match self.with_ways(from, since, vec![connection.clone()]).await {
+            Ok(calls) => calls[0].journey_text(self),
+            Err(error) => error.to_string(),
+        }
+    }
+
     /// Makes these calls, and keeps them open.
     ///
     /// # Errors
@@ -228,6 +260,7 @@ impl Lab {
             length: calls.length,
             mark,
             fences,
+            final_losses: false,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -52,6 +52,14 @@ impl Answering {
         }
     }
 
+    /// Whether one of them has answered this connection, on this port.
+    fn has_answered(&self, connection: &Connection, port: u16) -> bool {
+        let Outcome::Reached { identity, .. } = &connection.outcome else {
+            return false;
+        };
+        self.includes(&identity.pod) && identity.port == port
+    }
+
     fn addresses(&self, family: Family) -> Vec<SocketAddr> {
         match self {
             Self::Workload(_) => Vec::new(),
@@ -68,7 +76,9 @@ struct Tally {
     began: Instant,
     answered: u64,
     others: BTreeMap<String, u64>,
-    /// When the first and the last of the others was made out, since it began.
+    /// The way of the first of each of those.
+    journeys: BTreeMap<String, String>,
+    /// When the first and the last of the others was made, since it began.
     lost: Option<(Duration, Duration)>,
     /// Why it could not go on. That says nothing about the proxy.
     error: Option<Box<LabError>>,
@@ -144,9 +154,13 @@ impl Ongoing {
             let mut row = row(&from.to_string(), &to, Some(*family));
             row.count = tally.total();
             row.failed = tally.failed(bound).map(|(_, n)| n).sum();
-            Ok(row
-                .expect_all(expected, &tally.text(), tally.wrong(bound))
-                .into())
+            let result = row.expect_all(expected, &tally.text(), tally.wrong(bound));
+            let journeys = if result.passed() {
+                Vec::new()
+            } else {
+                tally.journeys.values().cloned().collect()
+            };
+            Ok(Answer { result, journeys })
         });
         each.collect()
     }
@@ -158,25 +172,21 @@ impl Tally {
             began: Instant::now(),
             answered: 0,
             others: BTreeMap::new(),
+            journeys: BTreeMap::new(),
             lost: None,
             error: None,
         }
     }
 
-    fn count(&mut self, connection: &Connection, answering: &Answering, port: u16) {
-        match &connection.outcome {
-            Outcome::Reached { identity, .. }
-                if answering.includes(&identity.pod) && identity.port == port =>
-            {
-                self.answered += 1;
-            }
-            other => {
-                let now = self.began.elapsed();
-                let (first, _) = self.lost.unwrap_or((now, now));
-                self.lost = Some((first, now));
-                *self.others.entry(other.kind()).or_default() += 1;
-            }
+    /// Takes in what became of a connection that was made at this time since it began.
+    fn count(&mut self, at: Duration, connection: &Connection, answering: &Answering, port: u16) {
+        if answering.has_answered(connection, port) {
+            self.answered += 1;
+            return;
         }
+        let (first, _) = self.lost.unwrap_or((at, at));
+        self.lost = Some((first, at));
+        *self.others.entry(connection.outcome.kind()).or_default() += 1;
     }
 
     fn text(&self) -> String {
@@ -247,23 +257,42 @@ impl Going {
                 remotes: &remotes,
                 backends: &self.backends,
             };
-            let made = self.lab.outcomes(calls).await;
+            let at = self.tally().began.elapsed();
+            let (since, made) = match self.lab.counted(calls).await {
+                Ok(counted) => counted,
+                Err(error) => {
+                    self.tally().error = Some(Box::new(error));
+                    return;
+                }
+            };
+            self.look_at_losses(since, &made).await;
             {
-                let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
-                match made {
-                    Ok(made) => {
-                        for one in &made {
-                            tally.count(one, &self.answering, self.port);
-                        }
-                    }
-                    Err(error) => {
-                        tally.error = Some(Box::new(error));
-                        return;
-                    }
+                let mut tally = self.tally();
+                for one in &made {
+                    tally.count(at, one, &self.answering, self.port);
                 }
             }
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// Keeps the way of the first connection of each kind that nobody of the case has answered. The taps forget.
+    async fn look_at_losses(&self, since: Duration, made: &[Connection]) {
+        let lost = |one: &&Connection| !self.answering.has_answered(one, self.port);
+        for one in made.iter().filter(lost) {
+            let kind = one.outcome.kind();
+            if self.tally().journeys.contains_key(&kind) {
+                continue;
+            }
+            let way = self.lab.way_of(&self.from, since, one).await;
+            let (from, to, family) = (&self.from, one.remote, Family::of(one.remote.ip()));
+            let text = format!("{from} -> {to} {family}, meanwhile: {kind}\n{way}");
+            self.tally().journeys.insert(kind, text);
+        }
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -301,10 +330,10 @@ mod tests {
             let mut tally = Tally::new();
             let answering = Answering::Workload("a-b-".to_owned());
             for _ in 0..FEW {
-                tally.count(&reached("a-b-1", 7), &answering, 7);
+                tally.count(Duration::ZERO, &reached("a-b-1", 7), &answering, 7);
             }
             if let Some(other) = other {
-                tally.count(&other, &answering, 7);
+                tally.count(Duration::ZERO, &other, &answering, 7);
             }
             tally.wrong(None)
         };
