@@ -13,6 +13,7 @@ use onehop_harness::case::{
 use onehop_harness::world::Length;
 
 use crate::health_check::port;
+use crate::load_balancer::balanced_local;
 use crate::story::{
     NODES, client_on, dropped, from_pod_on, kept_on, node_port, private, reaches, spread_by,
 };
@@ -22,6 +23,7 @@ const TOPOLOGY: &str = "kubernetes/pkg/proxy/topology.go";
 const SLICES: &str = "kubernetes/pkg/controller/endpointslice/endpointslice_controller.go";
 const SERVICE_HEALTH: &str = "kubernetes/pkg/proxy/healthcheck/service_health.go";
 const E2E_SERVICE: &str = "kubernetes/test/e2e/network/service.go";
+const METALLB: &str = "metallb#2577";
 const NODE_LIFECYCLE: &str = "kubernetes/pkg/controller/nodelifecycle/node_lifecycle_controller.go";
 const TAINT_EVICTION: &str = "kubernetes/pkg/controller/tainteviction/taint_eviction.go";
 
@@ -131,6 +133,28 @@ fn of_pods() -> Vec<Case> {
                 Question::Answered("outside"),
             ],
         ),
+        Case::new(
+            "lifecycle/rolling-update-behind-a-load-balancer",
+            "Under Local, a rolling update loses no connection to the load-balancer address: a node whose pods all \
+             terminate says 503 at once, and serves with them until the load balancer has left it; once a new pod is \
+             ready there, it gets its share again.",
+            local,
+            &[],
+        )
+        .sources(&[E2E_SERVICE, KEP, SERVICE_HEALTH, METALLB])
+        .needs(Feature::TerminatingEndpoints)
+        .needs(Feature::HealthCheckNodePort)
+        .workload(LINGERS, &[ONE, TWO].map(|one| one.updated(Update::OldFirst)))
+        .check("the old pods", balanced_one_two())
+        .traffic("to the address", &private(), Target::Vip)
+        .change(Change::Roll)
+        .settle()
+        .check(
+            "the new pods",
+            balanced_one_two()
+                .into_iter()
+                .chain([Question::Answered("to the address")]),
+        ),
     ]
 }
 
@@ -218,6 +242,16 @@ fn one_two(vm1: bool) -> Vec<Question> {
     };
     let own = [own, port("vm1", Some(u32::from(vm1)))];
     own.into_iter().chain(elsewhere()).collect()
+}
+
+/// Local: the load balancer chooses vm1 with its one pod and vm3 with its two.
+fn balanced_one_two() -> [Question; 2] {
+    let pods = PodsOf::ready(3, &["vm1", "vm3"]);
+    let reach = balanced_local(&["vm1", "vm3"], &[]).of(pods);
+    [
+        healthy(&["vm1", "vm3"]),
+        reaches(&private(), Target::Vip, reach),
+    ]
 }
 
 /// What vm2 and vm3 do in any case.
