@@ -1,6 +1,6 @@
 //! The parts of a case in words.
 
-use onehop_harness::case::{Backend, Change, NodeAddress, Question, weighed};
+use onehop_harness::case::{Backend, Change, HEALTH_PATH, NodeAddress, Question, weighed};
 
 /// What is asked, and what must be the answer.
 pub(super) fn question(asked: &Question) -> String {
@@ -22,6 +22,7 @@ pub(super) fn question(asked: &Question) -> String {
         Question::HealthCheck {
             node,
             at,
+            path,
             local_endpoints,
             family,
         } => {
@@ -35,7 +36,12 @@ pub(super) fn question(asked: &Question) -> String {
             };
             let only = family.map(|family| format!(", {family} only"));
             let only = only.unwrap_or_default();
-            format!("health check port of {node}{other}{only}: {state}")
+            let by = if *path == HEALTH_PATH {
+                String::new()
+            } else {
+                format!(" by path {path}")
+            };
+            format!("health check port of {node}{other}{by}{only}: {state}")
         }
         Question::ProxyHealth { node, path, good } => {
             let status = if *good { 200 } else { 503 };

@@ -1,8 +1,8 @@
 //! The health check node port, and the load balancer that follows it.
 
 use onehop_harness::case::{
-    Backend, BalancerCheck, BalancerMode, Case, Change, Feature, NodeAddress, Policy, Port,
-    Question, Service, ServiceType, Target,
+    Backend, BalancerCheck, BalancerMode, Case, Change, Feature, HEALTH_PATH, NodeAddress, Policy,
+    Port, Question, Service, ServiceType, Target,
 };
 
 use crate::load_balancer::{balanced_cluster, balanced_local, healthy};
@@ -52,6 +52,21 @@ pub(crate) fn cases() -> Vec<Case> {
         .sources(&[SERVICE_HEALTH, E2E_LB, "k#114702"])
         .needs(Feature::HealthCheckNodePort)
         .check("pods 1-0-2", ports([Some(1), Some(0), Some(2)])),
+        Case::new(
+            "health-check/any-path",
+            "The port answers by any path as by /healthz: load balancers differ in which one they ask.",
+            local,
+            &STORY,
+        )
+        .sources(&[SERVICE_HEALTH])
+        .needs(Feature::HealthCheckNodePort)
+        .check(
+            "other paths, pods 1-0-2",
+            ["/", "/health/of?the=node"].into_iter().flat_map(|path| {
+                let nodes = std::iter::zip(NODES, [1, 0, 2]);
+                nodes.map(move |(node, count)| by_path(node, path, Some(count)))
+            }),
+        ),
         Case::new(
             "health-check/several-ports-count-once",
             "A pod counts once, however many ports the Service has.",
@@ -166,9 +181,14 @@ fn allocated_and(allocated: bool, local_endpoints: [Option<u32>; 3]) -> Vec<Ques
 }
 
 pub(crate) fn port(node: &str, local_endpoints: Option<u32>) -> Question {
+    by_path(node, HEALTH_PATH, local_endpoints)
+}
+
+fn by_path(node: &str, path: &'static str, local_endpoints: Option<u32>) -> Question {
     Question::HealthCheck {
         node: node.to_owned(),
         at: NodeAddress::Primary,
+        path,
         local_endpoints,
         family: None,
     }

@@ -4,8 +4,8 @@
 //! besides.
 
 use onehop_harness::case::{
-    BalancerMode, Case, Expectation, Feature, NodeAddress, Policy, Question, Service, Target,
-    Variation,
+    BalancerMode, Case, Expectation, Feature, HEALTH_PATH, NodeAddress, Policy, Question, Service,
+    Target, Variation,
 };
 
 use crate::external_policy::own_pods_or_drop;
@@ -68,6 +68,7 @@ pub(crate) fn cases() -> Vec<Case> {
                 .chain(NODES.map(|node| Question::HealthCheck {
                     node: node.to_owned(),
                     at: NodeAddress::Other,
+                    path: HEALTH_PATH,
                     local_endpoints: None,
                     family: None,
                 })),

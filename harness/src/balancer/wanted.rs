@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
 use serde::{Deserialize, Serialize};
 
-use crate::case::BalancerMode;
+use crate::case::{BalancerMode, HEALTH_PATH};
 use crate::world::{Family, Protocol};
 
 /// Where kube-proxy, and every proxy that can replace it, serves its own health.
@@ -70,7 +70,7 @@ impl Wanted {
         let check = if local {
             number(spec.health_check_node_port).map(|port| HealthCheck::Http {
                 port,
-                path: "/healthz".to_owned(),
+                path: HEALTH_PATH.to_owned(),
             })
         } else {
             Some(cluster_check(&ports))
@@ -134,7 +134,7 @@ fn cluster_check(ports: &[Port]) -> HealthCheck {
         .map_or_else(
             || HealthCheck::Http {
                 port: PROXY_HEALTH_PORT,
-                path: "/healthz".to_owned(),
+                path: HEALTH_PATH.to_owned(),
             },
             |port| HealthCheck::NodePort { port },
         )
@@ -227,7 +227,7 @@ mod tests {
     fn cluster_without_a_tcp_node_port_asks_the_proxy() {
         let proxy = Some(HealthCheck::Http {
             port: 10256,
-            path: "/healthz".to_owned(),
+            path: HEALTH_PATH.to_owned(),
         });
         let udp = json!({"ports": [{"port": 53, "protocol": "UDP", "nodePort": 30053}]});
         assert_eq!(check(&udp), proxy);
@@ -243,7 +243,7 @@ mod tests {
             local(json!(32000)),
             Some(HealthCheck::Http {
                 port: 32000,
-                path: "/healthz".to_owned()
+                path: HEALTH_PATH.to_owned()
             })
         );
         assert_eq!(local(json!(0)), None);

@@ -30,6 +30,8 @@ pub enum Question {
         node: String,
         /// On which of its addresses.
         at: NodeAddress,
+        /// By which path: any is answered, and load balancers differ in which they ask.
+        path: &'static str,
         /// `localEndpoints`, if the port is open.
         local_endpoints: Option<u32>,
         /// The only family in which it is asked, if there is one.
@@ -99,6 +101,10 @@ pub enum NodeAddress {
     /// The other one, which is outside of `nodePortAddresses`.
     Other,
 }
+
+/// The path by which load balancers ask health check ports, if their owners ask for no other
+/// (kubernetes/staging/src/k8s.io/cloud-provider/service/helpers/helper.go, `GetServiceHealthCheckPathPort`).
+pub const HEALTH_PATH: &str = "/healthz";
 
 /// What a proxy is asked of its own health (KEP-3836).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -196,11 +202,13 @@ impl Question {
             Self::HealthCheck {
                 node,
                 at,
+                path,
                 local_endpoints,
                 ..
             } => Self::HealthCheck {
                 node,
                 at,
+                path,
                 local_endpoints,
                 family,
             },

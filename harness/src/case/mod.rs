@@ -14,8 +14,8 @@ mod vary;
 mod workload;
 
 pub use check::{
-    BalancerCheck, Check, Entry, Expectation, FlowCheck, HealthPath, Hops, NodeAddress, Question,
-    Reach, Source, Together, weighed,
+    BalancerCheck, Check, Entry, Expectation, FlowCheck, HEALTH_PATH, HealthPath, Hops,
+    NodeAddress, Question, Reach, Source, Together, weighed,
 };
 pub use flow::{Place, Target, external, node, pod};
 pub use harm::{Harm, TO_BE_DELETED};

@@ -11,8 +11,8 @@ use super::traffic::TrafficByName;
 use super::{proxy_health, stray_segment};
 use crate::balancer::HealthCheck;
 use crate::case::{
-    BalancerCheck, Check, Expectation, FlowCheck, NodeAddress, Question, Service, Target, Together,
-    weighed,
+    BalancerCheck, Check, Expectation, FlowCheck, HEALTH_PATH, NodeAddress, Question, Service,
+    Target, Together, weighed,
 };
 use crate::lab::{Allocated, Call, Calls, Lab, LabError, NAMESPACE, join_results, target_port};
 use crate::probe::{HttpAnswer, HttpOutcome};
@@ -64,12 +64,15 @@ pub(super) async fn ask(
             Question::HealthCheck {
                 node,
                 at,
+                path,
                 local_endpoints,
                 family: only,
             } => {
                 let families = families
                     .filter(|family| only.is_none_or(|only| only == *family))
-                    .map(|family| subject.health_check(node, *at, *local_endpoints, family));
+                    .map(|family| {
+                        subject.health_check(node, (*at, path), *local_endpoints, family)
+                    });
                 join_results(families).await
             }
             Question::ProxyHealth { node, path, good } => {
@@ -245,7 +248,7 @@ impl Subject<'_> {
     async fn health_check(
         &self,
         node: &str,
-        at: NodeAddress,
+        (at, path): (NodeAddress, &str),
         local_endpoints: Option<u32>,
         family: Family,
     ) -> Result<Answer, LabError> {
@@ -255,7 +258,8 @@ impl Subject<'_> {
             NodeAddress::Primary => (own.address, ""),
             NodeAddress::Other => (own.other_address, ", other address"),
         };
-        let to = format!("health-check-port@{node}{which}");
+        let by = if path == HEALTH_PATH { "" } else { path };
+        let to = format!("health-check-port@{node}{by}{which}");
         let row = row(&format!("external({CLIENT_PRIVATE})"), &to, Some(family));
         let Some(port) = self.health_port else {
             return Ok(row
@@ -263,7 +267,7 @@ impl Subject<'_> {
                 .into());
         };
         let server = SocketAddr::new(address.of(family), port);
-        let outcome = self.lab.get(CLIENT_PRIVATE, server, "/healthz").await?;
+        let outcome = self.lab.get(CLIENT_PRIVATE, server, path).await?;
         let result = match (local_endpoints, &outcome) {
             (None, outcome) => {
                 let refused = *outcome == HttpOutcome::Refused;

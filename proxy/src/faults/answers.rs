@@ -5,27 +5,34 @@ use http::{HeaderValue, Response, StatusCode};
 
 use crate::health::Health;
 
-pub(super) fn always_fine(response: &mut Response<String>) {
+pub(super) fn always_fine(_: &str, response: &mut Response<String>) {
     *response.status_mut() = StatusCode::OK;
 }
 
-pub(super) fn no_weight(response: &mut Response<String>) {
+pub(super) fn no_weight(_: &str, response: &mut Response<String>) {
     response
         .headers_mut()
         .remove("x-load-balancing-endpoint-weight");
 }
 
-pub(super) fn no_nosniff(response: &mut Response<String>) {
+pub(super) fn no_nosniff(_: &str, response: &mut Response<String>) {
     response.headers_mut().remove("x-content-type-options");
 }
 
-pub(super) fn plain_text(response: &mut Response<String>) {
+pub(super) fn plain_text(_: &str, response: &mut Response<String>) {
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, text);
 }
 
-pub(super) fn no_body(response: &mut Response<String>) {
+pub(super) fn no_body(_: &str, response: &mut Response<String>) {
     response.body_mut().clear();
+}
+
+/// Of all paths, knows `/healthz`.
+pub(super) fn one_path(path: &str, response: &mut Response<String>) {
+    if path != "/healthz" {
+        *response.status_mut() = StatusCode::NOT_FOUND;
+    }
 }
 
 /// `/healthz` of a node that is about to be removed says what `/livez` says.

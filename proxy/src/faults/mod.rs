@@ -56,8 +56,8 @@ enum Deed {
     Options(fn(&mut Options)),
     /// To the rules that every table has.
     Rules(fn(&mut [Ruled], Family)),
-    /// To the answer of a health check port.
-    Answer(fn(&mut Response<String>)),
+    /// To the answer of a health check port by a path.
+    Answer(fn(&str, &mut Response<String>)),
     /// Has health check ports on every address.
     HealthEverywhere,
     /// To what the proxy says of itself: the answer of a path.
@@ -195,9 +195,9 @@ pub(crate) fn rules(mut chains: Vec<Ruled>, family: Family) -> Vec<Ruled> {
 }
 
 /// The seam between a health check port and who asks.
-pub(crate) fn answer(mut response: Response<String>) -> Response<String> {
+pub(crate) fn answer(path: &str, mut response: Response<String>) -> Response<String> {
     if let Some(Deed::Answer(change)) = deed() {
-        change(&mut response);
+        change(path, &mut response);
     }
     response
 }

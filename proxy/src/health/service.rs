@@ -262,7 +262,14 @@ fn with_port(mut address: SocketAddr, port: u16) -> SocketAddr {
 
 /// Answers any path and any method.
 fn handler(of: Arc<Mutex<Owner>>, state: Arc<HealthState>) -> Handler {
-    Arc::new(move |_| answer(&owner(&of), state.healthy()))
+    Arc::new(move |request| {
+        let response = answer(&owner(&of), state.healthy());
+        #[cfg(feature = "faults")]
+        let response = crate::faults::answer(request.uri().path(), response);
+        #[cfg(not(feature = "faults"))]
+        let _ = request;
+        response
+    })
 }
 
 fn answer(owner: &Owner, healthy: bool) -> Response<String> {
@@ -275,8 +282,6 @@ fn answer(owner: &Owner, healthy: bool) -> Response<String> {
     let mut response = server::respond(status, "application/json", body(owner, healthy));
     let weight = HeaderValue::from(count);
     response.headers_mut().insert(WEIGHT, weight);
-    #[cfg(feature = "faults")]
-    let response = crate::faults::answer(response);
     response
 }
 

@@ -88,6 +88,7 @@ impl<'a> Comparison<'a> {
                 at,
                 local_endpoints,
                 family: only,
+                ..
             } => {
                 let families = Family::ALL.into_iter();
                 let families = families.filter(|family| only.is_none_or(|only| only == *family));

@@ -64,6 +64,13 @@ pub(super) const FAULTS: &[Fault] = &[
         deed: Deed::Answer(answers::no_body),
     },
     Fault {
+        name: "health-port-knows-one-path",
+        breaks: "healthCheckNodePort: answers by any path.",
+        sources: &[SERVICE_HEALTH],
+        caught_by: &["health-check/any-path"],
+        deed: Deed::Answer(answers::one_path),
+    },
+    Fault {
         name: "health-port-never-opens",
         breaks: "healthCheckNodePort exists for type LoadBalancer under Local.",
         sources: &[SERVICE_HEALTH, "kr#455"],
