@@ -255,21 +255,46 @@ pub(crate) struct FaultsArguments {
     /// The proxy: one whose command is `onehop proxy` has its faults inside, any other is made wrong from outside
     #[arg(long, value_name = "NAME|FILE", default_value = "bundled")]
     pub(crate) proxy: String,
+    /// Where the cases run: in network namespaces, or on kind clusters, one made for each fault. There it is the bundled
+    /// proxy that is wrong
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) provider: Provider,
     #[command(flatten)]
     pub(crate) lab: LabArguments,
-    /// How long a proxy may take after a change until a case has failed
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    /// How long a proxy may take after a change until a case has failed; 5 in network namespaces, 15 on kind
+    #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=15))]
-    pub(crate) converge_seconds: u64,
+    pub(crate) converge_seconds: Option<u64>,
     /// How many cases run side by side in a lab
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) jobs: u16,
-    /// How many labs are up side by side, each with one fault
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=16))]
-    pub(crate) labs: u16,
+    /// How many labs are up side by side, each with one fault; 2 in network namespaces. There is one kind cluster at a time
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub(crate) labs: Option<u16>,
     /// Where faults.json, logs and evidence go
     #[arg(long, value_name = "DIR", default_value = "onehop-out")]
     pub(crate) out: PathBuf,
+}
+
+#[cfg(feature = "faults")]
+impl FaultsArguments {
+    /// How long a proxy may take after a change. A cluster's own controllers take longer than the lab's.
+    pub(crate) fn converge(&self) -> Duration {
+        let seconds = self.converge_seconds.unwrap_or(match self.provider {
+            Provider::Netns => 5,
+            Provider::Kind | Provider::Existing => 15,
+        });
+        Duration::from_secs(seconds)
+    }
+
+    /// How many labs are up side by side.
+    pub(crate) fn labs(&self) -> usize {
+        let labs = self.labs.unwrap_or(match self.provider {
+            Provider::Netns => 2,
+            Provider::Kind | Provider::Existing => 1,
+        });
+        labs.into()
+    }
 }
 
 #[derive(Args)]

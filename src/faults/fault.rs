@@ -49,17 +49,20 @@ impl Fault {
     }
 
     /// Whether it can be committed against a proxy: that which understands `--fault` is wrong by itself, and what is
-    /// done to others would come on top of that.
+    /// done to others would come on top of that. On kind, nobody does that.
     ///
     /// # Errors
     /// Why not.
-    pub(crate) fn works_on(self, profile: &Profile) -> Result<(), String> {
+    pub(crate) fn works_on(self, profile: &Profile, on_kind: bool) -> Result<(), String> {
         let is_own = matches!(&profile.netns.command[..], [program, command, ..]
             if program == "onehop" && command == "proxy");
         match (self, is_own) {
             (Self::Inside(_), true) => Ok(()),
             (Self::Inside(_), false) => Err("only the bundled proxy has it inside".to_owned()),
             (Self::Beside(_), true) => Err("the bundled proxy has its own inside".to_owned()),
+            (Self::Beside(_), false) if on_kind => Err(
+                "what is done to it from outside is done in network namespaces alone".to_owned(),
+            ),
             (Self::Beside(fault), false) => fault.works_on(profile),
         }
     }

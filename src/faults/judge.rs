@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use onehop_harness::case::Case;
-use onehop_harness::lab::UnexpectedExit;
-use onehop_harness::lab::{ApiKind, Lab, LabError, LabOptions, NodeProxy, ProxyUnderTest};
+use onehop_harness::kind::{self, KindLabError, KindOptions};
+use onehop_harness::lab::{ApiKind, Lab, LabError, LabOptions, ProxyUnderTest};
+use onehop_harness::profile::Profile;
 use onehop_harness::run::{BatchOptions, CaseResult, Verdict, run_batch};
 use onehop_harness::timing::Timing;
 use onehop_harness::world::World;
@@ -16,9 +17,8 @@ use super::fault::Fault;
 /// How runs are made.
 #[derive(Clone, Debug)]
 pub(crate) struct Judge {
-    /// The proxy without a fault. Those that are asked for work on it.
-    pub(crate) proxy: ProxyUnderTest,
-    pub(crate) api: ApiKind,
+    /// The proxy without a fault, and where it is judged. The faults that are asked for work on it there.
+    pub(crate) provided: Provided,
     pub(crate) timing: Timing,
     /// Cases that run side by side in a lab.
     pub(crate) jobs: usize,
@@ -28,18 +28,46 @@ pub(crate) struct Judge {
     pub(crate) interrupted: watch::Receiver<bool>,
 }
 
+/// Who provides the labs.
+#[derive(Clone, Debug)]
+pub(crate) enum Provided {
+    /// Network namespaces of this machine.
+    Netns {
+        proxy: Box<ProxyUnderTest>,
+        api: ApiKind,
+    },
+    /// A kind cluster for each.
+    Kind {
+        checked: kind::Checked,
+        options: Box<KindOptions>,
+    },
+}
+
+impl Provided {
+    /// The proxy without a fault.
+    pub(crate) fn profile(&self) -> &Profile {
+        match self {
+            Self::Netns { proxy, .. } => &proxy.profile,
+            Self::Kind { options, .. } => &options.profile,
+        }
+    }
+}
+
 /// A run that says nothing about its cases.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JudgeError {
-    /// There was no lab.
+    /// There was no lab, or it could not be ended.
     #[error(transparent)]
     Lab(#[from] LabError),
+    /// There was no lab on kind.
+    #[error(transparent)]
+    Kind(#[from] KindLabError),
     /// The proxy could not be made wrong.
     #[error("failed to make the proxy wrong: {0}")]
     Commit(String),
     /// The proxy was to be wrong, and not to crash.
-    #[error(transparent)]
-    Exited(#[from] UnexpectedExit),
+    #[error("{0}")]
+    Exited(String),
 }
 
 impl Judge {
@@ -50,21 +78,59 @@ impl Judge {
         cases: &[Case],
     ) -> Result<Vec<CaseResult>, JudgeError> {
         let name = fault.map_or("none", Fault::name);
-        let mut proxy = self.proxy.clone();
-        if let Some(fault) = fault {
-            proxy.profile = fault.profile(proxy.profile);
-        }
-        let profile = proxy.profile.clone();
-        let lab = Lab::start(LabOptions {
-            world: World::story(),
-            api: self.api.clone(),
-            proxy: Some(proxy),
-            dir: self.dir.join(name).join("lab"),
-            timing: self.timing.clone(),
-        });
+        let profile = self.provided.profile().clone();
+        let profile = match fault {
+            Some(fault) => fault.profile(profile),
+            None => profile,
+        };
+        let lab = self.start(profile.clone(), self.dir.join(name).join("lab"));
         let lab = Arc::new(lab.await?);
+        let judged = self.judge(fault, &profile, cases, &lab).await;
+        let ended = lab.end().await;
+        let judged = judged?;
+        ended?;
+        Ok(judged)
+    }
+
+    async fn start(&self, profile: Profile, dir: PathBuf) -> Result<Lab, JudgeError> {
+        let timing = self.timing.clone();
+        match &self.provided {
+            Provided::Netns { proxy, api } => {
+                let proxy = Some(ProxyUnderTest {
+                    profile,
+                    ..(**proxy).clone()
+                });
+                let lab = Lab::start(LabOptions {
+                    world: World::story(),
+                    api: api.clone(),
+                    proxy,
+                    dir,
+                    timing,
+                });
+                Ok(lab.await?)
+            }
+            Provided::Kind { checked, options } => {
+                let options = KindOptions {
+                    profile,
+                    dir,
+                    timing,
+                    ..(**options).clone()
+                };
+                Ok(kind::start(checked, options).await?)
+            }
+        }
+    }
+
+    async fn judge(
+        &self,
+        fault: Option<Fault>,
+        profile: &Profile,
+        cases: &[Case],
+        lab: &Arc<Lab>,
+    ) -> Result<Vec<CaseResult>, JudgeError> {
+        let name = fault.map_or("none", Fault::name);
         let committed = match fault {
-            Some(fault) => Some(fault.commit(&lab).await.map_err(JudgeError::Commit)?),
+            Some(fault) => Some(fault.commit(lab).await.map_err(JudgeError::Commit)?),
             None => None,
         };
         let options = BatchOptions {
@@ -74,16 +140,13 @@ impl Judge {
             interrupted: self.interrupted.clone(),
             sabotage: fault.and_then(Fault::sabotage),
         };
-        let results = run_batch(&lab, &profile, cases, &options, |_| {}).await;
+        let results = run_batch(lab, profile, cases, &options, |_| {}).await;
         drop(committed);
-        match lab
-            .netns()
-            .proxies()
-            .iter()
-            .find_map(NodeProxy::unexpected_exit)
-        {
-            Some(exit) => Err(exit.into()),
-            None => Ok(results),
+        let exits = lab.proxy_fates().await?.texts;
+        if exits.is_empty() {
+            Ok(results)
+        } else {
+            Err(JudgeError::Exited(exits.join("\n")))
         }
     }
 }

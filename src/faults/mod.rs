@@ -28,22 +28,26 @@ pub(crate) use with_faults::faults;
 
 #[cfg(feature = "faults")]
 mod with_faults {
-    use std::time::{Duration, Instant};
+    use std::path::PathBuf;
+    use std::time::Instant;
 
     use futures::{StreamExt, stream};
-    use miette::IntoDiagnostic;
+    use miette::{IntoDiagnostic, miette};
     use onehop_harness::case::Case;
+    use onehop_harness::cluster::RunId;
     use onehop_harness::error::chain;
+    use onehop_harness::kind::{self, IpFamily, KindOptions, NetworkPlugin};
     use onehop_harness::profile::Profile;
     use onehop_harness::run::{CaseResult, Verdict};
     use onehop_harness::timing::Timing;
     use tokio::runtime::Runtime;
 
     use super::fault::Fault;
-    use super::judge::{Judge, Outcome, named};
+    use super::judge::{Judge, Outcome, Provided, named};
     use super::report::{self, Judged, Report};
     use super::select::select;
     use super::{ExitCode, FaultsArguments, Result};
+    use crate::arguments::Provider;
     use crate::{NOT_JUDGED, preparation, run};
 
     /// Judges the proxy with each fault that is asked for.
@@ -52,25 +56,40 @@ mod with_faults {
     /// When nothing could be judged.
     pub(crate) fn faults(arguments: &FaultsArguments) -> Result<ExitCode> {
         let profile = Profile::load(&arguments.proxy).into_diagnostic()?;
-        let faults = select(&profile, &arguments.patterns)?;
+        check_provider(arguments)?;
+        let on_kind = arguments.provider == Provider::Kind;
+        let faults = select(&profile, on_kind, &arguments.patterns)?;
         if arguments.list {
             report::list(&faults);
             return Ok(ExitCode::SUCCESS);
         }
         let out = report::create(&arguments.out)?;
-        let specs = std::slice::from_ref(&arguments.proxy);
-        let mut prepared = preparation::prepare(specs, &arguments.lab, false)?;
-        let proxy = prepared.proxies.pop().expect("one was asked for");
-        // Only now: a runtime has threads.
-        let runtime = Runtime::new().into_diagnostic()?;
+        let timing = Timing {
+            converge: arguments.converge(),
+            ..arguments.lab.timing()
+        };
+        let (provided, runtime, _sandbox) = if on_kind {
+            let runtime = Runtime::new().into_diagnostic()?;
+            (
+                runtime.block_on(on_clusters(profile, &timing))?,
+                runtime,
+                None,
+            )
+        } else {
+            let specs = std::slice::from_ref(&arguments.proxy);
+            let mut prepared = preparation::prepare(specs, &arguments.lab, false)?;
+            let provided = Provided::Netns {
+                proxy: Box::new(prepared.proxies.pop().expect("one was asked for")),
+                api: prepared.api,
+            };
+            // Only now: a runtime has threads.
+            let runtime = Runtime::new().into_diagnostic()?;
+            (provided, runtime, Some(prepared.sandbox))
+        };
         let report = runtime.block_on(async {
             let judge = Judge {
-                proxy,
-                api: prepared.api.clone(),
-                timing: Timing {
-                    converge: Duration::from_secs(arguments.converge_seconds),
-                    ..arguments.lab.timing()
-                },
+                provided,
+                timing,
                 jobs: arguments.jobs.into(),
                 dir: out.join(report::LABS),
                 interrupted: run::interruption()?,
@@ -88,6 +107,46 @@ mod with_faults {
             ExitCode::SUCCESS
         } else {
             ExitCode::from(NOT_JUDGED)
+        })
+    }
+
+    /// What has no meaning where the faults are to be committed.
+    fn check_provider(arguments: &FaultsArguments) -> Result<()> {
+        let wrong = match arguments.provider {
+            Provider::Existing => Some("faults need labs of their own"),
+            Provider::Kind if arguments.lab.proxy_binary.is_some() => {
+                Some("on kind, the proxy is what is in its image, and not --proxy-binary")
+            }
+            Provider::Kind if arguments.labs.is_some_and(|labs| labs > 1) => {
+                Some("there is one kind cluster at a time, and not --labs")
+            }
+            Provider::Kind | Provider::Netns => None,
+        };
+        match wrong {
+            Some(wrong) => Err(miette!(
+                help = "--provider netns, which is the default, has labs in network namespaces",
+                "{wrong}"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    async fn on_clusters(profile: Profile, timing: &Timing) -> Result<Provided> {
+        let checked = kind::check(std::slice::from_ref(&profile)).await;
+        let options = KindOptions {
+            profile,
+            cluster: None,
+            node_image: None,
+            plugin: NetworkPlugin::Ptp,
+            family: IpFamily::Dual,
+            run: RunId::new().into_diagnostic()?,
+            keep: false,
+            dir: PathBuf::new(),
+            timing: timing.clone(),
+        };
+        Ok(Provided::Kind {
+            checked: checked.into_diagnostic()?,
+            options: Box::new(options),
         })
     }
 
@@ -117,7 +176,7 @@ mod with_faults {
             };
             judge_one(judge, fault, cases, &control)
         });
-        let mut runs = runs.buffered(arguments.labs.into());
+        let mut runs = runs.buffered(arguments.labs());
         let mut judged = Vec::new();
         while let Some(one) = runs.next().await {
             println!("{}", one.line());
@@ -125,7 +184,8 @@ mod with_faults {
         }
         drop(runs);
         Ok(Report {
-            proxy: judge.proxy.profile.name.clone(),
+            proxy: judge.provided.profile().name.clone(),
+            provider: arguments.provider.to_string(),
             quick: arguments.quick,
             whole: !arguments.quick && arguments.patterns.is_empty(),
             seconds: clock.elapsed().as_secs_f64(),

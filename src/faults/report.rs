@@ -24,6 +24,8 @@ const NAMED: usize = 8;
 pub(super) struct Report {
     /// The name of the proxy.
     pub(super) proxy: String,
+    /// Who provided the labs.
+    pub(super) provider: String,
     pub(super) quick: bool,
     /// Whether every fault on the proxy was judged by every case.
     pub(super) whole: bool,
@@ -295,6 +297,7 @@ impl Report {
             "schema": "onehop.faults/v1",
             "toolVersion": env!("CARGO_PKG_VERSION"),
             "proxy": self.proxy,
+            "provider": self.provider,
             "quick": self.quick,
             "seconds": self.seconds,
             "timing": self.timing,

@@ -5,16 +5,23 @@ use onehop_harness::profile::Profile;
 
 use super::fault::Fault;
 
-/// The faults that work on a proxy and whose names these are, or have these in them; all that work on it when there is
+/// The faults that work on a proxy, in network namespaces or on kind, and whose names these are, or have these in them; all that work on it when there is
 /// none.
 ///
 /// # Errors
 /// A pattern that is the name of a fault that does not work there, or matches none; and a proxy on which none works.
-pub(super) fn select(profile: &Profile, patterns: &[String]) -> Result<Vec<Fault>> {
-    let works = |fault: &Fault| fault.works_on(profile).is_ok();
+pub(super) fn select(profile: &Profile, on_kind: bool, patterns: &[String]) -> Result<Vec<Fault>> {
+    let works = |fault: &Fault| fault.works_on(profile, on_kind).is_ok();
     let there: Vec<_> = Fault::all().filter(works).collect();
     if there.is_empty() {
-        return Err(miette!("no fault works on {}", profile.name));
+        let place = if on_kind { " on kind" } else { "" };
+        let help =
+            "the bundled proxy has faults inside; others are made wrong in network namespaces";
+        return Err(miette!(
+            help = help,
+            "no fault works on {}{place}",
+            profile.name
+        ));
     }
     let mut selected = Vec::new();
     for pattern in patterns {
@@ -22,7 +29,7 @@ pub(super) fn select(profile: &Profile, patterns: &[String]) -> Result<Vec<Fault
         let parts = there.iter().filter(|fault| fault.name().contains(pattern));
         let found: Vec<_> = exact.map_or_else(|| parts.collect(), |fault| vec![fault]);
         if found.is_empty() {
-            return Err(not_there(profile, pattern));
+            return Err(not_there(profile, on_kind, pattern));
         }
         selected.extend(found.iter().map(|fault| fault.name()));
     }
@@ -31,7 +38,7 @@ pub(super) fn select(profile: &Profile, patterns: &[String]) -> Result<Vec<Fault
 }
 
 /// Why no fault on a proxy matches a pattern: it does not work there, or there is none at all.
-fn not_there(profile: &Profile, pattern: &str) -> miette::Report {
+fn not_there(profile: &Profile, on_kind: bool, pattern: &str) -> miette::Report {
     let help = format!(
         "onehop faults --list --proxy {} names those that do",
         profile.name
@@ -40,7 +47,8 @@ fn not_there(profile: &Profile, pattern: &str) -> miette::Report {
     let is_it = |fault: &Fault| fault.name() == pattern;
     let elsewhere = Fault::all().filter(is_it).last();
     let elsewhere = elsewhere.or_else(|| Fault::all().find(|fault| fault.name().contains(pattern)));
-    let reason = elsewhere.and_then(|fault| Some((fault.name(), fault.works_on(profile).err()?)));
+    let reason =
+        elsewhere.and_then(|fault| Some((fault.name(), fault.works_on(profile, on_kind).err()?)));
     match reason {
         Some((name, why)) => {
             miette!(
@@ -63,7 +71,7 @@ mod tests {
     fn selected(proxy: &str, patterns: &[&str]) -> Result<Vec<&'static str>> {
         let profile = Profile::load(proxy).expect("built in");
         let patterns: Vec<_> = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
-        let faults = select(&profile, &patterns)?;
+        let faults = select(&profile, false, &patterns)?;
         Ok(faults.into_iter().map(Fault::name).collect())
     }
 
@@ -78,6 +86,24 @@ mod tests {
         assert!(bundled.contains(&"serves-unready-endpoints"));
         assert!(beside.contains(&"rejects-instead-of-dropping"));
         assert!(!bundled.contains(&"rejects-instead-of-dropping"));
+    }
+
+    #[test]
+    fn on_kind_there_is_what_the_bundled_proxy_has_inside() {
+        let selected = |proxy| {
+            let profile = Profile::load(proxy).expect("built in");
+            select(&profile, true, &[]).map(|faults| faults.len())
+        };
+        assert_eq!(
+            selected("bundled").expect("some"),
+            Fault::all()
+                .filter(|fault| matches!(fault, Fault::Inside(_)))
+                .count()
+        );
+        let refused = selected("kube-proxy-nftables")
+            .expect_err("none")
+            .to_string();
+        assert_eq!(refused, "no fault works on kube-proxy-nftables on kind");
     }
 
     #[test]

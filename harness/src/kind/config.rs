@@ -84,11 +84,18 @@ pub(super) struct ManifestValues<'a> {
     pub(super) api_port: u16,
     pub(super) cluster_cidr: &'a str,
     pub(super) service_cidr: &'a str,
+    pub(super) arguments: &'a [String],
 }
 
 /// A manifest with its placeholders replaced. Other braces are left as they are: YAML has them.
 pub(super) fn render(manifest: &str, values: &ManifestValues<'_>) -> String {
+    // Part of a list; a string of JSON is one of YAML.
+    let arguments = values.arguments.iter();
+    let arguments: Vec<_> = arguments
+        .map(|text| Value::from(&**text).to_string())
+        .collect();
     manifest
+        .replace("{arguments}", &arguments.join(", "))
         .replace("{image}", values.image)
         .replace("{api_host}", values.api_host)
         .replace("{api_port}", &values.api_port.to_string())
@@ -171,11 +178,18 @@ mod tests {
             api_port: 6443,
             cluster_cidr: "10.244.0.0/16",
             service_cidr: "10.96.0.0/16",
+            arguments: &[],
         };
-        let text = "labels: { app: x }\nimage: \"{image}\"\nvalue: \"{api_port}\"";
+        let text =
+            "labels: { app: x }\nimage: \"{image}\"\nvalue: \"{api_port}\"\nargs: [{arguments}]";
         assert_eq!(
             render(text, &values),
-            "labels: { app: x }\nimage: \"onehop:1\"\nvalue: \"6443\""
+            "labels: { app: x }\nimage: \"onehop:1\"\nvalue: \"6443\"\nargs: []"
         );
+        let values = ManifestValues {
+            arguments: &["--fault", "is-late"].map(str::to_owned),
+            ..values
+        };
+        assert!(render(text, &values).ends_with(r#"args: ["--fault", "is-late"]"#));
     }
 }

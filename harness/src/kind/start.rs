@@ -285,6 +285,7 @@ impl Site {
             api_port: API_PORT,
             cluster_cidr: &cluster_cidr,
             service_cidr: &service_cidr,
+            arguments: &own.arguments,
         };
         let control_plane = self.cluster.control_plane();
         let apply = async |what: &str, manifest: &str| {

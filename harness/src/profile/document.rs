@@ -318,6 +318,7 @@ impl Checker<'_> {
             kube_proxy_mode: mode.value,
             manifests: kind.manifests,
             images: kind.images,
+            arguments: Vec::new(),
         })
     }
 }

@@ -114,6 +114,8 @@ pub struct KindProfile {
     pub images: Vec<String>,
     /// The proxy's pods, by namespace and labels: their restarts count, and their logs are evidence.
     pub pods: Option<(String, String)>,
+    /// More arguments of its command: what `{arguments}` stands for in manifests.
+    pub arguments: Vec<String>,
 }
 
 /// A profile for one node: all placeholders replaced.
@@ -169,10 +171,14 @@ impl Profile {
         Ok(profile)
     }
 
-    /// The same proxy with more arguments at the end of its command. They may have placeholders.
+    /// The same proxy with more arguments at the end of its command. They may have placeholders, which stand for nothing on
+    /// kind.
     #[must_use]
     pub fn with_arguments(mut self, arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(|&argument| argument.to_owned());
+        if let Some(kind) = &mut self.kind {
+            kind.arguments.extend(arguments.clone());
+        }
         self.netns.command.extend(arguments);
         self
     }

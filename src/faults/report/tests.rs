@@ -195,6 +195,7 @@ fn a_fault_that_fails_everything_shows_nothing_of_a_case_that_it_does_not_name()
 fn report(whole: bool, judged: Judged) -> Report {
     Report {
         proxy: "bundled".to_owned(),
+        provider: "netns".to_owned(),
         quick: false,
         whole,
         seconds: 0.0,

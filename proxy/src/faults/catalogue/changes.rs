@@ -62,6 +62,11 @@ pub(super) const FAULTS: &[Fault] = &[
         caught_by: &[
             "transitions/pods-come-and-go-under-cluster",
             "transitions/pod-moves-under-local",
+            "lifecycle/rolling-update-under-cluster",
+            "lifecycle/rolling-update-of-the-only-local-pod",
+            "lifecycle/rolling-update-behind-a-load-balancer",
+            "lifecycle/node-is-drained",
+            "lifecycle/taint-evicts",
         ],
         deed: Deed::World(worlds::endpoints_stay),
     },

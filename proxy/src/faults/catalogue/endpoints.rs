@@ -11,6 +11,8 @@ pub(super) const FAULTS: &[Fault] = &[
         caught_by: &[
             "endpoints/cluster/not-serving-is-never-used",
             "endpoints/internal-local/not-serving-is-never-used",
+            "lifecycle/readiness-decides-under-local",
+            "lifecycle/node-stops",
         ],
         deed: Deed::World(worlds::unready_are_ready),
     },
@@ -32,6 +34,9 @@ pub(super) const FAULTS: &[Fault] = &[
             "endpoints/cluster/terminating",
             "endpoints/local/terminating-here-ready-elsewhere",
             "live/terminating-behind-a-load-balancer",
+            "lifecycle/only-local-pod-terminates",
+            "lifecycle/rolling-update-of-the-only-local-pod",
+            "lifecycle/rolling-update-behind-a-load-balancer",
         ],
         deed: Deed::World(worlds::terminating_are_gone),
     },
