@@ -14,7 +14,7 @@ use onehop_harness::case::{
 use crate::established::flow;
 use crate::external_policy::{own_pods_or_drop, spread_over_all};
 use crate::health_check::ports;
-use crate::load_balancer::healthy;
+use crate::load_balancer::{balanced_local, healthy};
 use crate::story::{
     ON_VM2, STORY, client_on, dropped, from_pod_on, inside, kept_on, node_port, on, private,
     reaches, ready, spread_by,
@@ -103,7 +103,7 @@ fn churns() -> Vec<Case> {
                 &STORY,
             )
             .sources(&[ENDPOINT_CHANGES, "k#99299"])
-            .check("pods 1-0-2", spread_over_all())
+            .check("pods 1-0-2", spread_over_all().into_iter().chain(inside(|_| &STORY)))
             .traffic("outside", &private(), node_port("vm2"))
             .traffic("inside", &client_on("vm2"), Target::ClusterIp),
             &[&["web-0"], &["web-0", ON_VM2], &["web-1"], &["web-1", "web-2"], &[ON_VM2]],
@@ -173,7 +173,13 @@ fn ends() -> Vec<Case> {
         .needs(Feature::HealthCheckNodePort)
         .check(
             "pods 0-1-2",
-            chosen(&["vm2", "vm3"], [Some(0), Some(1), Some(2)]),
+            chosen(&["vm2", "vm3"], [Some(0), Some(1), Some(2)])
+                .into_iter()
+                .chain([reaches(
+                    &private(),
+                    Target::Vip,
+                    balanced_local(&["vm2", "vm3"], &[ON_VM2, "web-1", "web-2"]),
+                )]),
         )
         .traffic("to the address", &private(), Target::Vip)
     };

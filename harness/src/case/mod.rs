@@ -524,6 +524,10 @@ impl Case {
         for defective in self.defects_of_held_flows(port) {
             defect(true, defective);
         }
+        defect(
+            self.has_hasty_traffic(),
+            "begins traffic whose way no check right before it has seen served",
+        );
         for defective in self.defects_of_the_workload() {
             defect(true, defective);
         }
@@ -541,6 +545,27 @@ impl Case {
     }
 
     /// What is wrong with its workload, and with what it does to it and asks of it.
+    /// Whether traffic may begin before a proxy serves it. That a node has taken in one address of a Service says nothing of
+    /// another, nor of the other family: kube-proxy syncs each by itself, and opens the health check port with the first.
+    fn has_hasty_traffic(&self) -> bool {
+        let mut seen = Vec::new();
+        for step in &self.steps {
+            match step {
+                Step::Check(check) => {
+                    let flows = check.questions.iter().flat_map(Question::flows);
+                    let reached = |flow: &&FlowCheck| flow.expect.reach().is_some();
+                    seen = flows.filter(reached).map(|f| (&f.from, &f.to)).collect();
+                }
+                Step::Change(_) => seen.clear(),
+                Step::Traffic(traffic) if !seen.contains(&(&traffic.from, &traffic.to)) => {
+                    return true;
+                }
+                _ => {}
+            }
+        }
+        false
+    }
+
     fn defects_of_the_workload(&self) -> Vec<&'static str> {
         let mut defects = Vec::new();
         let traffics: BTreeSet<_> = self.traffics().map(|traffic| traffic.name).collect();

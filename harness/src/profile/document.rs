@@ -64,7 +64,6 @@ struct FeaturesDocument {
 struct KnownDocument {
     cases: Vec<Spanned<String>>,
     shows: Vec<String>,
-    at_most: Option<u64>,
     from: Option<Spanned<String>>,
     to: Option<Spanned<String>>,
     finding: Spanned<String>,
@@ -291,7 +290,6 @@ impl Checker<'_> {
         Ok(Known {
             cases: known.cases.into_iter().map(|case| case.value).collect(),
             shows: known.shows,
-            at_most: known.at_most,
             from: version("known.from", known.from)?,
             to: version("known.to", known.to)?,
             finding: finding.value,
