@@ -29,12 +29,10 @@ pub struct Timing {
     pub answer: Duration,
     /// How long after its fence came back an unanswered SYN still counts as under way.
     pub fence_grace: Duration,
-    /// The same for traffic that goes on while a case changes the world, where every loss counts and no call is made once
-    /// more: long for a machine that is busy, and shorter than the second after which a SYN is sent again.
-    pub loss_grace: Duration,
     /// Pause between two health checks of one node by the load balancer.
     pub health_check_interval: Duration,
-    /// How long a health check may take before it counts as failed.
+    /// How long a health check may take before it counts as failed. Long for a machine that stands still now and then: a node
+    /// that is left for that alone gets no share meanwhile, and the proxy would be blamed.
     pub health_check_timeout: Duration,
     /// Checks in a row, with the other result, that change a node's health.
     pub health_check_threshold: u32,
@@ -88,9 +86,8 @@ impl Default for Timing {
             converge_pause: Duration::from_millis(20),
             answer: Duration::from_secs(3),
             fence_grace: Duration::from_millis(25),
-            loss_grace: Duration::from_millis(500),
             health_check_interval: Duration::from_millis(100),
-            health_check_timeout: Duration::from_millis(500),
+            health_check_timeout: Duration::from_secs(2),
             health_check_threshold: 2,
             health_check_slack: Duration::from_secs(1),
             health_check_patience: Duration::from_secs(2),

@@ -38,7 +38,7 @@ pub(crate) mod operation {
 ///
 /// Objects have to be added before what refers to them: a table, then its chains and sets, then
 /// rules and elements. Deleting goes the other way round.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Batch {
     builder: Builder,
     /// Where each message begins; the first is the transaction's begin.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use onehop_harness::case::Case;
+use onehop_harness::error::chain;
 use onehop_harness::kind::{self, KindLabError, KindOptions};
 use onehop_harness::lab::{ApiKind, Lab, LabError, LabOptions, ProxyUnderTest};
 use onehop_harness::profile::Profile;
@@ -56,7 +57,7 @@ impl Provided {
 /// A run that says nothing about its cases.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JudgeError {
-    /// There was no lab, or it could not be ended.
+    /// There was no lab.
     #[error(transparent)]
     Lab(#[from] LabError),
     /// There was no lab on kind.
@@ -86,10 +87,14 @@ impl Judge {
         let lab = self.start(profile.clone(), self.dir.join(name).join("lab"));
         let lab = Arc::new(lab.await?);
         let judged = self.judge(fault, &profile, cases, &lab).await;
-        let ended = lab.end().await;
-        let judged = judged?;
-        ended?;
-        Ok(judged)
+        // What it leaves behind says nothing about the cases.
+        if let Err(error) = lab.end().await {
+            eprintln!(
+                "the lab of {name} has left something behind: {}",
+                chain(&error)
+            );
+        }
+        judged
     }
 
     async fn start(&self, profile: Profile, dir: PathBuf) -> Result<Lab, JudgeError> {

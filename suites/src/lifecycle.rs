@@ -135,9 +135,8 @@ fn of_pods() -> Vec<Case> {
         ),
         Case::new(
             "lifecycle/rolling-update-behind-a-load-balancer",
-            "Under Local, a rolling update loses no connection to the load-balancer address: a node whose pods all \
-             terminate says 503 at once, and serves with them until the load balancer has left it; once a new pod is \
-             ready there, it gets its share again.",
+            "Under Local, a rolling update of pods that terminate gracefully loses no connection to the load-balancer \
+             address: a node serves with the old pod until a new one is ready there, or the load balancer has left it.",
             local,
             &[],
         )

@@ -23,6 +23,7 @@ use onehop_harness::netns;
 use onehop_harness::timing::Timing;
 use onehop_harness::world::LOAD_BALANCER;
 use onehop_harness::world::{AddressPlan, CLIENT_PRIVATE, CLIENT_PUBLIC, Family};
+use onehop_nft::Netfilter;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -369,7 +370,26 @@ async fn a_change_of_rules_loses_no_connection(lab: Lab) -> Check {
             format!("call {count} took {took:?}")
         })?;
     }
-    ensure(count > 1000, || format!("only {count} calls"))
+    ensure(count > 1000, || format!("only {count} calls"))?;
+    // The view asks for problems as well: rules that the kernel refused would have lost nothing either.
+    lab.view(View::settled).await?;
+    let namespace = lab.network.host(LOAD_BALANCER).expect("exists").namespace();
+    let mut netfilter = namespace.within(Netfilter::open)??;
+    let versions = async {
+        loop {
+            let mut balance = Vec::new();
+            for table in netfilter.tables(None)? {
+                let chains = netfilter.chains(&table.object)?.into_iter();
+                let chains = chains.map(|chain| chain.object.name);
+                balance.extend(chains.filter(|name| name.starts_with("balance_")));
+            }
+            if balance.len() == 1 {
+                return Check::Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, versions).await?
 }
 
 /// With so many ports.

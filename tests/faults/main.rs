@@ -57,6 +57,23 @@ fn main() -> ExitCode {
             let arguments = ["proxy", "--fault", "no-such-fault"];
             Ok(refused(&arguments, "no fault no-such-fault")?)
         }),
+        Trial::test("what-has-no-meaning-on-kind-is-refused", || {
+            for (given, words) in [
+                (&["--provider", "existing"][..], "labs of their own"),
+                (&["--provider", "kind", "--labs", "2"], "one kind cluster"),
+                (
+                    &["--provider", "kind", "--proxy-binary", "/bin/true"],
+                    "in its image",
+                ),
+                (
+                    &["--provider", "kind", "--proxy", "kube-proxy-nftables"],
+                    "no fault works on kube-proxy-nftables on kind",
+                ),
+            ] {
+                refused(&[&["faults"], given].concat(), words)?;
+            }
+            Ok(())
+        }),
         Trial::test("a-fault-that-does-not-work-on-a-proxy-is-refused", || {
             let proxy = ["faults", "--proxy", "kube-proxy-iptables"];
             let arguments = [proxy.as_slice(), &["ignores-source-ranges"]].concat();

@@ -192,7 +192,6 @@ pub(crate) fn fences(bench: &Bench) -> Result<(), Failed> {
                 remotes: vec![at(7501)],
                 length: Length::Brief,
                 mark: None,
-                final_losses: false,
                 fences: fences.to_vec(),
             };
             probe::call(client, &batch, &timing)

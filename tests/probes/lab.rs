@@ -104,7 +104,6 @@ impl Bench {
             remotes: remotes.to_vec(),
             length,
             mark: None,
-            final_losses: false,
             fences,
         };
         probe::call(self.lab.netns().namespace(from), &batch, timing)

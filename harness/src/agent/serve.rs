@@ -213,7 +213,6 @@ mod tests {
                 remotes: vec![SocketAddr::from(([127, 0, 0, 1], 1))],
                 length: Length::Brief,
                 mark: None,
-                final_losses: false,
                 fences: Vec::new(),
             };
             let error = site

@@ -175,19 +175,23 @@ impl Controller {
         self.direct_relays();
         let now = self.started.elapsed();
         let (mut changes, installed) = self.installed.change_to(&self.plan(), now);
-        if !changes.is_empty() {
-            self.netfilter.commit(&mut changes)?;
-            self.installed = installed;
+        if changes.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let committed = self.netfilter.commit(&mut changes);
+        self.installed = match committed {
+            Ok(()) => installed,
+            // Whether it was made is not always known.
+            Err(_) => std::mem::take(&mut self.installed).doubted(),
+        };
+        committed
     }
 
     /// Runs until every sender of events is gone, which never happens by itself, because the
     /// controller holds one: whoever spawned it aborts it.
     pub(super) async fn run(mut self, mut events: UnboundedReceiver<Event>) {
-        let mut refused = false;
+        let mut retry = None;
         loop {
-            let retry = refused.then(|| Instant::now() + RETRY);
             let due = self.installed.due().map(|due| self.started + due);
             let first = match retry.or(due) {
                 Some(time) => timeout_at(time, events.recv()).await.ok(),
@@ -206,11 +210,11 @@ impl Controller {
                 continue;
             }
             let programmed = self.program();
-            refused = programmed.is_err();
+            retry = programmed.is_err().then(|| Instant::now() + RETRY);
             let problem = programmed.err().map(|error| chain(&error));
             self.set_problem(DATAPLANE.to_owned(), problem);
             self.write_statuses();
-            self.show(!refused);
+            self.show(retry.is_none());
         }
     }
 

@@ -26,8 +26,19 @@ pub(super) struct Installed {
     services: BTreeMap<u8, (Forwarding, u32)>,
     /// The newest version of any.
     version: u32,
-    /// What was replaced and when, in order.
-    replaced: Vec<(Duration, u8, Rules)>,
+    /// What was replaced, in order.
+    replaced: Vec<Replaced>,
+    /// Whether it may be otherwise: an answer of the kernel was lost.
+    doubtful: bool,
+}
+
+/// A version that no packet is led to any more.
+#[derive(Clone, Debug)]
+struct Replaced {
+    since: Duration,
+    /// Of its Service's address.
+    number: u8,
+    rules: Rules,
 }
 
 impl Installed {
@@ -36,44 +47,72 @@ impl Installed {
     pub(super) fn change_to(&self, plan: &Plan, now: Duration) -> (Batch, Self) {
         let mut batch = Batch::new();
         let mut next = self.clone();
-        let is_over = |(since, ..): &(Duration, u8, Rules)| now >= *since + GRACE;
-        for (_, _, rules) in next.replaced.extract_if(.., |replaced| is_over(replaced)) {
-            rules.remove_from(&mut batch);
+        if next.doubtful {
+            next.begin_anew(&mut batch);
         }
-        // Another mode has other base chains. A Service's never changes: it is another Service.
-        let stays = |number: u8, old: &Forwarding| {
-            let mut wanted = plan.services.iter();
-            wanted.any(|new| new.number == number && new.mode == old.mode)
-        };
-        next.services.retain(|number, (old, _)| {
-            let stays = stays(*number, old);
-            if !stays {
-                batch.destroy_table(&old.table());
-                next.replaced.retain(|(_, of, _)| of != number);
-            }
-            stays
-        });
+        next.remove_replaced(now, &mut batch);
+        next.remove_services_that_are_not_in(plan, &mut batch);
         for wanted in &plan.services {
-            let old = next.services.get(&wanted.number);
-            match old {
-                Some((old, _)) if old == wanted => continue,
-                Some((old, version)) => {
-                    let old = old.rules(*version);
-                    next.replaced.push((now, wanted.number, old));
-                }
-                // Whoever left a table of this name behind.
-                None => batch.destroy_table(&wanted.table()),
-            }
-            next.version += 1;
-            wanted.rules(next.version).add_to(&mut batch);
-            let installed = (wanted.clone(), next.version);
-            next.services.insert(wanted.number, installed);
+            next.install(wanted, now, &mut batch);
         }
         (batch, next)
     }
 
+    /// The same after a transaction of which nobody knows whether it was made: the next one makes all tables anew.
+    pub(super) fn doubted(self) -> Self {
+        Self {
+            doubtful: true,
+            ..self
+        }
+    }
+
     /// When something is to be deleted that was replaced.
     pub(super) fn due(&self) -> Option<Duration> {
-        self.replaced.first().map(|(since, ..)| *since + GRACE)
+        self.replaced.first().map(|replaced| replaced.since + GRACE)
+    }
+
+    fn begin_anew(&mut self, batch: &mut Batch) {
+        for (old, _) in std::mem::take(&mut self.services).values() {
+            batch.destroy_table(&old.table());
+        }
+        self.replaced.clear();
+        self.doubtful = false;
+    }
+
+    fn remove_replaced(&mut self, now: Duration, batch: &mut Batch) {
+        let is_over = |replaced: &mut Replaced| now >= replaced.since + GRACE;
+        for replaced in self.replaced.extract_if(.., is_over) {
+            replaced.rules.remove_from(batch);
+        }
+    }
+
+    /// Another mode has other base chains, and is another Service: a Service's never changes.
+    fn remove_services_that_are_not_in(&mut self, plan: &Plan, batch: &mut Batch) {
+        let stays = |number: u8, old: &Forwarding| {
+            let mut wanted = plan.services.iter();
+            wanted.any(|new| new.number == number && new.mode == old.mode)
+        };
+        let gone = |number: &u8, (old, _): &mut (Forwarding, u32)| !stays(*number, old);
+        for (number, (old, _)) in self.services.extract_if(.., gone) {
+            batch.destroy_table(&old.table());
+            self.replaced.retain(|replaced| replaced.number != number);
+        }
+    }
+
+    fn install(&mut self, wanted: &Forwarding, now: Duration, batch: &mut Batch) {
+        let number = wanted.number;
+        match self.services.get(&number) {
+            Some((old, _)) if old == wanted => return,
+            Some((old, version)) => self.replaced.push(Replaced {
+                since: now,
+                number,
+                rules: old.rules(*version),
+            }),
+            // Whoever left a table of this name behind.
+            None => batch.destroy_table(&wanted.table()),
+        }
+        self.version += 1;
+        wanted.rules(self.version).add_to(batch);
+        self.services.insert(number, (wanted.clone(), self.version));
     }
 }

@@ -17,7 +17,9 @@
 //!
 //! Nor does a change lose a packet of the Service itself. Every version of its rules has chains and
 //! maps of its own, which never change; a transaction adds the next version, and exchanges the rules
-//! of the base chains, which lead to it. See [`super::installed`].
+//! of the base chains, which lead to it. See [`super::installed`]. Modes `node-port` and `proxy` have two base chains: a packet
+//! that `balance` lets through just when its port or the last node goes may find `rewrite` without it, and is told that
+//! the address is unreachable.
 //!
 //! A mark that was drawn is drawn again while nobody answered and it has become unhealthy:
 //! the client's retransmission is then its second chance, as with a cloud's consistent hash.

@@ -544,7 +544,6 @@ impl Case {
         defects
     }
 
-    /// What is wrong with its workload, and with what it does to it and asks of it.
     /// Whether traffic may begin before a proxy serves it. That a node has taken in one address of a Service says nothing of
     /// another, nor of the other family: kube-proxy syncs each by itself, and opens the health check port with the first.
     fn has_hasty_traffic(&self) -> bool {
@@ -553,8 +552,8 @@ impl Case {
             match step {
                 Step::Check(check) => {
                     let flows = check.questions.iter().flat_map(Question::flows);
-                    let reached = |flow: &&FlowCheck| flow.expect.reach().is_some();
-                    seen = flows.filter(reached).map(|f| (&f.from, &f.to)).collect();
+                    let reached = flows.filter(|flow| self.is_wholly_reached(flow));
+                    seen = reached.map(|flow| (&flow.from, &flow.to)).collect();
                 }
                 Step::Change(_) => seen.clear(),
                 Step::Traffic(traffic) if !seen.contains(&(&traffic.from, &traffic.to)) => {
@@ -566,6 +565,15 @@ impl Case {
         false
     }
 
+    /// Whether a flow must reach the Service's first port, to which traffic goes, in each of its families.
+    fn is_wholly_reached(&self, flow: &FlowCheck) -> bool {
+        let alone = |family| self.service.families == Families::Only(family);
+        matches!(flow.expect, Expectation::Reaches(_))
+            && flow.port.is_empty()
+            && flow.family.is_none_or(alone)
+    }
+
+    /// What is wrong with its workload, and with what it does to it and asks of it.
     fn defects_of_the_workload(&self) -> Vec<&'static str> {
         let mut defects = Vec::new();
         let traffics: BTreeSet<_> = self.traffics().map(|traffic| traffic.name).collect();
@@ -655,3 +663,6 @@ impl Case {
         defects
     }
 }
+
+#[cfg(test)]
+mod tests;

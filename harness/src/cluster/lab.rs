@@ -379,7 +379,6 @@ async fn masquerading(
             remotes: vec![remote],
             length: Length::Brief,
             mark: None,
-            final_losses: false,
             fences: vec![SocketAddr::new(fence.address.of(family), BASELINE_PORT)],
         };
         let since = tap::now().saturating_sub(epoch);

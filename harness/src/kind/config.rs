@@ -76,6 +76,9 @@ pub(super) fn has_mode(mode: &str) -> bool {
     CONFIGS.iter().any(|(name, _)| *name == mode)
 }
 
+/// The placeholder of more arguments, in a list of YAML.
+const ARGUMENTS: &str = "{arguments}";
+
 /// What the placeholders of a manifest stand for.
 #[derive(Clone, Debug)]
 pub(super) struct ManifestValues<'a> {
@@ -95,18 +98,18 @@ pub(super) fn render(manifest: &str, values: &ManifestValues<'_>) -> String {
         .map(|text| Value::from(&**text).to_string())
         .collect();
     manifest
-        .replace("{arguments}", &arguments.join(", "))
         .replace("{image}", values.image)
         .replace("{api_host}", values.api_host)
         .replace("{api_port}", &values.api_port.to_string())
         .replace("{cluster_cidr}", values.cluster_cidr)
         .replace("{service_cidr}", values.service_cidr)
+        .replace(ARGUMENTS, &arguments.join(", "))
 }
 
 /// The manifests of a profile, each with its name.
 ///
 /// # Errors
-/// When a file cannot be read.
+/// When a file cannot be read, or none takes the arguments that the proxy is to get.
 pub(super) fn manifests(
     profile: &Profile,
     kind: &KindProfile,
@@ -128,7 +131,16 @@ pub(super) fn manifests(
         });
         Ok((name.clone(), text?))
     };
-    kind.manifests.iter().map(read).collect()
+    let manifests: Result<Vec<_>, KindError> = kind.manifests.iter().map(read).collect();
+    let manifests = manifests?;
+    let takes = manifests.iter().any(|(_, text)| text.contains(ARGUMENTS));
+    if !takes && !kind.arguments.is_empty() {
+        return Err(KindError::NoArguments {
+            profile: profile.name.clone(),
+            arguments: kind.arguments.join(" "),
+        });
+    }
+    Ok(manifests)
 }
 
 #[cfg(test)]

@@ -91,6 +91,16 @@ pub enum KindError {
         /// The profile.
         profile: String,
     },
+    /// Nothing takes the arguments that the proxy is to get.
+    #[error(
+        "no manifest of the profile {profile} has {{arguments}}, where the proxy's command would get `{arguments}`"
+    )]
+    NoArguments {
+        /// The profile.
+        profile: String,
+        /// What the proxy was to get.
+        arguments: String,
+    },
     /// The cluster has another proxy.
     #[error("the kind cluster {name} runs {found}, and not {wanted}; name one that does, or none")]
     OtherProxy {

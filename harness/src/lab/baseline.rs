@@ -147,7 +147,6 @@ impl From<'_> {
                 remotes,
                 length: Length::Brief,
                 mark: None,
-                final_losses: false,
             };
             let calls = self.sites.of(self.host).call(self.host, batch).await?;
             for (pod, call) in pods.iter().zip(calls) {

@@ -132,35 +132,18 @@ impl Lab {
         self.with_ways(calls.from, since, made).await
     }
 
-    /// Makes these calls, and says no more than what became of each.
+    /// Makes these calls, and says no more than when they were made, by the clock of the taps, and what became of each.
     ///
     /// # Errors
     /// When the probe cannot be carried out.
     ///
     /// # Panics
     /// As [`Self::call_each`].
-    pub(crate) async fn outcomes(&self, calls: Calls<'_>) -> Result<Vec<Connection>, LabError> {
-        let (host, batch) = (calls.from.host(), self.batch(calls));
-        let (_, made) = self.probing(self.sites.of(host).call(host, batch)).await?;
-        Ok(made)
-    }
-
-    /// Makes these calls as part of traffic in which every loss counts. Says when that began, too.
-    ///
-    /// # Errors
-    /// When the probe cannot be carried out.
-    ///
-    /// # Panics
-    /// As [`Self::call_each`].
-    pub(crate) async fn counted(
+    pub(crate) async fn outcomes(
         &self,
         calls: Calls<'_>,
     ) -> Result<(Duration, Vec<Connection>), LabError> {
-        let host = calls.from.host();
-        let batch = Batch {
-            final_losses: true,
-            ..self.batch(calls)
-        };
+        let (host, batch) = (calls.from.host(), self.batch(calls));
         self.probing(self.sites.of(host).call(host, batch)).await
     }
 
@@ -260,7 +243,6 @@ impl Lab {
             length: calls.length,
             mark,
             fences,
-            final_losses: false,
         }
     }
 

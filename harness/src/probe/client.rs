@@ -94,19 +94,6 @@ pub struct Batch {
     /// Listeners that always answer, on the ways that the probes take. By UDP, every backend that
     /// may answer a probe is one of them.
     pub fences: Vec<SocketAddr>,
-    /// Whether a loss is final, as of traffic that goes on: an answer is then waited for longer ([`Timing::loss_grace`]).
-    pub final_losses: bool,
-}
-
-impl Batch {
-    /// How long after its fence came back an unanswered call still counts as under way.
-    fn grace(&self, timing: &Timing) -> Duration {
-        if self.final_losses {
-            timing.loss_grace
-        } else {
-            timing.fence_grace
-        }
-    }
 }
 
 /// Makes every call of a batch from `host`; blocks until each has an outcome. Results are in the
@@ -189,8 +176,7 @@ impl OpenFlows {
             };
             let error = socket_error(host, first.remote());
             let wave = Wave::again(some).map_err(&error)?;
-            let fence = (&*self.fences, timing.fence_grace);
-            let settled = settle(host, wave, self.protocol, fence, timing, error)?;
+            let settled = settle(host, wave, self.protocol, &self.fences, timing, error)?;
             answers.extend(settled.0);
             self.flows.extend(settled.1);
         }
@@ -206,8 +192,7 @@ fn call_wave(
     let error = socket_error(host, remotes[0]);
     let wave =
         Wave::start(host, batch.protocol, remotes, batch.length, batch.mark).map_err(&error)?;
-    let fence = (&*batch.fences, batch.grace(timing));
-    settle(host, wave, batch.protocol, fence, timing, error)
+    settle(host, wave, batch.protocol, &batch.fences, timing, error)
 }
 
 fn socket_error(host: &Namespace, remote: SocketAddr) -> impl Fn(io::Error) -> ProbeError + use<> {
@@ -219,12 +204,12 @@ fn socket_error(host: &Namespace, remote: SocketAddr) -> impl Fn(io::Error) -> P
     }
 }
 
-/// Waits until every call of a wave has its outcome: a drop, when the fence has been back for the grace that it is given.
+/// Waits until every call of a wave has its outcome.
 fn settle(
     host: &Namespace,
     mut wave: Wave,
     protocol: Protocol,
-    (fences, grace): (&[SocketAddr], Duration),
+    fences: &[SocketAddr],
     timing: &Timing,
     error: impl Fn(io::Error) -> ProbeError,
 ) -> Result<(Vec<Connection>, Vec<Flow>), ProbeError> {
@@ -233,7 +218,7 @@ fn settle(
     loop {
         // Asked before the poll: a thread that the scheduler forgets for a while afterwards has not
         // looked since, and would call dropped what was answered in the meantime.
-        let overdue = fence_back.is_some_and(|back| back.elapsed() >= grace);
+        let overdue = fence_back.is_some_and(|back| back.elapsed() >= timing.fence_grace);
         let quiet = PollTimeout::try_from(QUIET).expect("a short time");
         let progress = wave.poll(quiet).map_err(&error)?;
         if wave.is_settled() {

@@ -85,12 +85,12 @@ pub(super) async fn ask(
             Question::Held { name, expect } => subject.held(name, expect).await,
             Question::Answered(name) => {
                 let going = subject.traffic.get(name).expect("cases are checked");
-                going.answered().map_err(|error| *error)
+                going.answered().await.map_err(|error| *error)
             }
             Question::LostUntilNoticed(name) => {
                 let going = subject.traffic.get(name).expect("cases are checked");
                 let bound = subject.lab.timing().unnoticed();
-                going.lost_for(bound).map_err(|error| *error)
+                going.lost_for(bound).await.map_err(|error| *error)
             }
             Question::HealthCheckAllocated(expected) => {
                 let got = subject.service.health_check_node_port.is_some();

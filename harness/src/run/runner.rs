@@ -475,7 +475,7 @@ impl CaseRun {
             backends: &[],
         };
         loop {
-            let made = self.lab.outcomes(calls).await?;
+            let (_, made) = self.lab.outcomes(calls).await?;
             let served = made.iter().filter(|made| made.outcome.is_reached());
             let served: Vec<_> = served.map(|made| made.remote.to_string()).collect();
             if served.is_empty() {

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
+use futures::future::try_join_all;
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use super::row::{Answer, row};
@@ -26,6 +28,7 @@ const FEW: u64 = 20;
 /// Traffic that ends when this is dropped.
 pub(super) struct Ongoing {
     traffic: Traffic,
+    /// Whoever makes calls holds the tally until they are counted: who asks waits for those that are under way.
     by_family: Vec<(Family, Arc<Mutex<Tally>>)>,
     _tasks: JoinSet<()>,
 }
@@ -72,8 +75,10 @@ impl Answering {
 }
 
 /// What has become of its connections so far.
+#[derive(Default)]
 struct Tally {
-    began: Instant,
+    /// When the first were made, by the clock of the taps.
+    began: Option<Duration>,
     answered: u64,
     others: BTreeMap<String, u64>,
     /// The way of the first of each of those.
@@ -100,7 +105,7 @@ impl Ongoing {
         let has = |family: &&Family| service.families.contains(*family);
         let by_family = lab.families().iter().filter(has).map(|family| {
             let remote = lab.resolve(&traffic.to, service, *family);
-            let tally = Arc::new(Mutex::new(Tally::new()));
+            let tally = Arc::new(Mutex::new(Tally::default()));
             let going = Going {
                 lab: Arc::clone(lab),
                 from: traffic.from.clone(),
@@ -125,27 +130,27 @@ impl Ongoing {
     ///
     /// # Errors
     /// When the probes could not go on.
-    pub(super) fn answered(&self) -> Result<Vec<Answer>, Box<LabError>> {
-        self.judged("every connection answered", None)
+    pub(super) async fn answered(&self) -> Result<Vec<Answer>, Box<LabError>> {
+        self.judged("every connection answered", None).await
     }
 
     /// Whether connections were lost for no longer than this, and none came to anything else than a drop, in each family.
     ///
     /// # Errors
     /// When the probes could not go on.
-    pub(super) fn lost_for(&self, bound: Duration) -> Result<Vec<Answer>, Box<LabError>> {
+    pub(super) async fn lost_for(&self, bound: Duration) -> Result<Vec<Answer>, Box<LabError>> {
         let expected = format!("dropped for {} at most", seconds(bound));
-        self.judged(&expected, Some(bound))
+        self.judged(&expected, Some(bound)).await
     }
 
     /// What each family's has come to, where connections may be dropped for `bound`, or not at all.
-    fn judged(
+    async fn judged(
         &self,
         expected: &str,
         bound: Option<Duration>,
     ) -> Result<Vec<Answer>, Box<LabError>> {
-        let each = self.by_family.iter().map(|(family, tally)| {
-            let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let each = self.by_family.iter().map(async |(family, tally)| {
+            let mut tally = tally.lock().await;
             if let Some(error) = tally.error.take() {
                 return Err(error);
             }
@@ -162,28 +167,18 @@ impl Ongoing {
             };
             Ok(Answer { result, journeys })
         });
-        each.collect()
+        try_join_all(each).await
     }
 }
 
 impl Tally {
-    fn new() -> Self {
-        Self {
-            began: Instant::now(),
-            answered: 0,
-            others: BTreeMap::new(),
-            journeys: BTreeMap::new(),
-            lost: None,
-            error: None,
-        }
-    }
-
-    /// Takes in what became of a connection that was made at this time since it began.
+    /// Takes in what became of a connection that was made at this time, by the clock of the taps.
     fn count(&mut self, at: Duration, connection: &Connection, answering: &Answering, port: u16) {
         if answering.has_answered(connection, port) {
             self.answered += 1;
             return;
         }
+        let at = at.saturating_sub(self.began.unwrap_or(at));
         let (first, _) = self.lost.unwrap_or((at, at));
         self.lost = Some((first, at));
         *self.others.entry(connection.outcome.kind()).or_default() += 1;
@@ -257,42 +252,37 @@ impl Going {
                 remotes: &remotes,
                 backends: &self.backends,
             };
-            let at = self.tally().began.elapsed();
-            let (since, made) = match self.lab.counted(calls).await {
-                Ok(counted) => counted,
+            let mut tally = self.tally.lock().await;
+            let (at, made) = match self.lab.outcomes(calls).await {
+                Ok(made) => made,
                 Err(error) => {
-                    self.tally().error = Some(Box::new(error));
+                    tally.error = Some(Box::new(error));
                     return;
                 }
             };
-            self.look_at_losses(since, &made).await;
-            {
-                let mut tally = self.tally();
-                for one in &made {
-                    tally.count(at, one, &self.answering, self.port);
-                }
+            tally.began.get_or_insert(at);
+            for one in &made {
+                tally.count(at, one, &self.answering, self.port);
             }
+            self.look_at_losses(at, &made, &mut tally).await;
+            drop(tally);
             tokio::time::sleep(PAUSE).await;
         }
     }
 
     /// Keeps the way of the first connection of each kind that nobody of the case has answered. The taps forget.
-    async fn look_at_losses(&self, since: Duration, made: &[Connection]) {
+    async fn look_at_losses(&self, since: Duration, made: &[Connection], tally: &mut Tally) {
         let lost = |one: &&Connection| !self.answering.has_answered(one, self.port);
         for one in made.iter().filter(lost) {
             let kind = one.outcome.kind();
-            if self.tally().journeys.contains_key(&kind) {
+            if tally.journeys.contains_key(&kind) {
                 continue;
             }
             let way = self.lab.way_of(&self.from, since, one).await;
             let (from, to, family) = (&self.from, one.remote, Family::of(one.remote.ip()));
             let text = format!("{from} -> {to} {family}, meanwhile: {kind}\n{way}");
-            self.tally().journeys.insert(kind, text);
+            tally.journeys.insert(kind, text);
         }
-    }
-
-    fn tally(&self) -> MutexGuard<'_, Tally> {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -327,7 +317,7 @@ mod tests {
     #[test]
     fn one_connection_that_nobody_of_the_case_answers_is_wrong() {
         let tally = |other: Option<Connection>| {
-            let mut tally = Tally::new();
+            let mut tally = Tally::default();
             let answering = Answering::Workload("a-b-".to_owned());
             for _ in 0..FEW {
                 tally.count(Duration::ZERO, &reached("a-b-1", 7), &answering, 7);
@@ -357,7 +347,7 @@ mod tests {
                 answered: FEW,
                 others: others.collect(),
                 lost: Some(window.into()),
-                ..Tally::new()
+                ..Tally::default()
             };
             let bound = Some(Duration::from_millis(1200));
             let failed: u64 = tally.failed(bound).map(|(_, n)| n).sum();
@@ -372,12 +362,40 @@ mod tests {
             wrong(5000, 5100, &[("dropped", 7), ("refused (RST)", 1)]),
             (1, vec!["meanwhile refused (RST) (1 of 28)".to_owned()])
         );
-        let nothing = Tally::new().wrong(Some(Duration::MAX));
+        let nothing = Tally::default().wrong(Some(Duration::MAX));
         assert_eq!(nothing, ["only 0 connections were made"]);
+    }
+
+    #[tokio::test]
+    async fn what_is_under_way_is_counted_before_the_question_is_answered() {
+        let tally = Arc::new(Mutex::new(Tally::default()));
+        let going = Ongoing {
+            traffic: Traffic {
+                name: "outside",
+                from: Place::External("client-private".to_owned()),
+                to: crate::case::Target::ClusterIp,
+            },
+            by_family: vec![(Family::V4, Arc::clone(&tally))],
+            _tasks: JoinSet::new(),
+        };
+        let mut under_way = Arc::clone(&tally).lock_owned().await;
+        under_way.answered = FEW;
+        let waved = async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let answering = Answering::Workload("a-b-".to_owned());
+            under_way.count(Duration::ZERO, &connection(Outcome::Dropped), &answering, 7);
+            drop(under_way);
+        };
+        let (asked, ()) = tokio::join!(going.answered(), waved);
+        let asked = asked.expect("the probes go on");
+        assert_eq!(asked[0].result.wrong, ["meanwhile dropped (1 of 21)"]);
     }
 
     #[test]
     fn hardly_any_connection_proves_nothing() {
-        assert_eq!(Tally::new().wrong(None), ["only 0 connections were made"]);
+        assert_eq!(
+            Tally::default().wrong(None),
+            ["only 0 connections were made"]
+        );
     }
 }

@@ -44,7 +44,7 @@ pub mod kind {
 const NESTED: u16 = 1 << 15;
 
 /// Writes messages, one after the other.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Builder {
     bytes: Vec<u8>,
 }

@@ -23,7 +23,8 @@ mod tests;
 /// The shortest pause after a clean-up. The first one after a quiet time is not kept waiting.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How many times as long as a clean-up took the pause after it is. Each walks through the table of the whole machine, however
-/// little is stale: while many changes come, they take a tenth of a processor together.
+/// little is stale: while many changes come, they take about a tenth of a processor together, as long as each takes less than
+/// a ninth of [`LONGEST_REST`].
 const REST: u32 = 9;
 /// But a pause is no longer than this: as often as kube-proxy syncs, and cleans up, by default (`minSyncPeriod`).
 const LONGEST_REST: Duration = Duration::from_secs(1);

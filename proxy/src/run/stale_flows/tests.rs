@@ -14,7 +14,7 @@ struct Bench {
     flows: StaleFlows,
     /// Whose flow was stale, when a clean-up began and once more when it ended.
     seen: Receiver<Vec<String>>,
-    go_on: Sender<Result<(), ()>>,
+    go_on: Sender<(Duration, Result<(), ()>)>,
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -58,13 +58,10 @@ fn bench() -> Bench {
     let flows = StaleFlows::new(move |serving, _| {
         say.send(stale(serving)).expect("the test listens");
         let wait = wait.lock().expect("no holder panics");
-        let ended: Result<(), ()> = wait.recv().expect("the test says");
+        let (took, ended): (_, Result<(), ()>) = wait.recv().expect("the test says");
         say.send(stale(serving)).expect("the test listens");
         let failed = |()| ConntrackError::List(NetlinkError::Unsteady);
-        (
-            Duration::ZERO,
-            ended.map(|()| BTreeMap::new()).map_err(failed),
-        )
+        (took, ended.map(|()| BTreeMap::new()).map_err(failed))
     });
     Bench { flows, seen, go_on }
 }
@@ -82,7 +79,12 @@ impl Bench {
 
     /// Lets the clean-up that runs end, and takes what it came to.
     async fn end(&mut self, ended: Result<(), ()>) -> Vec<String> {
-        self.go_on.send(ended).expect("a clean-up runs");
+        self.end_after(Duration::ZERO, ended).await
+    }
+
+    /// The same of one that took so long.
+    async fn end_after(&mut self, took: Duration, ended: Result<(), ()>) -> Vec<String> {
+        self.go_on.send((took, ended)).expect("a clean-up runs");
         let notify = self.flows.ended();
         let notified = tokio::time::timeout(PATIENCE, notify.notified());
         notified.await.expect("it says that it ended");
@@ -114,6 +116,23 @@ async fn one_runs_at_a_time_and_what_comes_meanwhile_is_for_the_next() {
     assert_eq!(bench.seen(), ["10.96.0.2", "fd96::1"]);
     bench.end(Ok(())).await;
     assert_eq!(bench.flows.due(), None);
+}
+
+#[tokio::test]
+async fn the_pause_is_nine_times_as_long_as_it_took_within_bounds() {
+    for (took, expected) in [(0, 100), (11, 100), (50, 450), (200, 1000)] {
+        let [took, expected] = [took, expected].map(Duration::from_millis);
+        let mut bench = bench();
+        bench.flows.want(fronts(&["10.96.0.1"]));
+        bench.start();
+        bench.seen();
+        bench.flows.want(fronts(&["10.96.0.2"]));
+        let before = Instant::now();
+        bench.end_after(took, Ok(())).await;
+        let due = bench.flows.due().expect("something came meanwhile");
+        let pause = before + expected..=Instant::now() + expected;
+        assert!(pause.contains(&due), "{took:?}: {:?}", due - before);
+    }
 }
 
 #[tokio::test]
