@@ -271,6 +271,9 @@ pub(crate) struct FaultsArguments {
     /// How many labs are up side by side, each with one fault; 2 in network namespaces. There is one kind cluster at a time
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=16))]
     pub(crate) labs: Option<u16>,
+    /// Keep evidence of every case that a fault makes fail, which takes longer than all else
+    #[arg(long)]
+    pub(crate) evidence: bool,
     /// Where faults.json, logs and evidence go
     #[arg(long, value_name = "DIR", default_value = "onehop-out")]
     pub(crate) out: PathBuf,

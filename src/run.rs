@@ -296,7 +296,7 @@ impl Run {
         let options = BatchOptions {
             jobs: self.arguments.jobs.into(),
             seed: self.seed,
-            evidence: dir.join(EVIDENCE),
+            evidence: Some(dir.join(EVIDENCE)),
             interrupted: interrupted.clone(),
             sabotage: None,
         };

@@ -105,7 +105,7 @@ impl Judged {
             lab: lab.clone()?,
             case,
             number: u16::try_from(number).expect("fewer than 10 000 cases"),
-            evidence: self.dir().join("evidence"),
+            evidence: Some(self.dir().join("evidence")),
             sabotage: None,
         };
         // A case that panicked leaves no more behind than one that failed.

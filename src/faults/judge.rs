@@ -23,6 +23,8 @@ pub(crate) struct Judge {
     pub(crate) timing: Timing,
     /// Cases that run side by side in a lab.
     pub(crate) jobs: usize,
+    /// Whether evidence is kept of what a fault makes fail.
+    pub(crate) evidence: bool,
     /// Each lab has a directory of its own below.
     pub(crate) dir: PathBuf,
     /// Becomes true when no further case is to be started.
@@ -138,10 +140,12 @@ impl Judge {
             Some(fault) => Some(fault.commit(lab).await.map_err(JudgeError::Commit)?),
             None => None,
         };
+        // A right proxy that fails is news; one with a fault has to.
+        let kept = self.evidence || fault.is_none();
         let options = BatchOptions {
             jobs: self.jobs,
             seed: 0,
-            evidence: self.dir.join(name).join("evidence"),
+            evidence: kept.then(|| self.dir.join(name).join("evidence")),
             interrupted: self.interrupted.clone(),
             sabotage: fault.and_then(Fault::sabotage),
         };

@@ -91,6 +91,7 @@ mod with_faults {
                 provided,
                 timing,
                 jobs: arguments.jobs.into(),
+                evidence: arguments.evidence,
                 dir: out.join(report::LABS),
                 interrupted: run::interruption()?,
             };

@@ -178,6 +178,7 @@ fn judge(proxy: &ProxyUnderTest) -> Judge {
             ..Timing::default()
         },
         jobs: JOBS,
+        evidence: false,
         dir: Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults"),
         interrupted: never.subscribe(),
     }

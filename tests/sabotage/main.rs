@@ -106,7 +106,7 @@ async fn run(
         lab: Arc::clone(lab),
         case: case.ok_or_else(|| format!("no case {id}"))?,
         number: u16::try_from(number).expect("a small number"),
-        evidence: lab.dir().join("evidence"),
+        evidence: Some(lab.dir().join("evidence")),
         sabotage: fault.sabotage(),
     };
     Ok(run.run().await)

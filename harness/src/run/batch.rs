@@ -26,8 +26,8 @@ pub struct BatchOptions {
     pub jobs: usize,
     /// Decides the order in which cases start.
     pub seed: u64,
-    /// Where evidence goes.
-    pub evidence: PathBuf,
+    /// Where evidence of failures goes; `None` where nobody will look at it. It takes longer than all else of a case.
+    pub evidence: Option<PathBuf>,
     /// Becomes true when no further case is to be started.
     pub interrupted: watch::Receiver<bool>,
     /// What makes the proxy wrong for each case, where the suite itself is judged.
