@@ -36,7 +36,7 @@ const ANYWHERE: Deployment = Deployment::new("anywhere", &NODES, 3);
 
 /// How long a pod serves on once it is asked to end, in seconds: as long as proxies take to hear of it, many times over.
 const LINGERS: u16 = 5;
-/// As long as it takes to judge what it does meanwhile.
+/// As long as it takes to judge what it does meanwhile, and as another pod may take to be ready on a busy machine.
 const LINGERS_LONG: u16 = 30;
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -143,7 +143,7 @@ fn of_pods() -> Vec<Case> {
         .sources(&[E2E_SERVICE, KEP, SERVICE_HEALTH, METALLB])
         .needs(Feature::TerminatingEndpoints)
         .needs(Feature::HealthCheckNodePort)
-        .workload(LINGERS, &[ONE, TWO].map(|one| one.updated(Update::OldFirst)))
+        .workload(LINGERS_LONG, &[ONE, TWO].map(|one| one.updated(Update::OldFirst)))
         .check("the old pods", balanced_one_two())
         .traffic("to the address", &private(), Target::Vip)
         .change(Change::Roll)
