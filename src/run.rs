@@ -150,7 +150,10 @@ impl Run {
                 let checked = runtime.block_on(kind::check(&profiles)).into_diagnostic()?;
                 let subjects = profiles.into_iter().map(|profile| {
                     let run = RunId::new().into_diagnostic()?;
-                    let options = arguments.kind.options(profile, run, arguments);
+                    let options =
+                        arguments
+                            .kind
+                            .options(profile, run, arguments.keep, self.timing.clone());
                     Ok(Subject::kind(checked.clone(), options))
                 });
                 let subjects = subjects.collect::<Result<_>>()?;

@@ -9,8 +9,7 @@ use clap::{Args, ValueEnum};
 use onehop_harness::cluster::RunId;
 use onehop_harness::kind::{self, KindOptions, NetworkPlugin};
 use onehop_harness::profile::Profile;
-
-use super::RunArguments;
+use onehop_harness::timing::Timing;
 
 /// Who provides the world that cases run in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -35,7 +34,7 @@ impl fmt::Display for Provider {
 }
 
 /// What a lab on kind takes.
-#[derive(Args)]
+#[derive(Args, Default)]
 #[command(next_help_heading = "With --provider kind")]
 pub(crate) struct KindArguments {
     /// A kind cluster that is there, instead of one that is made for the run and removed again
@@ -54,7 +53,13 @@ pub(crate) struct KindArguments {
 
 impl KindArguments {
     /// How a proxy is judged on kind. The directory is another one for each proxy.
-    pub(crate) fn options(&self, profile: Profile, run: RunId, all: &RunArguments) -> KindOptions {
+    pub(crate) fn options(
+        &self,
+        profile: Profile,
+        run: RunId,
+        keep: bool,
+        timing: Timing,
+    ) -> KindOptions {
         KindOptions {
             profile,
             run,
@@ -68,9 +73,9 @@ impl KindArguments {
                 IpFamily::Dual => kind::IpFamily::Dual,
                 IpFamily::Ipv4 => kind::IpFamily::Ipv4,
             },
-            keep: all.keep,
+            keep,
             dir: PathBuf::new(),
-            timing: all.lab.timing(),
+            timing,
         }
     }
 }

@@ -28,7 +28,6 @@ pub(crate) use with_faults::faults;
 
 #[cfg(feature = "faults")]
 mod with_faults {
-    use std::path::PathBuf;
     use std::time::Instant;
 
     use futures::{StreamExt, stream};
@@ -36,7 +35,7 @@ mod with_faults {
     use onehop_harness::case::Case;
     use onehop_harness::cluster::RunId;
     use onehop_harness::error::chain;
-    use onehop_harness::kind::{self, IpFamily, KindOptions, NetworkPlugin};
+    use onehop_harness::kind;
     use onehop_harness::profile::Profile;
     use onehop_harness::run::{CaseResult, Verdict};
     use onehop_harness::timing::Timing;
@@ -47,7 +46,7 @@ mod with_faults {
     use super::report::{self, Judged, Report};
     use super::select::select;
     use super::{ExitCode, FaultsArguments, Result};
-    use crate::arguments::Provider;
+    use crate::arguments::{KindArguments, Provider};
     use crate::{NOT_JUDGED, preparation, run};
 
     /// Judges the proxy with each fault that is asked for.
@@ -134,17 +133,8 @@ mod with_faults {
 
     async fn on_clusters(profile: Profile, timing: &Timing) -> Result<Provided> {
         let checked = kind::check(std::slice::from_ref(&profile)).await;
-        let options = KindOptions {
-            profile,
-            cluster: None,
-            node_image: None,
-            plugin: NetworkPlugin::Ptp,
-            family: IpFamily::Dual,
-            run: RunId::new().into_diagnostic()?,
-            keep: false,
-            dir: PathBuf::new(),
-            timing: timing.clone(),
-        };
+        let run = RunId::new().into_diagnostic()?;
+        let options = KindArguments::default().options(profile, run, false, timing.clone());
         Ok(Provided::Kind {
             checked: checked.into_diagnostic()?,
             options: Box::new(options),

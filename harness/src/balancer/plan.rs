@@ -369,4 +369,4 @@ fn protocol(protocol: Protocol) -> (u8, &'static str) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -5,13 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::try_join_all;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use super::row::{Answer, row};
 use crate::case::{Place, Traffic};
-use crate::lab::{Allocated, Calls, Lab, LabError};
+use crate::lab::{Allocated, Calls, Lab, LabError, join_results};
 use crate::probe::{Connection, Outcome};
 use crate::world::{Family, Length, Protocol};
 
@@ -167,7 +166,7 @@ impl Ongoing {
             };
             Ok(Answer { result, journeys })
         });
-        try_join_all(each).await
+        join_results(each).await
     }
 }
 

@@ -1,29 +1,13 @@
 use super::*;
-use crate::balancer::plan::Target;
-use crate::balancer::wanted::Port;
+use crate::balancer::plan::tests::forwarding;
 use crate::case::BalancerMode;
-use crate::world::{AddressPlan, Protocol};
+use crate::world::AddressPlan;
 
 fn service(number: u8, nodes: &[u8]) -> Forwarding {
     Forwarding {
-        service: format!("default/web-{number}"),
         number,
-        mode: BalancerMode::Vip,
         addresses: AddressPlan::vip(number).both().to_vec(),
-        ports: vec![Port {
-            protocol: Protocol::Tcp,
-            port: 80,
-            node_port: Some(30080),
-        }],
-        targets: nodes
-            .iter()
-            .map(|number| Target {
-                mark: 1000 + u32::from(*number),
-                address: AddressPlan::node_host(10 + number),
-                weight: 1,
-            })
-            .collect(),
-        listeners: BTreeMap::new(),
+        ..forwarding(BalancerMode::Vip, nodes)
     }
 }
 

@@ -3,7 +3,7 @@ use onehop_nft::Data;
 use super::*;
 use crate::world::AddressPlan;
 
-fn forwarding(mode: BalancerMode, nodes: &[u8]) -> Forwarding {
+pub(in crate::balancer) fn forwarding(mode: BalancerMode, nodes: &[u8]) -> Forwarding {
     Forwarding {
         service: "default/web".to_owned(),
         number: 7,
