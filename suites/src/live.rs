@@ -16,7 +16,7 @@ use crate::external_policy::{own_pods_or_drop, spread_over_all};
 use crate::health_check::ports;
 use crate::load_balancer::{balanced_local, healthy};
 use crate::story::{
-    ON_VM2, STORY, client_on, dropped, from_pod_on, inside, kept_on, node_port, on, private,
+    NODES, ON_VM2, STORY, client_on, dropped, from_pod_on, inside, kept_on, node_port, on, private,
     reaches, ready, spread_by,
 };
 
@@ -30,7 +30,7 @@ const E2E_SERVICE: &str = "kubernetes/test/e2e/network/service.go";
 const MOMENT: Duration = Duration::from_millis(30);
 
 pub(crate) fn cases() -> Vec<Case> {
-    [switches(), churns(), ends(), restarts()].concat()
+    [switches(), churns(), ends(), vec![first_pod()], restarts()].concat()
 }
 
 fn switches() -> Vec<Case> {
@@ -223,6 +223,35 @@ fn ends() -> Vec<Case> {
                 .chain([dropped(&private(), node_port("vm2"))]),
         ),
     ]
+}
+
+/// A load balancer sends to a node as soon as that says that it is healthy.
+fn first_pod() -> Case {
+    let all: Vec<&str> = STORY.into_iter().chain([ON_VM2]).collect();
+    Case::new(
+        "live/first-pod-behind-a-load-balancer",
+        "Under Local, no connection to the load-balancer address is lost when a node gets its first pod: its health check \
+         port says 200, in each family, once the node serves in it.",
+        Service::load_balancer(BalancerMode::Vip).external(Policy::Local),
+        &STORY,
+    )
+    .sources(&[SERVICE_HEALTH, "k#114702"])
+    .needs(Feature::HealthCheckNodePort)
+    .check(
+        "pods 1-0-2",
+        chosen(&["vm1", "vm3"], [Some(1), Some(0), Some(2)])
+            .into_iter()
+            .chain([reaches(&private(), Target::Vip, balanced_local(&["vm1", "vm3"], &STORY))]),
+    )
+    .traffic("to the address", &private(), Target::Vip)
+    .change(Change::Backends(ready(&all)))
+    .check(
+        "pods 1-1-2",
+        chosen(&NODES, [Some(1), Some(1), Some(2)])
+            .into_iter()
+            .chain([reaches(&private(), Target::Vip, balanced_local(&NODES, &all))])
+            .chain(answered(["to the address"])),
+    )
 }
 
 /// What health check ports say, and which nodes the load balancer chooses for that.

@@ -105,8 +105,13 @@ impl Lab {
 
     /// A listener of both families on a node.
     pub(crate) fn listen(&self, node: &str, port: u16) -> io::Result<TcpListener> {
+        self.listen_at(node, (Ipv6Addr::UNSPECIFIED, port).into())
+    }
+
+    /// A listener at an address of a node.
+    pub(crate) fn listen_at(&self, node: &str, address: SocketAddr) -> io::Result<TcpListener> {
         let namespace = self.network.host(node).expect("exists").namespace();
-        let listener = namespace.within(|| StdListener::bind((Ipv6Addr::UNSPECIFIED, port)))??;
+        let listener = namespace.within(|| StdListener::bind(address))??;
         listener.set_nonblocking(true)?;
         TcpListener::from_std(listener)
     }
@@ -114,7 +119,7 @@ impl Lab {
     /// Makes the Service, and waits until exactly these nodes are healthy. Its address.
     pub(crate) async fn serve(&self, policy: &str, nodes: &[&str]) -> Result<Dual, Failed> {
         self.balancer.apply(service(self.mode, policy));
-        let ready = |view: &View| view.settled() && view.healthy() == nodes;
+        let ready = |view: &View| view.settled() && view.is_healthy(nodes);
         Ok(self.view(ready).await?.vip.ok_or("no address")?)
     }
 
@@ -134,12 +139,13 @@ impl Lab {
     pub(crate) async fn nodes_weigh(&self, weights: [(&str, u16); 3]) -> Check {
         let weights = weights.map(|(node, weight)| (node.to_owned(), weight.into()));
         let weights = BTreeMap::from(weights);
-        self.view(|view| view.weights() == weights).await?;
+        let each = |view: &View| view.weights().values().all(|of| *of == weights);
+        self.view(each).await?;
         Ok(())
     }
 
     pub(crate) async fn nodes_become(&self, nodes: &[&str]) -> Check {
-        self.view(|view| view.healthy() == nodes).await?;
+        self.view(|view| view.is_healthy(nodes)).await?;
         Ok(())
     }
 

@@ -49,6 +49,7 @@ pub(super) enum Event {
         service: String,
         /// Which run of checks it belongs to: results of an older one are void.
         round: u64,
+        family: Family,
         node: usize,
         outcome: Outcome,
     },
@@ -71,9 +72,9 @@ struct Served {
     /// The number of its address; none while the pool is exhausted.
     number: Option<u8>,
     round: u64,
-    /// The health of each node, in the order of the world's nodes.
-    nodes: Vec<Tally>,
-    /// The checks, one task for each node.
+    /// The health of each node by its address of each of the Service's families, in the order of the world's nodes.
+    nodes: BTreeMap<Family, Vec<Tally>>,
+    /// The checks, one task for each node and family.
     checks: JoinSet<()>,
     /// What accepts its connections in mode `proxy`.
     relays: BTreeMap<(Family, u16), Relay>,
@@ -99,10 +100,10 @@ impl Served {
         }
     }
 
-    /// The positions of the nodes that may get new connections, each with its weight. One that announces no endpoint may
-    /// not.
-    fn chosen(&self) -> impl Iterator<Item = (usize, u32)> {
-        let healthy = self.nodes.iter().enumerate();
+    /// The positions of the nodes that may get new connections of a family, each with its weight. One that announces no
+    /// endpoint may not.
+    fn chosen(&self, family: Family) -> impl Iterator<Item = (usize, u32)> {
+        let healthy = self.nodes.get(&family).into_iter().flatten().enumerate();
         let healthy = healthy.filter(|(_, node)| node.healthy());
         let weighed = healthy.map(|(index, node)| (index, self.weight_of(node)));
         weighed.filter(|(_, weight)| *weight > 0)
@@ -231,6 +232,7 @@ impl Controller {
             Event::Checked {
                 service,
                 round,
+                family,
                 node,
                 outcome,
             } => {
@@ -239,7 +241,8 @@ impl Controller {
                 self.services
                     .get_mut(&service)
                     .filter(|served| served.round == round)
-                    .is_some_and(|served| served.nodes[node].record(outcome, now, rules))
+                    .and_then(|served| served.nodes.get_mut(&family))
+                    .is_some_and(|nodes| nodes[node].record(outcome, now, rules))
             }
             Event::Problem { what, text } => self.set_problem(what, text),
         }
@@ -256,7 +259,6 @@ impl Controller {
             self.remove(&name);
         }
         let now = self.started.elapsed();
-        let nodes = &self.nodes;
         let served = self.services.entry(name.clone()).or_insert_with(|| Served {
             wanted: Wanted {
                 check: None,
@@ -264,15 +266,25 @@ impl Controller {
             },
             number: None,
             round: 0,
-            nodes: nodes.iter().map(|_| Tally::new(now)).collect(),
+            nodes: BTreeMap::new(),
             checks: JoinSet::new(),
             relays: BTreeMap::new(),
             writer: JoinSet::new(),
         });
-        let recheck = served.wanted.check != wanted.check;
+        let rechecked = served.wanted.check != wanted.check;
+        if rechecked {
+            let known = served.nodes.values_mut().flatten();
+            known.for_each(|node| node.begin(now));
+        }
+        let families: BTreeSet<Family> = wanted.families.iter().copied().collect();
+        let changed = !served.nodes.keys().eq(&families);
+        served.nodes.retain(|family, _| families.contains(family));
+        for family in families {
+            let unknown = || self.nodes.iter().map(|_| Tally::new(now)).collect();
+            served.nodes.entry(family).or_insert_with(unknown);
+        }
         served.wanted = wanted;
-        if recheck {
-            served.nodes.iter_mut().for_each(|node| node.begin(now));
+        if rechecked || changed {
             self.start_checks(&name);
         }
         self.accept(&name);
@@ -311,7 +323,7 @@ impl Controller {
                         node_port?,
                     ))
                 };
-                relay.send_to(served.chosen().filter_map(node).collect());
+                relay.send_to(served.chosen(*family).filter_map(node).collect());
             }
         }
     }
@@ -326,30 +338,30 @@ impl Controller {
         let Some(check) = served.wanted.check.clone() else {
             return;
         };
-        // Its first one: it stays when another comes or goes.
-        let family = served.wanted.families.first().copied();
-        let family = family.unwrap_or(Family::V4);
-        for (index, node) in self.nodes.iter().enumerate() {
-            let (namespace, sender) = (self.namespace.clone(), self.sender.clone());
-            let address = node.address.of(family);
-            let (service, check) = (name.to_owned(), check.clone());
-            let interval = self.timing.health_check_interval;
-            let patience = self.timing.health_check_timeout;
-            served.checks.spawn(async move {
-                loop {
-                    let outcome = health::check(&namespace, address, &check, patience).await;
-                    let event = Event::Checked {
-                        service: service.clone(),
-                        round,
-                        node: index,
-                        outcome,
-                    };
-                    if sender.send(event).is_err() {
-                        return;
+        for family in served.nodes.keys().copied() {
+            for (index, node) in self.nodes.iter().enumerate() {
+                let (namespace, sender) = (self.namespace.clone(), self.sender.clone());
+                let address = node.address.of(family);
+                let (service, check) = (name.to_owned(), check.clone());
+                let interval = self.timing.health_check_interval;
+                let patience = self.timing.health_check_timeout;
+                served.checks.spawn(async move {
+                    loop {
+                        let outcome = health::check(&namespace, address, &check, patience).await;
+                        let event = Event::Checked {
+                            service: service.clone(),
+                            round,
+                            family,
+                            node: index,
+                            outcome,
+                        };
+                        if sender.send(event).is_err() {
+                            return;
+                        }
+                        sleep(interval).await;
                     }
-                    sleep(interval).await;
-                }
-            });
+                });
+            }
         }
     }
 
@@ -429,6 +441,16 @@ impl Controller {
         }
     }
 
+    /// The nodes that may get new connections of a family.
+    fn targets(&self, served: &Served, family: Family) -> Vec<Target> {
+        let target = |(index, weight)| Target {
+            mark: dataplane::mark(index),
+            address: self.nodes[index].address.of(family),
+            weight,
+        };
+        served.chosen(family).map(target).collect()
+    }
+
     fn plan(&self) -> Plan {
         let services = self.services.values().filter_map(|served| {
             let listeners = served.relays.iter();
@@ -439,12 +461,9 @@ impl Controller {
                 addresses: served.ingress(),
                 ports: served.wanted.ports.clone(),
                 targets: served
-                    .chosen()
-                    .map(|(index, weight)| Target {
-                        mark: dataplane::mark(index),
-                        address: self.nodes[index].address,
-                        weight,
-                    })
+                    .nodes
+                    .keys()
+                    .map(|family| (*family, self.targets(served, *family)))
                     .collect(),
                 listeners: listeners
                     .map(|(port, relay)| (*port, relay.listener()))
@@ -456,6 +475,14 @@ impl Controller {
         }
     }
 
+    fn shown_nodes(&self, served: &Served, tallies: &[Tally]) -> BTreeMap<String, NodeHealth> {
+        let shown = |(node, tally): (&Node, &Tally)| {
+            let weight = served.weight_of(tally);
+            (node.name.clone(), shown_health(tally, weight))
+        };
+        std::iter::zip(&self.nodes, tallies).map(shown).collect()
+    }
+
     /// Shows the present state; of the Services only if the kernel has their rules, because
     /// whoever waits for a view sends packets next.
     fn show(&self, programmed: bool) {
@@ -463,11 +490,10 @@ impl Controller {
             vip: served.number.map(AddressPlan::vip),
             mode: served.wanted.mode,
             check: served.wanted.check.clone(),
-            nodes: std::iter::zip(&self.nodes, &served.nodes)
-                .map(|(node, tally)| {
-                    let weight = served.weight_of(tally);
-                    (node.name.clone(), shown_health(tally, weight))
-                })
+            nodes: served
+                .nodes
+                .iter()
+                .map(|(family, tallies)| (*family, self.shown_nodes(served, tallies)))
                 .collect(),
         };
         self.shown.send_modify(|shown| {

@@ -36,14 +36,14 @@ use onehop_nft::{
 
 use super::wanted::Port;
 use crate::case::BalancerMode;
-use crate::world::{Dual, Family, Protocol};
+use crate::world::{Family, Protocol};
 
 /// A node that may receive new flows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     /// The mark whose routing table leads to it.
     pub(super) mark: u32,
-    pub(super) address: Dual,
+    pub(super) address: IpAddr,
     /// Its share is this of the sum of all. Never zero.
     pub(super) weight: u32,
 }
@@ -59,8 +59,8 @@ pub(super) struct Forwarding {
     /// Its addresses, of the families it has.
     pub(super) addresses: Vec<IpAddr>,
     pub(super) ports: Vec<Port>,
-    /// The healthy nodes.
-    pub(super) targets: Vec<Target>,
+    /// The healthy nodes of each of its families.
+    pub(super) targets: BTreeMap<Family, Vec<Target>>,
     /// What the load balancer listens on for each TCP port, in mode `proxy`.
     pub(super) listeners: BTreeMap<(Family, u16), SocketAddr>,
 }
@@ -142,9 +142,7 @@ impl Forwarding {
             sets: Vec::new(),
         };
         match self.mode {
-            // No healthy node: new connections are dropped.
-            _ if self.targets.is_empty() => {}
-            BalancerMode::Vip | BalancerMode::Weighted => self.draw(&mut rules),
+            BalancerMode::Vip | BalancerMode::Weighted => self.draws(&mut rules),
             BalancerMode::NodePort | BalancerMode::Proxy => self.rewrite_chains(&mut rules),
         }
         self.balance(&mut rules);
@@ -181,8 +179,8 @@ impl Forwarding {
             known().accept(),
         ];
         let new = || Rule::new().any(CT_STATE, ct_state::NEW);
-        let draw = rules.name("draw");
-        let verdict = |family, port: &Port| self.verdict(family, port, &draw);
+        let version = rules.version;
+        let verdict = |family, port: &Port| self.verdict(family, port, version);
         body.extend(self.lookups(rules, "services", new, verdict));
         body.push(Rule::new().drop());
         rules.chain(Chain::regular(rules.name("balance")), body);
@@ -243,12 +241,17 @@ impl Forwarding {
         self.addresses.iter().filter(of_family)
     }
 
-    /// What happens to a new flow; nothing (so that it is dropped) if it has nowhere to go. `draw` is the chain that draws a
-    /// mark.
-    fn verdict(&self, family: Family, port: &Port, draw: &str) -> Option<Verdict> {
+    /// The healthy nodes of a family.
+    fn targets(&self, family: Family) -> &[Target] {
+        self.targets.get(&family).map_or(&[], Vec::as_slice)
+    }
+
+    /// What happens to a new flow; nothing (so that it is dropped) if it has nowhere to go.
+    fn verdict(&self, family: Family, port: &Port, version: u32) -> Option<Verdict> {
         match self.mode {
             BalancerMode::Vip | BalancerMode::Weighted => {
-                (!self.targets.is_empty()).then(|| Verdict::goto(draw))
+                let draw = || Verdict::goto(format!("{}_{version}", draw_chain(family)));
+                (!self.targets(family).is_empty()).then(draw)
             }
             BalancerMode::NodePort | BalancerMode::Proxy => {
                 (!self.destinations(family, port).is_empty()).then_some(Verdict::Accept)
@@ -262,33 +265,41 @@ impl Forwarding {
             return Vec::new();
         };
         if self.mode == BalancerMode::NodePort {
-            return self.by_weight(|node| Value::new().ip(node.address.of(family)).port(node_port));
+            let rewritten = |node: &Target| Value::new().ip(node.address).port(node_port);
+            return by_weight(self.targets(family), rewritten);
         }
         // A connection that no node could be found for is not accepted either.
-        let tcp = port.protocol == Protocol::Tcp && !self.targets.is_empty();
+        let tcp = port.protocol == Protocol::Tcp && !self.targets(family).is_empty();
         let listener = self.listeners.get(&(family, port.port)).filter(|_| tcp);
         let listener = listener.map(|own| Value::new().ip(own.ip()).port(own.port()));
         listener.into_iter().collect()
     }
 
-    /// Modes `vip` and `weighted`: a flow gets a node's mark, and keeps it while the node is healthy.
-    fn draw(&self, rules: &mut Rules) {
-        let mark = |target: &Target| Value::new().number(target.mark);
-        let marks = self.targets.iter().map(mark).map(Element::new).collect();
-        let (healthy, name) = (rules.name("healthy"), rules.name("draw"));
-        rules.sets.push((Set::new(&*healthy, &[Type::Mark]), marks));
-        let drawn = draw(rules, &name, &[Type::Mark], &self.by_weight(mark));
-        rules.chain(
-            Chain::regular(name),
-            vec![
-                Rule::new()
-                    .in_set(CT_MARK, healthy)
-                    .set_mark(CT_MARK)
-                    .accept(),
-                Rule::new().set_ct_mark(drawn),
-                Rule::new().set_mark(CT_MARK).accept(),
-            ],
-        );
+    /// Modes `vip` and `weighted`: a chain for each family, in which a flow gets a node's mark, that it keeps while the node is
+    /// healthy.
+    fn draws(&self, rules: &mut Rules) {
+        for (family, targets) in &self.targets {
+            if targets.is_empty() {
+                continue;
+            }
+            let mark = |target: &Target| Value::new().number(target.mark);
+            let marks = targets.iter().map(mark).map(Element::new).collect();
+            let healthy = rules.name(&format!("healthy_{}", keyword(*family)));
+            rules.sets.push((Set::new(&*healthy, &[Type::Mark]), marks));
+            let name = rules.name(&draw_chain(*family));
+            let drawn = draw(rules, &name, &[Type::Mark], &by_weight(targets, mark));
+            rules.chain(
+                Chain::regular(name),
+                vec![
+                    Rule::new()
+                        .in_set(CT_MARK, healthy)
+                        .set_mark(CT_MARK)
+                        .accept(),
+                    Rule::new().set_ct_mark(drawn),
+                    Rule::new().set_mark(CT_MARK).accept(),
+                ],
+            );
+        }
     }
 
     /// Modes `node-port` and `proxy`: a chain for each family and port, which draws a destination.
@@ -310,17 +321,21 @@ impl Forwarding {
             }
         }
     }
+}
 
-    /// What stands for each node in a draw, as often as it weighs.
-    fn by_weight(&self, value: impl Fn(&Target) -> Value) -> Vec<Value> {
-        let often = |target: &Target| iter::repeat_n(value(target), target.weight as usize);
-        self.targets.iter().flat_map(often).collect()
-    }
+/// What stands for each node in a draw, as often as it weighs.
+fn by_weight(targets: &[Target], value: impl Fn(&Target) -> Value) -> Vec<Value> {
+    let often = |target: &Target| iter::repeat_n(value(target), target.weight as usize);
+    targets.iter().flat_map(often).collect()
 }
 
 /// A new rule for packets of one family, as the table sees both.
 fn of(family: Family) -> Rule {
     Rule::new().eq(NFPROTO, Value::new().byte(table_family(family).number()))
+}
+
+fn draw_chain(family: Family) -> String {
+    format!("draw_{}", keyword(family))
 }
 
 fn rewrite_chain(family: Family, port: &Port) -> String {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::wanted::HealthCheck;
 use crate::case::BalancerMode;
-use crate::world::Dual;
+use crate::world::{Dual, Family};
 
 /// One Service as the load balancer serves it, as of the last rules that the kernel accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,11 +19,11 @@ pub struct View {
     pub mode: BalancerMode,
     /// What makes a node healthy; nothing while the API has not allocated the port for it.
     pub check: Option<HealthCheck>,
-    /// Every node of the world, by name.
-    pub nodes: BTreeMap<String, NodeHealth>,
+    /// Every node of the world, by name, for each family of the Service.
+    pub nodes: BTreeMap<Family, BTreeMap<String, NodeHealth>>,
 }
 
-/// The health of one node for one Service.
+/// The health of one node for one Service and family.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeHealth {
     /// Whether new connections may go to it.
@@ -41,23 +41,28 @@ pub struct NodeHealth {
 }
 
 impl View {
-    /// The healthy nodes, in order.
-    pub fn healthy(&self) -> Vec<String> {
-        let healthy = self.nodes.iter().filter(|(_, node)| node.healthy);
-        healthy.map(|(name, _)| name.clone()).collect()
+    /// The weights of the healthy nodes, for each family.
+    pub fn weights(&self) -> BTreeMap<Family, BTreeMap<String, u32>> {
+        let weights = |nodes: &BTreeMap<String, NodeHealth>| {
+            let healthy = nodes.iter().filter(|(_, node)| node.healthy);
+            healthy
+                .map(|(name, node)| (name.clone(), node.weight))
+                .collect()
+        };
+        let nodes = self.nodes.iter();
+        nodes.map(|(family, of)| (*family, weights(of))).collect()
     }
 
-    /// The weights of the healthy nodes.
-    pub fn weights(&self) -> BTreeMap<String, u32> {
-        let healthy = self.nodes.iter().filter(|(_, node)| node.healthy);
-        healthy
-            .map(|(name, node)| (name.clone(), node.weight))
-            .collect()
+    /// Whether these nodes are the healthy ones in every family of the Service, in order.
+    pub fn is_healthy(&self, nodes: &[&str]) -> bool {
+        let mut weights = self.weights().into_values();
+        weights.all(|of| of.keys().eq(nodes))
     }
 
-    /// Whether every node's health was found by the current check.
+    /// Whether every node's health was found by the current check, in every family.
     pub fn settled(&self) -> bool {
-        self.nodes.values().all(|node| node.settled)
+        let mut nodes = self.nodes.values().flat_map(BTreeMap::values);
+        nodes.all(|node| node.settled)
     }
 }
 

@@ -64,6 +64,8 @@ enum Deed {
     OwnAnswer(fn(&str, &Health) -> Option<bool>),
     /// Programs something else before what is to be programmed, and leaves it so for a while.
     First(fn(&Changes) -> Changes, Duration),
+    /// Tells by health check ports what is to be programmed, this long before it is.
+    HealthFirst(Duration),
     /// Waits before every sync.
     Late(Duration),
     /// Never ends a flow.
@@ -166,6 +168,14 @@ pub(crate) fn changes(mut changes: Changes) -> Changes {
 pub(crate) fn first(changes: &Changes) -> Option<(Changes, Duration)> {
     match deed() {
         Some(Deed::First(first, time)) => Some((first(changes), time)),
+        _ => None,
+    }
+}
+
+/// The seam between the kernel and health check ports: how long those are ahead.
+pub(crate) fn health_is_ahead() -> Option<Duration> {
+    match deed() {
+        Some(Deed::HealthFirst(time)) => Some(time),
         _ => None,
     }
 }

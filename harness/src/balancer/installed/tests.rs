@@ -60,14 +60,21 @@ fn a_version_goes_in_the_order_that_the_kernel_wants() {
     let table = service(7, &[]).table();
     let expected = batch(|batch| {
         // First what refers to sets, then what refers to chains.
-        for chain in ["draw_2", "balance_2"] {
+        for chain in ["draw_ip_2", "draw_ip6_2", "balance_2"] {
             batch.flush_chain(&table, chain);
         }
-        for set in ["healthy_2", "draw_2", "services_ip_2", "services_ip6_2"] {
+        for set in [
+            "healthy_ip_2",
+            "draw_ip_2",
+            "healthy_ip6_2",
+            "draw_ip6_2",
+            "services_ip_2",
+            "services_ip6_2",
+        ] {
             batch.flush_set(&table, set);
             batch.delete_set(&table, set);
         }
-        for chain in ["draw_2", "balance_2"] {
+        for chain in ["draw_ip_2", "draw_ip6_2", "balance_2"] {
             batch.delete_chain(&table, chain);
         }
     });

@@ -14,18 +14,22 @@ pub(in crate::balancer) fn forwarding(mode: BalancerMode, nodes: &[u8]) -> Forwa
             port: 80,
             node_port: Some(30080),
         }],
-        targets: nodes
-            .iter()
-            .map(|number| Target {
-                mark: 1000 + u32::from(*number),
-                address: AddressPlan::node_host(10 + number),
-                weight: 1,
-            })
-            .collect(),
+        targets: Family::ALL
+            .map(|family| (family, targets(nodes, family)))
+            .into(),
         listeners: Family::ALL
             .map(|family| ((family, 80), listener(family)))
             .into(),
     }
+}
+
+fn targets(nodes: &[u8], family: Family) -> Vec<Target> {
+    let target = |number: &u8| Target {
+        mark: 1000 + u32::from(*number),
+        address: AddressPlan::node_host(10 + number).of(family),
+        weight: 1,
+    };
+    nodes.iter().map(target).collect()
 }
 
 fn listener(family: Family) -> SocketAddr {
@@ -67,31 +71,41 @@ fn a_vip_service_draws_a_mark() {
     let rules = forwarding(BalancerMode::Vip, &[1, 3]).rules(3);
     assert_eq!(rules.table.name, "onehop_balancer_7");
     assert_eq!(rules.table.comment.as_deref(), Some("default/web"));
-    assert_eq!(chains(&rules), ["draw_3", "balance_3", "prerouting"]);
     assert_eq!(
-        sets(&rules),
-        ["healthy_3", "draw_3", "services_ip_3", "services_ip6_3"]
+        chains(&rules),
+        ["draw_ip_3", "draw_ip6_3", "balance_3", "prerouting"]
     );
     assert_eq!(
-        chain(&rules, "draw_3"),
+        sets(&rules),
         [
-            // ct mark @healthy_3 meta mark set ct mark accept
+            "healthy_ip_3",
+            "draw_ip_3",
+            "healthy_ip6_3",
+            "draw_ip6_3",
+            "services_ip_3",
+            "services_ip6_3"
+        ]
+    );
+    assert_eq!(
+        chain(&rules, "draw_ip_3"),
+        [
+            // ct mark @healthy_ip_3 meta mark set ct mark accept
             Rule::new()
-                .in_set(CT_MARK, "healthy_3")
+                .in_set(CT_MARK, "healthy_ip_3")
                 .set_mark(CT_MARK)
                 .accept(),
-            // ct mark set numgen random mod 2 map @draw_3
-            Rule::new().set_ct_mark(map(random(2), "draw_3", 4)),
+            // ct mark set numgen random mod 2 map @draw_ip_3
+            Rule::new().set_ct_mark(map(random(2), "draw_ip_3", 4)),
             // meta mark set ct mark accept
             Rule::new().set_mark(CT_MARK).accept(),
         ]
     );
     assert_eq!(
-        elements(&rules, "healthy_3"),
+        elements(&rules, "healthy_ip_3"),
         [1001, 1003].map(|mark| Element::new(number(mark)))
     );
     assert_eq!(
-        elements(&rules, "draw_3"),
+        elements(&rules, "draw_ip_3"),
         [(0, 1001), (1, 1003)].map(|(at, mark)| Element::value(number(at), number(mark)))
     );
 }
@@ -99,20 +113,38 @@ fn a_vip_service_draws_a_mark() {
 #[test]
 fn a_node_is_drawn_as_often_as_it_weighs() {
     let mut service = forwarding(BalancerMode::Weighted, &[1, 3]);
-    service.targets[1].weight = 2;
+    let nodes = service.targets.get_mut(&Family::V4);
+    nodes.expect("IPv4")[1].weight = 2;
     let rules = service.rules(3);
-    // ct mark set numgen random mod 3 map @draw_3
-    let drawn = Rule::new().set_ct_mark(map(random(3), "draw_3", 4));
-    assert_eq!(chain(&rules, "draw_3")[1], drawn);
+    // ct mark set numgen random mod 3 map @draw_ip_3
+    let drawn = Rule::new().set_ct_mark(map(random(3), "draw_ip_3", 4));
+    assert_eq!(chain(&rules, "draw_ip_3")[1], drawn);
     assert_eq!(
-        elements(&rules, "draw_3"),
+        elements(&rules, "draw_ip_3"),
         [(0, 1001), (1, 1003), (2, 1003)]
             .map(|(at, mark)| Element::value(number(at), number(mark)))
     );
     assert_eq!(
-        elements(&rules, "healthy_3"),
+        elements(&rules, "healthy_ip_3"),
         [1001, 1003].map(|mark| Element::new(number(mark)))
     );
+}
+
+#[test]
+fn a_family_without_a_healthy_node_is_dropped_and_the_other_served() {
+    for (mode, chain_of_ip) in [
+        (BalancerMode::Vip, "draw_ip_3"),
+        (BalancerMode::Weighted, "draw_ip_3"),
+        (BalancerMode::NodePort, "ip_tcp_80_3"),
+        (BalancerMode::Proxy, "ip_tcp_80_3"),
+    ] {
+        let mut service = forwarding(mode, &[1, 3]);
+        service.targets.insert(Family::V6, Vec::new());
+        let rules = service.rules(3);
+        assert_eq!(chains(&rules)[0], chain_of_ip);
+        let of_ipv6 = |name: &String| name.contains("ip6");
+        assert!(!chains(&rules).iter().chain(&sets(&rules)).any(of_ipv6));
+    }
 }
 
 #[test]
@@ -143,12 +175,14 @@ fn known_flows_come_first_and_the_rest_is_dropped() {
             Rule::new().drop(),
         ]
     );
-    let draw = |address| Element::verdict(ip(address).proto(6).port(80), Verdict::goto("draw_3"));
-    assert_eq!(elements(&rules, "services_ip_3"), [draw("198.51.100.7")]);
-    assert_eq!(
-        elements(&rules, "services_ip6_3"),
-        [draw("2001:db8:100::7")]
-    );
+    for (map, address, draw) in [
+        ("services_ip_3", "198.51.100.7", "draw_ip_3"),
+        ("services_ip6_3", "2001:db8:100::7", "draw_ip6_3"),
+    ] {
+        let key = ip(address).proto(6).port(80);
+        let drawn = Element::verdict(key, Verdict::goto(draw));
+        assert_eq!(elements(&rules, map), [drawn]);
+    }
     let own = |family: TableFamily, address| {
         // FAMILY daddr ADDRESS goto balance_3
         Rule::new()
@@ -213,7 +247,7 @@ fn a_node_port_service_rewrites_the_destination() {
             ]
         );
     }
-    assert!(!sets(&rules).contains(&"draw_3".to_owned()));
+    assert!(!sets(&rules).contains(&"draw_ip_3".to_owned()));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Faults of the health contracts.
 
+use std::time::Duration;
+
 use super::{PROXY_HEALTH, SERVICE_HEALTH};
 use crate::faults::{Deed, Fault, answers, plans, worlds};
 
@@ -69,6 +71,13 @@ pub(super) const FAULTS: &[Fault] = &[
         sources: &[SERVICE_HEALTH],
         caught_by: &["health-check/any-path"],
         deed: Deed::Answer(answers::one_path),
+    },
+    Fault {
+        name: "health-port-is-ahead-of-the-rules",
+        breaks: "healthCheckNodePort: 200 once the node serves, and no sooner.",
+        sources: &[SERVICE_HEALTH],
+        caught_by: &["live/first-pod-behind-a-load-balancer"],
+        deed: Deed::HealthFirst(Duration::from_millis(500)),
     },
     Fault {
         name: "health-port-never-opens",
