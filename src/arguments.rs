@@ -33,8 +33,8 @@ pub(crate) enum Command {
     Bench(BenchArguments),
     /// Make a proxy wrong in one way after the other, and see which cases notice
     ///
-    /// Exits with 1 when no case notices a fault, or when every fault has met every case and one of those never failed.
-    /// In builds with the feature `faults`.
+    /// Exits with 1 when a fault is not noticed by every case that it names, or when every fault has met every case and
+    /// one of those never failed. In builds with the feature `faults`.
     Faults(FaultsArguments),
     /// List the cases by subject, with what each claims, needs and rests on
     List(ListArguments),

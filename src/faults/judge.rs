@@ -202,4 +202,11 @@ impl Outcome {
         }
         outcome
     }
+
+    /// The cases that the fault names, and that were judged and did not catch it.
+    pub(crate) fn missed(&self, fault: Fault) -> Vec<&str> {
+        let passed = self.passed.iter().map(String::as_str);
+        let judged = passed.chain(self.others.iter().map(|result| result.id.as_str()));
+        judged.filter(|id| fault.names(id)).collect()
+    }
 }

@@ -75,6 +75,7 @@ impl Judged {
         match &self.error {
             Some(_) => "ERROR",
             None if self.outcome.caught.is_empty() => "UNCAUGHT",
+            None if !self.missed().is_empty() => "IN PART",
             None if !self.not_spared().is_empty() => "TOO MUCH",
             None => "CAUGHT",
         }
@@ -111,10 +112,9 @@ impl Judged {
         ids.filter(|id| self.fault.spares(id)).collect()
     }
 
-    /// Cases that the fault names, and that passed all the same.
+    /// Cases that the fault names, and that did not catch it.
     fn missed(&self) -> Vec<&str> {
-        let passed = self.outcome.passed.iter().map(String::as_str);
-        passed.filter(|id| self.fault.names(id)).collect()
+        self.outcome.missed(self.fault)
     }
 
     /// For people who wait.
@@ -134,7 +134,7 @@ impl Judged {
         )
     }
 
-    /// Why it was not caught, where there is more to say than that no case failed.
+    /// Why it was not caught, or not by every case that it names, where there is more to say than that no case failed.
     fn why(&self) -> Option<String> {
         let others = &self.outcome.others;
         let only_others = self.outcome.caught.is_empty() && !others.is_empty();
@@ -150,14 +150,19 @@ impl Judged {
                 ids.join(", ")
             )
         });
-        self.error.clone().or(only_others)
+        let missed = self.missed();
+        let in_part = (!self.outcome.caught.is_empty() && !missed.is_empty())
+            .then(|| format!("not caught by {}", missed.join(", ")));
+        self.error.clone().or(only_others).or(in_part)
     }
 
     /// Which of its cases failed and which did not, and which others failed as well.
     fn cases(&self) -> String {
         let Outcome { caught, others, .. } = &self.outcome;
         let mut lines: Vec<_> = caught.iter().map(|case| case.id.clone()).collect();
-        lines.extend(self.missed().iter().map(|id| format!("but not {id}")));
+        let passed = self.outcome.passed.iter();
+        let passed = passed.filter(|id| self.fault.names(id));
+        lines.extend(passed.map(|id| format!("but not {id}")));
         let named = others.iter().take(NAMED);
         lines.extend(named.map(|case| {
             let how = if self.fault.names(&case.id) {
@@ -198,7 +203,7 @@ impl Judged {
 }
 
 impl Report {
-    /// The faults that no case of theirs caught.
+    /// The faults that not every judged case of theirs caught, or that failed more than they may.
     pub(super) fn uncaught(&self) -> impl Iterator<Item = &Judged> {
         self.judged.iter().filter(|judged| !judged.is_caught())
     }

@@ -1,7 +1,7 @@
 //! Every fault of the bundled proxy is caught, as one test a fault.
 //!
-//! A fault's own cases run against a proxy that has it, side by side in a lab of its own; at least one of them must
-//! fail, and each of them must pass in a lab whose proxy has none.
+//! A fault's own cases run against a proxy that has it, side by side in a lab of its own; every one of them must
+//! fail that a lab in network namespaces can run, and each of them must pass in a lab whose proxy has none.
 
 #[path = "../../src/faults/fault.rs"]
 #[expect(
@@ -151,7 +151,10 @@ fn caught(inside: &'static Inside, proxy: &ProxyUnderTest) -> Result<(), Failed>
         let passed = outcome.passed.join(", ");
         return Err(format!("passed: {passed}; not judged: {}", unjudged.join("; ")).into());
     }
-    Ok(())
+    match &outcome.missed(fault)[..] {
+        [] => Ok(()),
+        missed => Err(format!("not caught by {}", missed.join(", ")).into()),
+    }
 }
 
 /// The cases of all faults without any, run once.

@@ -3,7 +3,7 @@
 //! It is a controller on the Kubernetes API, as a cloud's is. It serves Services of `type:
 //! LoadBalancer` whose `spec.loadBalancerClass` is that of a [`BalancerMode`](crate::case::BalancerMode): gives
 //! each a pair of addresses, writes them to its status, checks the health of every node in each family
-//! of the Service (as Google's do, whose health checks have the family of the forwarding rule), and
+//! of the Service, because a proxy may serve one before the other, and
 //! spreads new connections over the healthy ones: evenly, or by the weights that they announce. It
 //! never touches a source address, and an established connection stays on its node. In mode `proxy`
 //! alone, it answers TCP connections itself and opens its own to nodes, which see its address.

@@ -52,14 +52,24 @@ fn judged(results: &[(&str, Verdict)], passing: &[&str]) -> Judged {
 #[test]
 fn a_case_that_the_fault_names_catches_it() {
     let [own, other] = [cases(fault())[0], cases(fault())[1]];
+    let results = [(own, Verdict::Fail), (other, Verdict::Skip)];
+    assert_eq!(judged(&results, &[own, other]).verdict(), "CAUGHT");
+}
+
+/// A fault that only some of its cases notice says of the others that they do not see what they are said to see.
+#[test]
+fn a_case_that_the_fault_names_and_that_passes_is_told() {
+    let [own, other] = [cases(fault())[0], cases(fault())[1]];
     let results = [
         (own, Verdict::Fail),
         (other, Verdict::Pass),
         (UNNAMED, Verdict::Fail),
     ];
     let judged = judged(&results, &[own, other, UNNAMED]);
-    assert_eq!(judged.verdict(), "CAUGHT");
+    assert_eq!(judged.verdict(), "IN PART");
     assert_eq!(judged.missed(), [other]);
+    let said = format!("not caught by {other}");
+    assert!(judged.line().ends_with(&said), "{}", judged.line());
     assert_eq!(
         judged.cases(),
         format!("{own}\nbut not {other}\nand, not named, {UNNAMED}")
