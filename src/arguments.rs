@@ -29,6 +29,10 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Judge a Service proxy by the conformance cases
     Run(Box<RunArguments>),
+    /// Make the reports of a run again, from its results.json: JUnit, a conformance report, and a summary in Markdown
+    ///
+    /// Every run makes them as well.
+    Report(ReportArguments),
     /// Measure how fast Service proxies are, side by side
     Bench(BenchArguments),
     /// Make a proxy wrong in one way after the other, and see which cases notice
@@ -70,6 +74,16 @@ pub(crate) enum Command {
     /// Keep a plain pod network on a node, as a pod of its cluster
     #[command(hide = true)]
     Network(NetworkArguments),
+}
+
+#[derive(Args)]
+pub(crate) struct ReportArguments {
+    /// The directory of the run: its `--out`
+    #[arg(value_name = "DIR", default_value = "onehop-out")]
+    pub(crate) dir: PathBuf,
+    /// Print the JSON Schema of results.json, and do nothing else
+    #[arg(long)]
+    pub(crate) schema: bool,
 }
 
 /// Which Kubernetes API the lab has.

@@ -16,6 +16,7 @@ mod logging;
 mod preparation;
 mod progress;
 mod proxy;
+mod report;
 mod run;
 mod signals;
 mod survey;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
     miette::set_hook(Box::new(plain)).expect("no hook is set before this one");
     let done = match arguments.command {
         Command::Run(arguments) => run::run(*arguments),
+        Command::Report(arguments) => report::report(&arguments),
         Command::Bench(arguments) => bench::bench(&arguments),
         Command::Faults(arguments) => faults::faults(&arguments),
         Command::List(arguments) => catalogue::list(&arguments),

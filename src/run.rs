@@ -23,16 +23,16 @@ use onehop_harness::run::{
     SCHEMA, Summary, differs, not_judged, run_batch, skipped,
 };
 use onehop_harness::timing::Timing;
+use onehop_report::FILES;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::arguments::{Provider, RunArguments, Shard};
 use crate::progress::CaseProgress;
+use crate::report::{self, RESULTS};
 use crate::{NOT_JUDGED, catalogue, context, lab, preparation, signals, table};
 use subject::{Provided, Subject};
 
-/// The results, in the directory for them.
-const RESULTS: &str = "results.json";
 /// The proxy that is judged where none is named.
 const DEFAULT_PROXY: &str = "bundled";
 /// The evidence, in the directory of a proxy.
@@ -387,11 +387,7 @@ impl Run {
             summary: all.fold(Summary::default(), Summary::plus),
             results: results.to_vec(),
         };
-        let path = self.arguments.out.join(RESULTS);
-        let text = serde_json::to_string_pretty(&results).into_diagnostic()?;
-        fs::write(&path, text)
-            .into_diagnostic()
-            .wrap_err_with(|| format!("failed to write {}", path.display()))?;
+        report::write(&self.arguments.out, &results)?;
         Ok(results)
     }
 }
@@ -436,7 +432,8 @@ fn directories(subjects: &[Subject]) -> Vec<String> {
 
 /// These names, with a number at the end of those that are taken.
 fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
-    let mut taken = BTreeSet::from([RESULTS.to_owned()]);
+    let files = FILES.into_iter().map(|(name, _)| name);
+    let mut taken: BTreeSet<_> = files.chain([RESULTS]).map(str::to_owned).collect();
     names
         .map(|name| {
             let numbered = (2..).map(|number| format!("{name}-{number}"));

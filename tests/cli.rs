@@ -400,6 +400,50 @@ fn the_page_of_the_catalogue_is_what_list_prints() {
 }
 
 #[test]
+fn the_published_schema_is_what_report_prints() {
+    let ended = run(&mut Home::new().onehop(&["report", "--schema"]));
+    assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
+    let published = include_str!("../docs/results.schema.json");
+    assert!(
+        published == ended.stdout,
+        "docs/results.schema.json is not current: cargo run -- report --schema > docs/results.schema.json"
+    );
+}
+
+/// A run that could not begin has reports as well, and they can be made again.
+#[test]
+fn reports_are_there_whatever_became_of_the_run_and_are_made_again() {
+    let home = Home::new();
+    refused(&run(&mut home.onehop(&["run", "no/such"])), &["no case"]);
+    let out = home.path().join("onehop-out");
+    let read = |name: &str| fs::read_to_string(out.join(name)).expect("there");
+    assert!(read("summary.md").contains("no case matches no/such"));
+    assert!(read("conformance.yaml").contains("result: incomplete"));
+    let junit = read("junit.xml");
+    assert!(junit.contains("errors=\"1\"") && junit.contains("no case matches no/such"));
+    fs::remove_file(out.join("junit.xml")).expect("removed");
+    let ended = run(&mut home.onehop(&["report"]));
+    assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
+    assert_eq!(ended.stdout.lines().count(), 3);
+    assert_eq!(read("junit.xml"), junit);
+}
+
+#[test]
+fn what_has_no_results_is_no_report() {
+    let home = Home::new();
+    let ended = run(&mut home.onehop(&["report"]));
+    refused(&ended, &["onehop-out/results.json", "No such file"]);
+    let path = home.path().join("results.json");
+    for (text, words) in [
+        ("{}", "follows schema none"),
+        ("{", "./results.json has no results of onehop"),
+    ] {
+        fs::write(&path, text).expect("written");
+        refused(&run(&mut home.onehop(&["report", "."])), &[words]);
+    }
+}
+
+#[test]
 fn show_prints_what_a_case_expects() {
     let home = Home::new();
     for case in onehop_suites::catalogue() {

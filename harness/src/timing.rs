@@ -2,50 +2,79 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The timings and tolerances of a run. A report carries them, so that a verdict can be read
 /// together with the patience behind it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Timing {
     /// How long a proxy under test may take from its start to its first 200 on its ready URL.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
     pub proxy_ready: Duration,
     /// How often a proxy under test may exit before it was ever ready. Waiting longer for one that
     /// does not start only hides why.
     pub start_attempts: u32,
     /// How long a real Kubernetes API may take to start.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
     pub api_ready: Duration,
     /// How long a cluster may take to run what a lab needs of it, and to be rid of it again.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
     pub cluster_ready: Duration,
     /// How long the container outside of a cluster may take to be found once it runs.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
     pub outside_ready: Duration,
     /// How long after a change the dataplane and the load balancer may take to behave as expected.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
     pub converge: Duration,
     /// The shortest pause between two attempts while converging; see [`Self::pause_after`].
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
     pub converge_pause: Duration,
     /// How long a probe waits for an answer that has begun to arrive: after the handshake, for
     /// the identity; and for a fence, which always answers. Generous, because it costs nothing
     /// when the answer comes.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
     pub answer: Duration,
     /// How long after its fence came back an unanswered SYN still counts as under way.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
     pub fence_grace: Duration,
     /// Pause between two health checks of one node by the load balancer.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
     pub health_check_interval: Duration,
     /// How long a health check may take before it counts as failed. Long for a machine that stands still now and then: a node
     /// that is left for that alone gets no share meanwhile, and the proxy would be blamed.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
     pub health_check_timeout: Duration,
     /// Checks in a row, with the other result, that change a node's health.
     pub health_check_threshold: u32,
     /// How much longer than its health checks need a load balancer may go on sending to a node that has nobody left: what the
     /// proxy takes from its rules to its health check port, and the load balancer from its verdict to its own rules. Long
     /// for a machine that is busy.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
     pub health_check_slack: Duration,
     /// How long a node may give no answer at all to a *changed* health check before it counts as
     /// unhealthy under it: the proxy may open its port later than the balancer asks.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
     pub health_check_patience: Duration,
     /// Pause before an exited proxy is started again, doubled each time.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
     pub restart_backoff: Duration,
     /// The longest such pause.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
     pub restart_backoff_limit: Duration,
     /// The chance that a correct proxy fails one distribution check.
     pub false_alarm: f64,
@@ -101,9 +130,40 @@ impl Default for Timing {
     }
 }
 
+/// A time as a number of seconds.
+mod seconds {
+    use std::time::Duration;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        time: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(time.as_secs_f64())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        let seconds = f64::deserialize(deserializer)?;
+        Duration::try_from_secs_f64(seconds).map_err(D::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_written_in_seconds_and_read_back() {
+        let timing = Timing::default();
+        let written = serde_json::to_value(&timing).expect("written");
+        assert_eq!(written["converge_pause"], 0.02);
+        let read: Timing = serde_json::from_value(written).expect("read");
+        assert_eq!(read, timing);
+    }
 
     #[test]
     fn what_is_long_in_coming_is_looked_at_less_often() {

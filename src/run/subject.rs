@@ -79,6 +79,8 @@ impl Subject {
             name: self.profile.name.clone(),
             version: self.version.clone(),
             mode: self.profile.mode.clone(),
+            implementation: self.profile.implementation.clone(),
+            unsupported: self.profile.features.unsupported.clone(),
             variations: differs(&self.profile.variations, &[]),
             ..ProxyInfo::default()
         }

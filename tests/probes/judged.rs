@@ -426,7 +426,7 @@ pub(crate) fn one_pod_and_either_source(bench: &Bench) -> Result<(), Failed> {
             let (result, _) = judged(bench, ("vm2", port), family, &measured, PORT, TIMES)?;
             assert_wrong(&result, &[]);
             let values = result.tally.map(|tally| tally.values).unwrap_or_default();
-            assert_eq!(values, BTreeMap::from([(value, TIMES as u64)]));
+            assert_eq!(values, BTreeMap::from([(value.to_owned(), TIMES as u64)]));
         }
         let elsewhere = reach(&["client-vm2"], Source::EntryNode, Hops::Direct);
         let nobody = Expectation::varies(Variation::LocalBackendSource, Some(&elsewhere));

@@ -8,6 +8,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -74,12 +75,26 @@ impl Home {
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("executable");
     }
 
-    /// `results.json` in this directory below.
+    /// `results.json` in this directory below, which is as the published schema says.
     pub(crate) fn results(&self, out: &str) -> serde_json::Value {
         let path = self.path().join(out).join("results.json");
         let text = fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        serde_json::from_slice(&text).expect("results.json is JSON")
+        let results = serde_json::from_slice(&text).expect("results.json is JSON");
+        if let Err(error) = schema().validate(&results) {
+            panic!("{}: {error} at {}", path.display(), error.instance_path());
+        }
+        results
     }
+}
+
+/// The published schema of `results.json`.
+fn schema() -> &'static jsonschema::Validator {
+    static SCHEMA: OnceLock<jsonschema::Validator> = OnceLock::new();
+    SCHEMA.get_or_init(|| {
+        let text = include_str!("../../docs/results.schema.json");
+        let schema = serde_json::from_str(text).expect("JSON");
+        jsonschema::validator_for(&schema).expect("a schema")
+    })
 }
 
 /// How a command ended, and what it said.

@@ -8,8 +8,8 @@ use serde_saphyr::{Location, Spanned};
 
 use super::error::nearest;
 use super::{
-    Feature, Features, KindProfile, Known, NetnsProfile, Origin, Place, Profile, ProfileError,
-    Ready, Variation, template,
+    Feature, Features, Implementation, KindProfile, Known, NetnsProfile, Origin, Place, Profile,
+    ProfileError, Ready, Variation, template,
 };
 use crate::tools::{ParseToolError, Tool, ToolRef, Version};
 
@@ -29,6 +29,8 @@ struct Document {
     #[serde(default)]
     known: Vec<KnownDocument>,
     kind: Option<KindDocument>,
+    #[serde(default)]
+    implementation: Implementation,
 }
 
 #[derive(Debug, Deserialize)]
@@ -154,6 +156,7 @@ impl Checker<'_> {
                 .map(|known| self.known(known))
                 .collect::<Result<_, _>>()?,
             kind: document.kind.map(|kind| self.kind(kind)).transpose()?,
+            implementation: document.implementation,
         })
     }
 

@@ -17,6 +17,9 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 pub use error::{Place, ProfileError};
 pub use features::{Feature, Variation};
 pub use known::Known;
@@ -61,6 +64,26 @@ pub struct Profile {
     pub known: Vec<Known>,
     /// How the proxy runs on a kind cluster.
     pub kind: Option<KindProfile>,
+    /// Who makes it.
+    pub implementation: Implementation,
+}
+
+/// Who makes a proxy, for those who read a conformance report. All of it is optional.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Implementation {
+    /// The organization.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organization: Option<String>,
+    /// The project.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// Where it is to be found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Whom to ask about the report: accounts or addresses.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub contact: Vec<String>,
 }
 
 /// Where a profile was read from.

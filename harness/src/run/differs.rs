@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::results::CaseResult;
 use crate::profile::Variation;
 
 /// What is known of one variation. No verdict depends on it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Differs {
     /// The value that the profile declares, if it does.
     pub declared: Option<String>,
@@ -64,7 +65,7 @@ pub fn differs(
             .filter_map(|row| row.tally.as_ref())
             .flat_map(|t| &t.values)
         {
-            *measured.entry((*value).to_owned()).or_default() += count;
+            *measured.entry(value.clone()).or_default() += count;
         }
         let declared = declared.get(variation).cloned();
         (variation.to_string(), Differs { declared, measured })
@@ -88,7 +89,10 @@ mod tests {
         let rows = rows.iter().map(|(variation, values)| FlowResult {
             varies: Some(*variation),
             tally: Some(Tally {
-                values: values.iter().copied().collect(),
+                values: values
+                    .iter()
+                    .map(|(value, count)| ((*value).to_owned(), *count))
+                    .collect(),
                 ..Tally::default()
             }),
             ..row("pod", "address", None)

@@ -21,7 +21,8 @@ mod workload;
 pub use batch::{BatchOptions, INTERRUPTED, lacking, not_judged, run_batch, unsupported};
 pub use differs::{Differs, differs};
 pub use results::{
-    CaseResult, Outcome, ProxyInfo, ProxyResults, Results, RunInfo, SCHEMA, Summary, Verdict,
+    CaseResult, Outcome, ProxyInfo, ProxyResults, ReadError, Results, RunInfo, SCHEMA, Summary,
+    Verdict,
 };
 pub use runner::{CaseRun, skipped};
 pub use sabotage::{Sabotage, Victim};

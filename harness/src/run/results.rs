@@ -1,14 +1,16 @@
 //! `results.json`, schema `onehop.results/v1`.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::{fmt, fs, io};
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::differs::Differs;
 use super::spent::{Spent, WaitedFor};
 use crate::case::Feature;
+use crate::profile::Implementation;
 use crate::timing::Timing;
 use crate::verdict::FlowResult;
 
@@ -16,7 +18,9 @@ use crate::verdict::FlowResult;
 pub const SCHEMA: &str = "onehop.results/v1";
 
 /// What became of a case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Everything was as expected.
@@ -44,7 +48,7 @@ impl fmt::Display for Verdict {
 }
 
 /// The result of one case.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct CaseResult {
     /// The case.
     pub id: String,
@@ -53,7 +57,7 @@ pub struct CaseResult {
     /// What it needs.
     pub features: Vec<Feature>,
     /// Where the claim comes from.
-    pub sources: Vec<&'static str>,
+    pub sources: Vec<String>,
     /// What became of it.
     pub verdict: Verdict,
     /// Why it was not a pass.
@@ -79,7 +83,7 @@ impl CaseResult {
 }
 
 /// The proxy that was judged.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ProxyInfo {
     /// The profile's name.
     pub name: String,
@@ -87,6 +91,12 @@ pub struct ProxyInfo {
     pub version: Option<String>,
     /// The mode that it runs in, as its profile declares.
     pub mode: Option<String>,
+    /// Who makes it, as its profile says.
+    #[serde(default)]
+    pub implementation: Implementation,
+    /// What its profile says that it does not do.
+    #[serde(default)]
+    pub unsupported: BTreeSet<Feature>,
     /// What it does where implementations differ without being wrong, by the variation's name.
     pub variations: BTreeMap<String, Differs>,
     /// How often a node's proxy exited and was started again.
@@ -97,7 +107,7 @@ pub struct ProxyInfo {
 }
 
 /// How many cases ended in which way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     /// As expected.
     pub passed: usize,
@@ -141,7 +151,7 @@ impl Summary {
 }
 
 /// The results for one proxy.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ProxyResults {
     /// The proxy.
     pub proxy: ProxyInfo,
@@ -186,7 +196,7 @@ pub enum Outcome {
 }
 
 /// The run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RunInfo {
     /// The version of onehop.
     pub tool_version: String,
@@ -207,7 +217,7 @@ pub struct RunInfo {
 }
 
 /// A whole `results.json`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Results {
     /// [`SCHEMA`].
     pub schema: String,
@@ -227,6 +237,35 @@ impl Results {
         outcomes.max().unwrap_or(Outcome::NotJudged)
     }
 
+    /// Reads a `results.json`.
+    ///
+    /// # Errors
+    /// It cannot be read, or is none of [`SCHEMA`].
+    pub fn read(path: &Path) -> Result<Self, ReadError> {
+        let unreadable = |source| ReadError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
+        let text = fs::read_to_string(path).map_err(unreadable)?;
+        let invalid = |source| ReadError::Invalid {
+            path: path.to_owned(),
+            source,
+        };
+        let value: serde_json::Value = serde_json::from_str(&text).map_err(invalid)?;
+        match value["schema"].as_str() {
+            Some(SCHEMA) => serde_json::from_value(value).map_err(invalid),
+            schema => Err(ReadError::Schema {
+                path: path.to_owned(),
+                schema: schema.unwrap_or("none").to_owned(),
+            }),
+        }
+    }
+
+    /// The JSON Schema of a `results.json`.
+    pub fn schema() -> serde_json::Value {
+        schemars::schema_for!(Self).to_value()
+    }
+
     /// The same without the flows of each case, of which there are many.
     #[must_use]
     pub fn without_flows(&self) -> Self {
@@ -235,6 +274,37 @@ impl Results {
         cases.for_each(|case| case.flows.clear());
         brief
     }
+}
+
+/// Why results cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file cannot be read.
+    #[error("failed to read {path}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It is not what it should be.
+    #[error("{path} has no results of onehop")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Where, and why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// It is of another version of onehop.
+    #[error("{path} follows schema {schema}, and this version of onehop reads {SCHEMA}")]
+    Schema {
+        /// The file.
+        path: PathBuf,
+        /// What it says that it follows.
+        schema: String,
+    },
 }
 
 #[cfg(test)]
@@ -266,6 +336,24 @@ mod tests {
         }
     }
 
+    fn of(proxies: &[&ProxyResults]) -> Results {
+        Results {
+            schema: SCHEMA.to_owned(),
+            run: RunInfo {
+                tool_version: String::new(),
+                provider: String::new(),
+                api: String::new(),
+                kernel: String::new(),
+                seed: 0,
+                started: String::new(),
+                seconds: 0.0,
+                timing: Timing::default(),
+            },
+            results: proxies.iter().map(|&proxy| proxy.clone()).collect(),
+            summary: Summary::default(),
+        }
+    }
+
     #[test]
     fn only_what_was_judged_in_full_has_passed() {
         for ([passed, failed, known, skipped, errors], outcome) in [
@@ -285,23 +373,32 @@ mod tests {
         }
     }
 
+    /// A report may be made from what an earlier run has written.
+    #[test]
+    fn results_that_were_written_are_read_back() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("results.json");
+        let read = |text: &str| {
+            fs::write(&path, text).expect("written");
+            Results::read(&path).map_err(|error| crate::error::chain(&error))
+        };
+        let whole = of(&[&results(1, 2, 3, 4, 5)]);
+        let text = serde_json::to_string(&whole).expect("JSON");
+        let again = serde_json::to_string(&read(&text).expect("results")).expect("JSON");
+        assert_eq!(again, text);
+        for (text, words) in [
+            ("{", "has no results of onehop"),
+            ("{}", "follows schema none"),
+            (r#"{"schema": "onehop.results/v0"}"#, "onehop.results/v0"),
+            (r#"{"schema": "onehop.results/v1"}"#, "missing field `run`"),
+        ] {
+            let error = read(text).expect_err("no results");
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
     #[test]
     fn the_worst_of_the_proxies_decides() {
-        let of = |proxies: &[&ProxyResults]| Results {
-            schema: SCHEMA.to_owned(),
-            run: RunInfo {
-                tool_version: String::new(),
-                provider: String::new(),
-                api: String::new(),
-                kernel: String::new(),
-                seed: 0,
-                started: String::new(),
-                seconds: 0.0,
-                timing: Timing::default(),
-            },
-            results: proxies.iter().map(|&proxy| proxy.clone()).collect(),
-            summary: Summary::default(),
-        };
         let (good, none, bad) = (
             &results(9, 0, 0, 0, 0),
             &results(0, 0, 0, 9, 0),

@@ -547,7 +547,7 @@ fn unjudged(case: &Case, verdict: Verdict, reason: Option<String>) -> CaseResult
         id: case.id.clone(),
         claim: case.claim.clone(),
         features: case.features.clone(),
-        sources: case.sources.clone(),
+        sources: case.sources.iter().map(ToString::to_string).collect(),
         verdict,
         reason,
         finding: None,

@@ -198,7 +198,7 @@ pub fn judge(
     }
     if tally.values.len() > 1 {
         // Implementations differ, and each of them may treat nodes, addresses and families in its own way; one flow gets one.
-        let values: Vec<_> = tally.values.keys().copied().collect();
+        let values: Vec<_> = tally.values.keys().map(String::as_str).collect();
         wrong.push(format!("now {}", values.join(", now ")));
     }
     if observed.is_empty() {
@@ -240,7 +240,7 @@ impl Judge<'_> {
             if wrong.is_empty()
                 && let Some(value) = self.local_backend_source(one)
             {
-                *tally.values.entry(value).or_default() += 1;
+                *tally.values.entry(value.to_owned()).or_default() += 1;
             }
             return wrong;
         };
@@ -248,7 +248,7 @@ impl Judge<'_> {
         for (value, expect) in by_value {
             let wrong = self.wrong(expect, one, true);
             if wrong.is_empty() {
-                *tally.values.entry(value).or_default() += 1;
+                *tally.values.entry((*value).to_owned()).or_default() += 1;
                 return wrong;
             }
             if least.as_ref().is_none_or(|least| wrong.len() < least.len()) {
@@ -267,7 +267,7 @@ impl Judge<'_> {
             Expectation::Varies(_, by_value) => {
                 let mut measured = by_value.iter();
                 &measured
-                    .find(|(value, _)| tally.values.contains_key(value))?
+                    .find(|(value, _)| tally.values.contains_key(*value))?
                     .1
             }
             other => other,

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::profile::Variation;
 use crate::world::{Family, Protocol};
 
 /// Counts of what was seen. Ordered, so that reports are the same each time.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Tally {
     /// Connections answered, by pod.
     pub reached: BTreeMap<String, u64>,
@@ -25,8 +26,8 @@ pub struct Tally {
     /// The nodes by which connections entered, as the taps saw them.
     pub entries: BTreeMap<String, u64>,
     /// By which value of a variation connections were right, where implementations differ.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub values: BTreeMap<&'static str, u64>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<String, u64>,
 }
 
 impl Tally {
@@ -86,7 +87,7 @@ impl Tally {
 }
 
 /// One question, judged. A row of the report.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FlowResult {
     /// The check that asked.
     pub check: String,
@@ -107,10 +108,10 @@ pub struct FlowResult {
     /// What was seen, in words.
     pub got: String,
     /// What was measured, where implementations differ: [`Tally::values`] are of it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub varies: Option<Variation>,
     /// What was seen, counted.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tally: Option<Tally>,
     /// Extra hops compared with the direct way, by number.
     pub hops: BTreeMap<i16, u64>,

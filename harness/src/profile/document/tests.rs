@@ -96,6 +96,22 @@ kind:
 }
 
 #[test]
+fn who_makes_a_proxy_is_kept_and_nothing_of_it_is_needed() {
+    let made_by = |text: &str| load(&format!("{MINIMAL}{text}")).map(|p| p.implementation);
+    let all = "implementation: {organization: o, project: p, url: u, contact: [a, b]}\n";
+    let kept = made_by(all).expect("valid");
+    assert_eq!(kept.contact, ["a", "b"]);
+    let others = [kept.organization, kept.project, kept.url];
+    assert_eq!(others.map(Option::unwrap_or_default), ["o", "p", "u"]);
+    assert_eq!(made_by(""), Ok(Implementation::default()));
+    let wrong = made_by("implementation: {contacts: [a]}\n").expect_err("a mistake");
+    assert!(
+        wrong.contains("mine.yaml:6:18: implementation: unknown field `contacts`"),
+        "{wrong}"
+    );
+}
+
+#[test]
 fn a_known_defect_has_cases_versions_and_a_finding() {
     for (known, expected) in [
         (

@@ -204,7 +204,7 @@ fn measured(
     expect: Expectation,
     outcome: Outcome,
     trip: Trip,
-) -> Result<BTreeMap<&'static str, u64>, Vec<String>> {
+) -> Result<BTreeMap<String, u64>, Vec<String>> {
     all_measured(expect, [(outcome, trip)])
 }
 
@@ -212,7 +212,7 @@ fn measured(
 fn all_measured<const N: usize>(
     expect: Expectation,
     calls: [(Outcome, Trip); N],
-) -> Result<BTreeMap<&'static str, u64>, Vec<String>> {
+) -> Result<BTreeMap<String, u64>, Vec<String>> {
     measured_as(expect, calls, Asked::Briefly)
 }
 
@@ -221,7 +221,7 @@ fn measured_as<const N: usize>(
     expect: Expectation,
     calls: [(Outcome, Trip); N],
     asked: Asked,
-) -> Result<BTreeMap<&'static str, u64>, Vec<String>> {
+) -> Result<BTreeMap<String, u64>, Vec<String>> {
     let world = World::story();
     let called = SocketAddr::new(address(&world, "vm1"), 30_000);
     let observed = calls.map(|(outcome, trip)| Observed {
@@ -263,6 +263,11 @@ fn measured_as<const N: usize>(
     }
 }
 
+/// That many connections by one value of a variation, and none by another.
+fn only(value: &str, times: u64) -> BTreeMap<String, u64> {
+    BTreeMap::from([(value.to_owned(), times)])
+}
+
 /// The IPv4 address of a node, a client or a pod.
 fn address(world: &World, name: &str) -> IpAddr {
     let node = world.node(name).map(|node| node.address);
@@ -291,7 +296,7 @@ fn an_address_that_nobody_has_is_dropped_refused_or_left_alone_and_never_served(
         (refused(), refused_by(LOAD_BALANCER), "pass"),
     ] {
         let counted = measured(expect(), outcome, trip);
-        assert_eq!(counted, Ok(BTreeMap::from([(value, 1)])));
+        assert_eq!(counted, Ok(only(value, 1)));
     }
     let unsteady = [
         (Outcome::Dropped, ended_at("vm1")),
@@ -344,11 +349,11 @@ fn a_pod_on_the_entry_node_may_see_the_client_or_the_node_and_which_is_counted()
     ] {
         for (expect, value) in [(&local, by_local), (&hairpin, by_hairpin)] {
             let counted = measured(expect.clone(), reached(peer), trip(is_hidden));
-            assert_eq!(counted, Ok(BTreeMap::from([(value, 1)])), "{peer}");
+            assert_eq!(counted, Ok(only(value, 1)), "{peer}");
         }
         // Where that is not the question, it is left open, and counted all the same.
         let open = measured(reach.clone().into(), reached(peer), trip(is_hidden));
-        assert_eq!(open, Ok(BTreeMap::from([(by_local, 1)])), "{peer}");
+        assert_eq!(open, Ok(only(by_local, 1)), "{peer}");
     }
     for expect in [local, hairpin, reach.into()] {
         let another = address(&world, "vm2");
@@ -388,10 +393,10 @@ fn of_whom_a_value_says_that_they_may_answer_each_does() {
     };
     let expect = || Expectation::varies(Variation::LocalhostNodePort, Some(&reach));
     let both = measured_as(expect(), ["web-0", "web-4"].map(served), Asked::Covering);
-    assert_eq!(both, Ok(BTreeMap::from([("served", 2)])));
+    assert_eq!(both, Ok(only("served", 2)));
     let one = measured_as(expect(), ["web-0", "web-0"].map(served), Asked::Covering);
     assert_eq!(one, Err(vec!["never reached web-4".to_owned()]));
     let refused = (Outcome::Refused(Refusal::Reset), Trip::default());
     let none = measured_as(expect(), [refused], Asked::Covering);
-    assert_eq!(none, Ok(BTreeMap::from([("closed", 1)])), "nobody answers");
+    assert_eq!(none, Ok(only("closed", 1)), "nobody answers");
 }

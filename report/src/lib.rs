@@ -1,0 +1,27 @@
+//! What others read of a run: CI systems, whoever looks at a proposed change, and users of a proxy.
+//!
+//! Pure: results in, text out. Everything here is made from [`Results`] alone, so that it can be made again from a
+//! `results.json`.
+
+mod conformance;
+mod junit;
+mod markdown;
+
+use onehop_harness::run::Results;
+
+pub use conformance::conformance;
+pub use junit::junit;
+pub use markdown::markdown;
+
+/// A file that is made from results, and what makes it.
+pub type File = (&'static str, fn(&Results) -> String);
+
+/// Every file, by its name in the directory of the results.
+pub const FILES: [File; 3] = [
+    ("junit.xml", junit),
+    ("conformance.yaml", conformance),
+    ("summary.md", markdown),
+];
+
+#[cfg(test)]
+mod sample;
