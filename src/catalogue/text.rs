@@ -47,8 +47,9 @@ pub(super) fn question(asked: &Question) -> String {
             let status = if *good { 200 } else { 503 };
             format!("{} of the proxy on {node}: {status}", path.path())
         }
-        Question::HealthyNodes { by, nodes } => {
-            format!("load balancer: healthy {} by {by:?}", weighed(nodes))
+        Question::HealthyNodes { by, nodes, family } => {
+            let only = family.map_or_else(String::new, |family| format!(" in {family} alone"));
+            format!("load balancer: healthy{only} {} by {by:?}", weighed(nodes))
         }
         Question::HealthCheckAllocated(allocated) => {
             format!("healthCheckNodePort allocated: {allocated}")

@@ -203,10 +203,17 @@ impl Outcome {
         outcome
     }
 
-    /// The cases that the fault names, and that were judged and did not catch it.
+    /// The cases that the fault names, and that did not catch it: all but those that cannot be run here, and those that
+    /// fail because of a known defect.
     pub(crate) fn missed(&self, fault: Fault) -> Vec<&str> {
-        let passed = self.passed.iter().map(String::as_str);
-        let judged = passed.chain(self.others.iter().map(|result| result.id.as_str()));
-        judged.filter(|id| fault.names(id)).collect()
+        let lacking =
+            |result: &&CaseResult| !matches!(result.verdict, Verdict::Skip | Verdict::Known);
+        let results = self
+            .others
+            .iter()
+            .chain(self.unjudged.iter().filter(lacking));
+        let results = results.map(|result| result.id.as_str());
+        let all = self.passed.iter().map(String::as_str).chain(results);
+        all.filter(|id| fault.names(id)).collect()
     }
 }

@@ -163,7 +163,10 @@ impl Judged {
         let passed = self.outcome.passed.iter();
         let passed = passed.filter(|id| self.fault.names(id));
         lines.extend(passed.map(|id| format!("but not {id}")));
-        let named = others.iter().take(NAMED);
+        // Those that it names first.
+        let (own, more): (Vec<_>, Vec<_>) =
+            others.iter().partition(|case| self.fault.names(&case.id));
+        let named = own.into_iter().chain(more).take(NAMED);
         lines.extend(named.map(|case| {
             let how = if self.fault.names(&case.id) {
                 "for another reason"
@@ -275,8 +278,11 @@ impl Report {
             text.push_str("interrupted\n");
         }
         for judged in self.uncaught() {
-            let Judged { fault, .. } = judged;
-            text.push_str(&format!("{}  {}\n", judged.verdict(), fault.name()));
+            let why = judged
+                .why()
+                .map_or_else(String::new, |why| format!(": {why}"));
+            let name = judged.fault.name();
+            text.push_str(&format!("{}  {name}{why}\n", judged.verdict()));
         }
         for case in self.unfailed() {
             text.push_str(&format!("NO FAULT MADE FAIL  {case}\n"));

@@ -235,7 +235,7 @@ fn pods_of_one_family_counted(service: Service) -> Case {
     Case::new(
         "families/pods-of-one/health-check",
         "The health check node port counts the pods of each family by itself: a node may be healthy in one and not in \
-         the other.",
+         the other, and a load balancer that asks in each reaches the pods of each.",
         service,
         &[],
     )
@@ -244,9 +244,23 @@ fn pods_of_one_family_counted(service: Service) -> Case {
     .needs(Feature::HealthCheckNodePort)
     .check(
         "IPv4 on vm1, IPv6 on vm3, both on vm3",
-        only(V4, ports([Some(1), Some(0), Some(1)]))
-            .chain(only(V6, ports([Some(0), Some(0), Some(2)]))),
+        counted_and_balanced(V4, [1, 0, 1], (&["vm1", "vm3"], &["web-0", "web-2"]))
+            .chain(counted_and_balanced(V6, [0, 0, 2], (&["vm3"], &["web-1", "web-2"]))),
     )
+}
+
+/// What health check ports count in a family, and whom a load balancer reaches in it that goes by that.
+fn counted_and_balanced(
+    family: Family,
+    counts: [u32; 3],
+    (nodes, pods): (&[&str], &[&str]),
+) -> impl Iterator<Item = Question> {
+    let balanced = [
+        healthy(BalancerCheck::HealthCheckNodePort, nodes),
+        reaches(&private(), Target::Vip, balanced_local(nodes, pods)),
+    ];
+    let counted = ports(counts.map(Some)).into_iter();
+    only(family, counted.chain(balanced))
 }
 
 /// What clients outside see of the node ports, in any family that is served.

@@ -230,12 +230,12 @@ fn first_pod() -> Case {
     let all: Vec<&str> = STORY.into_iter().chain([ON_VM2]).collect();
     Case::new(
         "live/first-pod-behind-a-load-balancer",
-        "Under Local, no connection to the load-balancer address is lost when a node gets its first pod: its health check \
-         port says 200, in each family, once the node serves in it.",
+        "Under Local, no connection to the load-balancer address is lost when a node gets its first pod: of two health \
+         checks that pass, a tenth of a second apart, the second is not before the node serves.",
         Service::load_balancer(BalancerMode::Vip).external(Policy::Local),
         &STORY,
     )
-    .sources(&[SERVICE_HEALTH, "k#114702"])
+    .sources(&[SERVICE_HEALTH])
     .needs(Feature::HealthCheckNodePort)
     .check(
         "pods 1-0-2",

@@ -287,6 +287,7 @@ pub(crate) fn healthy(by: BalancerCheck, nodes: &[&str]) -> Question {
     Question::HealthyNodes {
         by,
         nodes: nodes.iter().map(|&node| (node.to_owned(), 1)).collect(),
+        family: None,
     }
 }
 
@@ -301,12 +302,18 @@ pub(crate) fn weighed_by_pods(nodes: &[&str], pods: &[&str]) -> Question {
             .iter()
             .map(|&node| (node.to_owned(), weight(node)))
             .collect(),
+        family: None,
     }
 }
 
 /// Through the load balancer under Cluster: any node, then any pod.
 pub(crate) fn balanced_cluster(pods: &[&str]) -> Reach {
-    Reach::pods(pods, Source::EntryNode, Hops::OneIfRemote, balanced(&NODES))
+    balanced_cluster_by(&NODES, pods)
+}
+
+/// The same where only these nodes are healthy.
+pub(crate) fn balanced_cluster_by(nodes: &[&str], pods: &[&str]) -> Reach {
+    Reach::pods(pods, Source::EntryNode, Hops::OneIfRemote, balanced(nodes))
 }
 
 /// The same through a load balancer of this mode.

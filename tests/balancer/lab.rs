@@ -15,7 +15,7 @@ use onehop_harness::case::{BalancerMode, IpMode};
 use onehop_harness::netns::Network;
 use onehop_harness::timing::Timing;
 use onehop_harness::world::LOAD_BALANCER;
-use onehop_harness::world::{AddressPlan, CLIENT_PUBLIC, Dual, World};
+use onehop_harness::world::{AddressPlan, CLIENT_PUBLIC, Dual, Family, World};
 use serde_json::json;
 use statrs::distribution::{ChiSquared, ContinuousCDF};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -119,7 +119,7 @@ impl Lab {
     /// Makes the Service, and waits until exactly these nodes are healthy. Its address.
     pub(crate) async fn serve(&self, policy: &str, nodes: &[&str]) -> Result<Dual, Failed> {
         self.balancer.apply(service(self.mode, policy));
-        let ready = |view: &View| view.settled() && view.is_healthy(nodes);
+        let ready = |view: &View| view.settled() && are_healthy(view, nodes);
         Ok(self.view(ready).await?.vip.ok_or("no address")?)
     }
 
@@ -139,13 +139,17 @@ impl Lab {
     pub(crate) async fn nodes_weigh(&self, weights: [(&str, u16); 3]) -> Check {
         let weights = weights.map(|(node, weight)| (node.to_owned(), weight.into()));
         let weights = BTreeMap::from(weights);
-        let each = |view: &View| view.weights().values().all(|of| *of == weights);
-        self.view(each).await?;
+        self.view(|view| {
+            Family::ALL
+                .iter()
+                .all(|family| view.weights(*family).as_ref() == Some(&weights))
+        })
+        .await?;
         Ok(())
     }
 
     pub(crate) async fn nodes_become(&self, nodes: &[&str]) -> Check {
-        self.view(|view| view.is_healthy(nodes)).await?;
+        self.view(|view| are_healthy(view, nodes)).await?;
         Ok(())
     }
 
@@ -218,6 +222,12 @@ impl Lab {
         }
         Ok(shares)
     }
+}
+
+/// Whether these nodes are the healthy ones in both families, in order.
+pub(crate) fn are_healthy(view: &View, nodes: &[&str]) -> bool {
+    let are = |family| view.weights(family).is_some_and(|of| of.keys().eq(nodes));
+    Family::ALL.into_iter().all(are)
 }
 
 /// A connection of a client.

@@ -31,8 +31,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use lab::{
-    Check, HEALTH_PORT, Health, Lab, NODE_PORT, PATIENCE, PORT, WEB, ensure, p_value, play_health,
-    service,
+    Check, HEALTH_PORT, Health, Lab, NODE_PORT, PATIENCE, PORT, WEB, are_healthy, ensure, p_value,
+    play_health, service,
 };
 
 /// Connections of a check of shares, and the chance that a fair load balancer fails one check.
@@ -298,10 +298,7 @@ async fn an_unhealthy_node_keeps_only_what_it_has(lab: Lab) -> Check {
 async fn a_policy_switch_changes_the_check_and_then_the_nodes(lab: Lab) -> Check {
     lab.set_status("vm2", 503);
     lab.serve("Local", &["vm1", "vm3"]).await?;
-    let local = HealthCheck::Http {
-        port: HEALTH_PORT,
-        path: "/healthz".to_owned(),
-    };
+    let local = HealthCheck::HealthCheckNodePort { port: HEALTH_PORT };
     let cluster = HealthCheck::NodePort { port: NODE_PORT };
     for (policy, check, nodes) in [
         ("Cluster", &cluster, &["vm1", "vm2", "vm3"][..]),
@@ -313,7 +310,7 @@ async fn a_policy_switch_changes_the_check_and_then_the_nodes(lab: Lab) -> Check
         let switched = |view: &View| view.check.as_ref() == Some(check) && view.settled();
         let view = lab.view(switched).await?;
         println!("{:?} to {policy}: {:?}", lab.mode, begun.elapsed());
-        ensure(view.is_healthy(nodes), || format!("{policy}: {view:?}"))?;
+        ensure(are_healthy(&view, nodes), || format!("{policy}: {view:?}"))?;
         let called = view.vip.ok_or("no address")?.of(Family::V4);
         let shares = lab.shares(called, 100).await?;
         ensure(shares.keys().eq(nodes), || format!("{policy}: {shares:?}"))?;
@@ -341,7 +338,7 @@ async fn a_policy_switch_does_not_interrupt_traffic(lab: Lab) -> Check {
         servers.spawn(play_health(lab.listen(node, 32001)?, Arc::new(health)));
     }
     let view = lab.view(View::settled).await?;
-    ensure(view.is_healthy(&["vm1"]), || format!("{view:?}"))
+    ensure(are_healthy(&view, &["vm1"]), || format!("{view:?}"))
 }
 
 /// A proxy may serve one family before the other: kube-proxy programs each by itself.
@@ -499,7 +496,7 @@ async fn the_api_is_watched_and_told(mut lab: Lab) -> Check {
     services
         .create(&PostParams::default(), &service(lab.mode, "Cluster"))
         .await?;
-    let ready = |view: &View| view.settled() && view.is_healthy(&["vm1", "vm2", "vm3"]);
+    let ready = |view: &View| view.settled() && are_healthy(view, &["vm1", "vm2", "vm3"]);
     let vip = lab.view(ready).await?.vip.ok_or("no address")?;
     let expected = vip.both().map(|address| address.to_string());
     becomes(&services, |ingress| ingress == expected).await?;

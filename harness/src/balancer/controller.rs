@@ -18,7 +18,7 @@ use super::pool::Pool;
 use super::relay::Relay;
 use super::tally::{Outcome, Rules, Tally};
 use super::view::{NodeHealth, Shown, View};
-use super::wanted::Wanted;
+use super::wanted::{HealthCheck, Wanted};
 use super::{dataplane, health, watch as api};
 use crate::case::BalancerMode;
 use crate::error::chain;
@@ -71,15 +71,32 @@ struct Served {
     wanted: Wanted,
     /// The number of its address; none while the pool is exhausted.
     number: Option<u8>,
-    round: u64,
-    /// The health of each node by its address of each of the Service's families, in the order of the world's nodes.
-    nodes: BTreeMap<Family, Vec<Tally>>,
-    /// The checks, one task for each node and family.
-    checks: JoinSet<()>,
+    /// The health of the nodes in each of its families.
+    health: BTreeMap<Family, Health>,
     /// What accepts its connections in mode `proxy`.
     relays: BTreeMap<(Family, u16), Relay>,
     /// The write of its status that is under way, if any.
     writer: JoinSet<()>,
+}
+
+/// The health of nodes in one family of a Service.
+struct Health {
+    /// That of each, in the order of the world's nodes.
+    nodes: Vec<Tally>,
+    /// The checks, one task for each node.
+    checks: JoinSet<()>,
+    round: u64,
+}
+
+impl Health {
+    /// Nodes that nobody has checked yet.
+    fn unknown(nodes: usize, now: Duration) -> Self {
+        Self {
+            nodes: vec![Tally::new(now); nodes],
+            checks: JoinSet::new(),
+            round: 0,
+        }
+    }
 }
 
 impl Served {
@@ -103,7 +120,8 @@ impl Served {
     /// The positions of the nodes that may get new connections of a family, each with its weight. One that announces no
     /// endpoint may not.
     fn chosen(&self, family: Family) -> impl Iterator<Item = (usize, u32)> {
-        let healthy = self.nodes.get(&family).into_iter().flatten().enumerate();
+        let known = self.health.get(&family);
+        let healthy = known.into_iter().flat_map(|of| &of.nodes).enumerate();
         let healthy = healthy.filter(|(_, node)| node.healthy());
         let weighed = healthy.map(|(index, node)| (index, self.weight_of(node)));
         weighed.filter(|(_, weight)| *weight > 0)
@@ -240,9 +258,9 @@ impl Controller {
                 let rules = Rules::of(&self.timing);
                 self.services
                     .get_mut(&service)
-                    .filter(|served| served.round == round)
-                    .and_then(|served| served.nodes.get_mut(&family))
-                    .is_some_and(|nodes| nodes[node].record(outcome, now, rules))
+                    .and_then(|served| served.health.get_mut(&family))
+                    .filter(|of| of.round == round)
+                    .is_some_and(|of| of.nodes[node].record(outcome, now, rules))
             }
             Event::Problem { what, text } => self.set_problem(what, text),
         }
@@ -258,38 +276,52 @@ impl Controller {
             // A Service of the same name that replaced it while the watch was down.
             self.remove(&name);
         }
-        let now = self.started.elapsed();
         let served = self.services.entry(name.clone()).or_insert_with(|| Served {
             wanted: Wanted {
                 check: None,
                 ..wanted.clone()
             },
             number: None,
-            round: 0,
-            nodes: BTreeMap::new(),
-            checks: JoinSet::new(),
+            health: BTreeMap::new(),
             relays: BTreeMap::new(),
             writer: JoinSet::new(),
         });
-        let rechecked = served.wanted.check != wanted.check;
-        if rechecked {
-            let known = served.nodes.values_mut().flatten();
-            known.for_each(|node| node.begin(now));
-        }
-        let families: BTreeSet<Family> = wanted.families.iter().copied().collect();
-        let changed = !served.nodes.keys().eq(&families);
-        served.nodes.retain(|family, _| families.contains(family));
-        for family in families {
-            let unknown = || self.nodes.iter().map(|_| Tally::new(now)).collect();
-            served.nodes.entry(family).or_insert_with(unknown);
-        }
+        let is_checked_anew = served.wanted.check != wanted.check;
         served.wanted = wanted;
-        if rechecked || changed {
-            self.start_checks(&name);
-        }
+        self.check_nodes(&name, is_checked_anew);
         self.accept(&name);
         self.give_addresses();
         true
+    }
+
+    /// Has the nodes checked in each family of a Service, and no longer in others. What checks them already goes on, unless
+    /// they are to be checked anew.
+    fn check_nodes(&mut self, name: &str, anew: bool) {
+        let now = self.started.elapsed();
+        let served = self.services.get_mut(name).expect("the Service is served");
+        let families = served.wanted.families.clone();
+        served.health.retain(|family, _| families.contains(family));
+        let mut begun = Vec::new();
+        for family in families {
+            match served.health.entry(family) {
+                Entry::Vacant(free) => {
+                    free.insert(Health::unknown(self.nodes.len(), now));
+                    begun.push(family);
+                }
+                Entry::Occupied(mut known) if anew => {
+                    known
+                        .get_mut()
+                        .nodes
+                        .iter_mut()
+                        .for_each(|node| node.begin(now));
+                    begun.push(family);
+                }
+                Entry::Occupied(_) => {}
+            }
+        }
+        for family in begun {
+            self.start_checks(name, family);
+        }
     }
 
     /// Listens for what a Service wants to be accepted, and no longer for what it wanted before.
@@ -328,40 +360,40 @@ impl Controller {
         }
     }
 
-    /// Starts the checks that a Service wants in place of those that run.
-    fn start_checks(&mut self, name: &str) {
+    /// Starts the checks that a Service wants in a family in place of those that run.
+    fn start_checks(&mut self, name: &str, family: Family) {
         self.rounds += 1;
         let round = self.rounds;
         let served = self.services.get_mut(name).expect("the Service is served");
-        served.round = round;
-        served.checks = JoinSet::new();
-        let Some(check) = served.wanted.check.clone() else {
+        // It is about the node as a whole, and kube-proxy's own port may be one of IPv4 alone.
+        let asked = match (served.wanted.check, &served.wanted.families[..]) {
+            (Some(HealthCheck::ProxyHealth), [first, ..]) => *first,
+            _ => family,
+        };
+        let health = served.health.get_mut(&family).expect("one of its families");
+        health.round = round;
+        health.checks = JoinSet::new();
+        let Some(check) = served.wanted.check else {
             return;
         };
-        for family in served.nodes.keys().copied() {
-            for (index, node) in self.nodes.iter().enumerate() {
-                let (namespace, sender) = (self.namespace.clone(), self.sender.clone());
-                let address = node.address.of(family);
-                let (service, check) = (name.to_owned(), check.clone());
-                let interval = self.timing.health_check_interval;
-                let patience = self.timing.health_check_timeout;
-                served.checks.spawn(async move {
-                    loop {
-                        let outcome = health::check(&namespace, address, &check, patience).await;
-                        let event = Event::Checked {
-                            service: service.clone(),
-                            round,
-                            family,
-                            node: index,
-                            outcome,
-                        };
-                        if sender.send(event).is_err() {
-                            return;
-                        }
-                        sleep(interval).await;
-                    }
-                });
-            }
+        for (index, node) in self.nodes.iter().enumerate() {
+            let (namespace, sender) = (self.namespace.clone(), self.sender.clone());
+            let service = name.to_owned();
+            let found = move |outcome| {
+                let event = Event::Checked {
+                    service: service.clone(),
+                    round,
+                    family,
+                    node: index,
+                    outcome,
+                };
+                sender.send(event).is_ok()
+            };
+            let address = node.address.of(asked);
+            let timing = self.timing.clone();
+            health.checks.spawn(check_again_and_again(
+                namespace, address, check, timing, found,
+            ));
         }
     }
 
@@ -461,7 +493,7 @@ impl Controller {
                 addresses: served.ingress(),
                 ports: served.wanted.ports.clone(),
                 targets: served
-                    .nodes
+                    .health
                     .keys()
                     .map(|family| (*family, self.targets(served, *family)))
                     .collect(),
@@ -489,11 +521,11 @@ impl Controller {
         let view = |served: &Served| View {
             vip: served.number.map(AddressPlan::vip),
             mode: served.wanted.mode,
-            check: served.wanted.check.clone(),
+            check: served.wanted.check,
             nodes: served
-                .nodes
+                .health
                 .iter()
-                .map(|(family, tallies)| (*family, self.shown_nodes(served, tallies)))
+                .map(|(family, health)| (*family, self.shown_nodes(served, &health.nodes)))
                 .collect(),
         };
         self.shown.send_modify(|shown| {
@@ -503,6 +535,19 @@ impl Controller {
                 shown.services = services.map(|(name, s)| (name.clone(), view(s))).collect();
             }
         });
+    }
+}
+
+/// Checks a node until nobody wants to know any more what was found.
+async fn check_again_and_again(
+    namespace: Namespace,
+    node: IpAddr,
+    check: HealthCheck,
+    timing: Timing,
+    found: impl Fn(Outcome) -> bool,
+) {
+    while found(health::check(&namespace, node, check, timing.health_check_timeout).await) {
+        sleep(timing.health_check_interval).await;
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::tally::{Finding, Outcome};
 use super::wanted::HealthCheck;
+use crate::case::HEALTH_PATH;
 use crate::netns::Namespace;
 use crate::probe::{self, HttpAnswer, HttpOutcome};
 
@@ -19,23 +20,35 @@ const WEIGHT: &str = "x-load-balancing-endpoint-weight";
 /// kernel keep a map of billions.
 const MOST_WEIGHT: u32 = 1000;
 
+/// Where kube-proxy, and every proxy that can replace it, serves its own health.
+const PROXY_HEALTH_PORT: u16 = 10256;
+
 /// Checks one node once, by this address, from the load balancer's namespace.
 pub(super) async fn check(
     namespace: &Namespace,
     node: IpAddr,
-    check: &HealthCheck,
+    check: HealthCheck,
     patience: Duration,
 ) -> Outcome {
-    let address = |port: u16| SocketAddr::new(node, port);
-    match check {
-        HealthCheck::Http { port, path } => {
-            of_http(probe::get(namespace, address(*port), path, patience).await)
-        }
+    let port = match check {
+        HealthCheck::HealthCheckNodePort { port } => port,
+        HealthCheck::ProxyHealth => PROXY_HEALTH_PORT,
         HealthCheck::NodePort { port } => {
-            let connected = timeout(patience, connect(namespace, address(*port))).await;
-            of_connection(connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())))
+            let connected = connect(namespace, SocketAddr::new(node, port));
+            let connected = timeout(patience, connected).await;
+            let silent = |_| Err(io::ErrorKind::TimedOut.into());
+            return of_connection(connected.unwrap_or_else(silent));
         }
-    }
+    };
+    of_http(
+        probe::get(
+            namespace,
+            SocketAddr::new(node, port),
+            HEALTH_PATH,
+            patience,
+        )
+        .await,
+    )
 }
 
 async fn connect(namespace: &Namespace, address: SocketAddr) -> io::Result<()> {

@@ -41,22 +41,12 @@ pub struct NodeHealth {
 }
 
 impl View {
-    /// The weights of the healthy nodes, for each family.
-    pub fn weights(&self) -> BTreeMap<Family, BTreeMap<String, u32>> {
-        let weights = |nodes: &BTreeMap<String, NodeHealth>| {
-            let healthy = nodes.iter().filter(|(_, node)| node.healthy);
-            healthy
-                .map(|(name, node)| (name.clone(), node.weight))
-                .collect()
-        };
-        let nodes = self.nodes.iter();
-        nodes.map(|(family, of)| (*family, weights(of))).collect()
-    }
-
-    /// Whether these nodes are the healthy ones in every family of the Service, in order.
-    pub fn is_healthy(&self, nodes: &[&str]) -> bool {
-        let mut weights = self.weights().into_values();
-        weights.all(|of| of.keys().eq(nodes))
+    /// The weights of the healthy nodes in a family; nothing if the Service does not have it.
+    pub fn weights(&self, family: Family) -> Option<BTreeMap<String, u32>> {
+        let nodes = self.nodes.get(&family)?.iter();
+        let healthy = nodes.filter(|(_, node)| node.healthy);
+        let weights = healthy.map(|(name, node)| (name.clone(), node.weight));
+        Some(weights.collect())
     }
 
     /// Whether every node's health was found by the current check, in every family.

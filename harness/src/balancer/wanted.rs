@@ -5,28 +5,25 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
 use serde::{Deserialize, Serialize};
 
-use crate::case::{BalancerMode, HEALTH_PATH};
+use crate::case::BalancerMode;
 use crate::world::{Family, Protocol};
 
-/// Where kube-proxy, and every proxy that can replace it, serves its own health.
-const PROXY_HEALTH_PORT: u16 = 10256;
-
 /// What makes a node healthy for one Service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HealthCheck {
-    /// HTTP GET is answered with status 200.
-    Http {
+    /// HTTP GET is answered with status 200 by the health check node port of the Service.
+    HealthCheckNodePort {
         /// The TCP port of the node.
         port: u16,
-        /// The path that is asked for.
-        path: String,
     },
     /// A TCP connection to a NodePort of the Service is accepted.
     NodePort {
         /// The TCP port of the node.
         port: u16,
     },
+    /// HTTP GET is answered with status 200 by the proxy, about the node as a whole.
+    ProxyHealth,
 }
 
 /// One port of a Service.
@@ -68,10 +65,8 @@ impl Wanted {
         let ports: Vec<Port> = spec.ports.iter().flatten().filter_map(port).collect();
         let local = spec.external_traffic_policy.as_deref() == Some("Local");
         let check = if local {
-            number(spec.health_check_node_port).map(|port| HealthCheck::Http {
-                port,
-                path: HEALTH_PATH.to_owned(),
-            })
+            number(spec.health_check_node_port)
+                .map(|port| HealthCheck::HealthCheckNodePort { port })
         } else {
             Some(cluster_check(&ports))
         };
@@ -131,13 +126,9 @@ fn cluster_check(ports: &[Port]) -> HealthCheck {
         .iter()
         .filter(|port| port.protocol == Protocol::Tcp)
         .find_map(|port| port.node_port)
-        .map_or_else(
-            || HealthCheck::Http {
-                port: PROXY_HEALTH_PORT,
-                path: HEALTH_PATH.to_owned(),
-            },
-            |port| HealthCheck::NodePort { port },
-        )
+        .map_or(HealthCheck::ProxyHealth, |port| HealthCheck::NodePort {
+            port,
+        })
 }
 
 fn port(port: &k8s_openapi::api::core::v1::ServicePort) -> Option<Port> {
@@ -225,10 +216,7 @@ mod tests {
 
     #[test]
     fn cluster_without_a_tcp_node_port_asks_the_proxy() {
-        let proxy = Some(HealthCheck::Http {
-            port: 10256,
-            path: HEALTH_PATH.to_owned(),
-        });
+        let proxy = Some(HealthCheck::ProxyHealth);
         let udp = json!({"ports": [{"port": 53, "protocol": "UDP", "nodePort": 30053}]});
         assert_eq!(check(&udp), proxy);
         assert_eq!(check(&json!({"ports": [{"port": 80}]})), proxy);
@@ -241,10 +229,7 @@ mod tests {
         };
         assert_eq!(
             local(json!(32000)),
-            Some(HealthCheck::Http {
-                port: 32000,
-                path: HEALTH_PATH.to_owned()
-            })
+            Some(HealthCheck::HealthCheckNodePort { port: 32000 })
         );
         assert_eq!(local(json!(0)), None);
         assert_eq!(local(Value::Null), None);

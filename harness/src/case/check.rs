@@ -47,12 +47,15 @@ pub enum Question {
         /// Whether the answer must be 200; else 503.
         good: bool,
     },
-    /// Which nodes the load balancer finds healthy, by which check, and how it weighs them.
+    /// Which nodes the load balancer finds healthy, by which check, and how it weighs them: in each family that the Service
+    /// has, or in one.
     HealthyNodes {
         /// The check that it must use.
         by: BalancerCheck,
         /// The nodes that must be healthy, each with its weight among them; every other must not.
         nodes: BTreeMap<String, u32>,
+        /// The only family in which it is asked, if there is one.
+        family: Option<Family>,
     },
     /// What has become of flows that were opened in a step before.
     Held {
@@ -61,7 +64,7 @@ pub enum Question {
         /// What should have become of them.
         expect: HeldExpectation,
     },
-    /// Whether every connection of this traffic was answered by a pod of the workload, since it began.
+    /// Whether every connection of this traffic was answered by a pod that is ever one of the backends, since it began.
     Answered(&'static str),
     /// For how long connections of this traffic were lost, since it began: no longer than a load balancer may take to find
     /// out, by its health checks, that a node has nobody left ([`unnoticed`]). Lost means dropped. The others were answered
@@ -158,6 +161,10 @@ impl Question {
                 by: BalancerCheck::NodePort,
                 ..
             } => vec![Feature::NodePort],
+            Self::HealthyNodes {
+                by: BalancerCheck::ProxyHealth,
+                ..
+            } => vec![Feature::ProxyHealth],
             Self::StraySegment { .. } => vec![Feature::ClusterIp],
             Self::ProxyHealth { .. } => vec![Feature::ProxyHealth],
             Self::Held { .. }
@@ -193,7 +200,7 @@ impl Question {
         }
     }
 
-    /// The same in this family alone. Only flows and health check ports are asked in families.
+    /// The same in this family alone. Only flows, health check ports and healthy nodes are asked in families.
     #[must_use]
     pub fn only(self, only: Family) -> Self {
         let family = Some(only);
@@ -212,6 +219,7 @@ impl Question {
                 local_endpoints,
                 family,
             },
+            Self::HealthyNodes { by, nodes, .. } => Self::HealthyNodes { by, nodes, family },
             other => other,
         }
     }
@@ -256,6 +264,8 @@ pub enum BalancerCheck {
     HealthCheckNodePort,
     /// By TCP on the node port: `externalTrafficPolicy: Cluster`.
     NodePort,
+    /// By HTTP of the node's proxy (KEP-3836): `externalTrafficPolicy: Cluster` without a TCP node port.
+    ProxyHealth,
 }
 
 /// Nodes with their weights, for people. That of one is not said.

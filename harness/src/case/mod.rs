@@ -545,7 +545,7 @@ impl Case {
     }
 
     /// Whether traffic may begin before a proxy serves it. That a node has taken in one address of a Service says nothing of
-    /// another, nor of the other family: kube-proxy syncs each by itself, and opens the health check port with the first.
+    /// another, nor of the other family: kube-proxy syncs each by itself.
     fn has_hasty_traffic(&self) -> bool {
         let mut seen = Vec::new();
         for step in &self.steps {

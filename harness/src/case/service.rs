@@ -381,6 +381,18 @@ impl Service {
         ports.find(|(_, port)| name.is_empty() || port.name == name)
     }
 
+    fn has_port_of(&self, protocol: Protocol) -> bool {
+        self.ports.iter().any(|port| port.protocol == protocol)
+    }
+
+    /// Whether a load balancer has nothing of the Service itself to ask, and so asks the nodes' proxies: under Cluster, and
+    /// without a TCP node port.
+    pub fn is_balanced_by_proxy_health(&self) -> bool {
+        let is_balanced = matches!(self.kind, ServiceType::LoadBalancer(_));
+        let has_node_port = self.allocate_node_ports && self.has_port_of(Protocol::Tcp);
+        is_balanced && self.external == Policy::Cluster && !has_node_port
+    }
+
     /// What a cluster must offer for this Service to work.
     pub fn features(self) -> Vec<Feature> {
         let mut features = vec![match self.kind {
@@ -400,6 +412,9 @@ impl Service {
             (self.affinity.is_some(), Feature::SessionAffinity),
             (!self.source_ranges.is_empty(), Feature::SourceRanges),
             (self.families != Families::Dual, Feature::Ipv6),
+            (self.has_port_of(Protocol::Udp), Feature::Udp),
+            (self.has_port_of(Protocol::Sctp), Feature::Sctp),
+            (self.is_balanced_by_proxy_health(), Feature::ProxyHealth),
         ] {
             if wanted {
                 features.push(feature);

@@ -79,8 +79,16 @@ pub(super) async fn ask(
                 let answer = proxy_health::ask(subject.lab, node, *path, *good);
                 Ok(vec![answer.await?.into()])
             }
-            Question::HealthyNodes { by, nodes } => {
-                Ok(vec![subject.healthy_nodes(*by, nodes).await?])
+            Question::HealthyNodes {
+                by,
+                nodes,
+                family: only,
+            } => {
+                let families = families
+                    .filter(|family| only.is_none_or(|only| only == *family))
+                    .filter(|family| subject.spec.families.has(*family))
+                    .map(|family| subject.healthy_nodes(*by, nodes, family));
+                join_results(families).await
             }
             Question::Held { name, expect } => subject.held(name, expect).await,
             Question::Answered(name) => {
@@ -327,22 +335,21 @@ impl Subject<'_> {
         &self,
         by: BalancerCheck,
         nodes: &BTreeMap<String, u32>,
+        family: Family,
     ) -> Result<Answer, LabError> {
         let view = self.lab.view(&format!("{NAMESPACE}/{}", self.name)).await?;
-        let used = view.as_ref().and_then(|view| match view.check {
-            Some(HealthCheck::Http { .. }) => Some(BalancerCheck::HealthCheckNodePort),
-            Some(HealthCheck::NodePort { .. }) => Some(BalancerCheck::NodePort),
-            None => None,
+        let used = view.as_ref().and_then(|view| match view.check? {
+            HealthCheck::HealthCheckNodePort { .. } => Some(BalancerCheck::HealthCheckNodePort),
+            HealthCheck::NodePort { .. } => Some(BalancerCheck::NodePort),
+            HealthCheck::ProxyHealth => Some(BalancerCheck::ProxyHealth),
         });
         let (healthy, settled) = view
-            .map(|view| (view.weights(), view.settled()))
+            .and_then(|view| Some((view.weights(family)?, view.settled())))
             .unwrap_or_default();
-        let mut each = healthy.values();
-        let right =
-            settled && used == Some(by) && each.all(|of| of == nodes) && !healthy.is_empty();
-        let got = format!("{} by {used:?}", weighed_in_each_family(&healthy));
+        let got = format!("{} by {used:?}", weighed(&healthy));
         let expected = format!("{} by {:?}", weighed(nodes), Some(by));
-        let row = row("load-balancer", "healthy-nodes", None);
+        let right = settled && healthy == *nodes && used == Some(by);
+        let row = row("load-balancer", "healthy-nodes", Some(family));
         Ok(row.expect(&expected, &got, right).into())
     }
 
@@ -385,16 +392,4 @@ impl Subject<'_> {
         answers.push(row.into());
         Ok(answers)
     }
-}
-/// The healthy nodes, for people: once where they are the same in every family.
-fn weighed_in_each_family(nodes: &BTreeMap<Family, BTreeMap<String, u32>>) -> String {
-    let distinct: BTreeSet<&BTreeMap<String, u32>> = nodes.values().collect();
-    if distinct.len() < 2 {
-        return distinct.into_iter().map(weighed).collect();
-    }
-    let each = nodes.iter().map(|(family, of)| match of.is_empty() {
-        true => format!("none in {family}"),
-        false => format!("{} in {family}", weighed(of)),
-    });
-    each.collect::<Vec<_>>().join(", ")
 }

@@ -36,7 +36,7 @@ pub struct Fault {
     pub breaks: &'static str,
     /// Who promises that behaviour, and which proxies have had this very bug.
     pub sources: &'static [&'static str],
-    /// Cases that catch it. At least one must.
+    /// Cases that catch it. Each must.
     pub caught_by: &'static [&'static str],
     deed: Deed,
 }

@@ -53,8 +53,8 @@ pub fn expect(
     family: Family,
     (from, to): (&Place, &Target),
 ) -> Expectation {
-    let (_, healthy) = healthy_nodes(world, now);
     let now = &now.in_family(family);
+    let (_, healthy) = healthy_nodes(world, now);
     if *to == Target::Vip && now.service.kind.is_proxied() {
         return proxied(world, now, &healthy);
     }

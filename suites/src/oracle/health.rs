@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | external Local | the health check node port, by HTTP | where it has a ready endpoint of its own |
 //! | external Cluster | the node port, by TCP | while anything serves anywhere |
+//! | external Cluster, no TCP node port | the node's proxy, by HTTP | unless it is about to be removed |
 //!
 //! All healthy nodes have the same weight, except where the load balancer goes by what they announce on the health check
 //! node port: that is their number of ready endpoints.
@@ -32,26 +33,31 @@ pub fn health_check(world: &World, now: &Situation, node: &str) -> Option<u32> {
     open.then(|| u32::try_from(ready).expect("a node has few pods"))
 }
 
-/// The nodes that a load balancer finds healthy, each with its weight, and how it does. It asks in the Service's first
-/// family alone.
+/// The nodes that a load balancer finds healthy, as the Service looks [in a family](Situation::in_family), each with its
+/// weight, and how it does.
 pub fn healthy_nodes(world: &World, now: &Situation) -> (BalancerCheck, BTreeMap<String, u32>) {
-    let now = &now.in_family(now.first);
-    let names = world.nodes.iter().map(|node| node.name.clone());
-    if has_health_check_port(now) {
-        let weighs = now.service.kind == ServiceType::LoadBalancer(BalancerMode::Weighted);
-        let weighed = |node: String| {
-            let ready = health_check(world, now, &node).filter(|ready| *ready > 0)?;
-            Some((node, if weighs { ready } else { 1 }))
-        };
-        return (
-            BalancerCheck::HealthCheckNodePort,
-            names.filter_map(weighed).collect(),
-        );
-    }
-    // Without node ports there is nothing to ask, and nothing to say that a node is not healthy.
-    let answers = !now.has_node_ports() || (now.is_served() && endpoints::any(&now.backends));
-    let nodes = names.filter(|_| answers).map(|node| (node, 1)).collect();
-    (BalancerCheck::NodePort, nodes)
+    let check = if has_health_check_port(now) {
+        BalancerCheck::HealthCheckNodePort
+    } else if now.service.is_balanced_by_proxy_health() {
+        BalancerCheck::ProxyHealth
+    } else {
+        BalancerCheck::NodePort
+    };
+    let weighs = now.service.kind == ServiceType::LoadBalancer(BalancerMode::Weighted);
+    let answers = now.is_served() && endpoints::any(&now.backends);
+    let weight = |node: &str| match check {
+        BalancerCheck::HealthCheckNodePort => {
+            let ready = health_check(world, now, node).unwrap_or_default();
+            if weighs { ready } else { ready.min(1) }
+        }
+        BalancerCheck::NodePort => u32::from(answers),
+        BalancerCheck::ProxyHealth => u32::from(eligible(now, node)),
+    };
+    let weighed = world
+        .nodes
+        .iter()
+        .map(|node| (node.name.clone(), weight(&node.name)));
+    (check, weighed.filter(|(_, weight)| *weight > 0).collect())
 }
 
 /// Whether a node is eligible for new connections, which `/healthz` of its proxy says (KEP-3836): not when it is about to

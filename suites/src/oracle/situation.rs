@@ -1,8 +1,6 @@
 //! What the Kubernetes API says of a Service at one point of a case.
 
-use onehop_harness::case::{
-    Backend, Case, Change, Families, IpMode, Service, ServiceType, TO_BE_DELETED,
-};
+use onehop_harness::case::{Backend, Case, Change, IpMode, Service, ServiceType, TO_BE_DELETED};
 use onehop_harness::world::Family;
 
 /// A Service, its endpoints, and what else of the API decides where its traffic goes.
@@ -14,8 +12,6 @@ pub struct Situation {
     pub backends: Vec<Backend>,
     /// `ipMode` of its load-balancer addresses.
     pub ip_mode: IpMode,
-    /// The first of its families, which stays when the other comes and goes.
-    pub first: Family,
     /// Whether it is looked at in a family that it does not have.
     pub is_absent: bool,
     /// Whether its label gives it to another proxy.
@@ -31,10 +27,6 @@ impl Situation {
             service: case.service,
             backends: case.backends.clone(),
             ip_mode: ip_mode(case.service.kind),
-            first: match case.service.families {
-                Families::Only(only) => only,
-                Families::Dual => Family::V4,
-            },
             is_absent: false,
             is_another_proxys: false,
             leaving: Vec::new(),

@@ -100,9 +100,19 @@ impl<'a> Comparison<'a> {
                     .collect();
                 self.value(question, &vec![*local_endpoints; oracle.len()], &oracle);
             }
-            Question::HealthyNodes { by, nodes } => {
-                let oracle = healthy_nodes(world, now);
-                self.value(question, &(*by, nodes.clone()), &oracle);
+            Question::HealthyNodes {
+                by,
+                nodes,
+                family: only,
+            } => {
+                let families = Family::ALL.into_iter();
+                let families = families.filter(|family| {
+                    only.is_none_or(|only| only == *family) && now.service.families.has(*family)
+                });
+                let oracle = families.map(|family| healthy_nodes(world, &now.in_family(family)));
+                let oracle: Vec<_> = oracle.collect();
+                let by_hand = vec![(*by, nodes.clone()); oracle.len()];
+                self.value(question, &by_hand, &oracle);
             }
             Question::HealthCheckAllocated(allocated) => {
                 let oracle = has_health_check_port(now);
