@@ -1,12 +1,11 @@
 //! The table at the end of a run.
 
-use std::collections::BTreeMap;
-
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, Color, ContentArrangement, Table};
 use onehop_harness::run::{
     CaseResult, Differs, ProxyInfo, ProxyResults, Results, Summary, Verdict,
 };
+use onehop_suites::Subject;
 
 /// Prints, for each proxy, a row for each subject, and every wrong row in full.
 pub(crate) fn print(results: &Results) {
@@ -78,16 +77,16 @@ pub(crate) fn new_table(header: &[&str]) -> Table {
     table
 }
 
-/// A row for each subject: the part of the ids before the last `/`.
+/// A row for each subject of the catalogue that was asked about.
 fn subjects(proxy: &ProxyResults) -> Table {
-    let mut subjects: BTreeMap<&str, Vec<&CaseResult>> = BTreeMap::new();
-    for case in &proxy.cases {
-        let subject = case
-            .id
-            .rsplit_once('/')
-            .map_or(case.id.as_str(), |(subject, _)| subject);
-        subjects.entry(subject).or_default().push(case);
-    }
+    let of = |subject: &Subject| -> Vec<&CaseResult> {
+        let cases = proxy.cases.iter();
+        cases.filter(|case| subject.has_id(&case.id)).collect()
+    };
+    let subjects = Subject::ALL
+        .iter()
+        .map(|subject| (subject.name, of(subject)));
+    let subjects = subjects.filter(|(_, cases)| !cases.is_empty());
     let mut table = new_table(&[
         "subject",
         "cases",

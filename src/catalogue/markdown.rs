@@ -22,7 +22,7 @@ pub(super) fn catalogue(cases: &[Case]) -> String {
     });
     format!(
         "# The catalogue\n\n\
-         {} cases, each in every address family of the world. This page is what `onehop list --format markdown` \
+         {} cases, in IPv4 and in IPv6 where both have what they are about. This page is what `onehop list --format markdown` \
          prints; `onehop show CASE` draws a case's world and has every expectation.\n\n{}{}",
         cases.len(),
         contents.collect::<String>(),

@@ -1,6 +1,6 @@
 //! The parts of a case in words.
 
-use onehop_harness::case::{Backend, Change, HEALTH_PATH, NodeAddress, Question, weighed};
+use onehop_harness::case::{Backend, Change, HEALTH_PATH, NodeAddress, Question, Stated, weighed};
 
 /// What is asked, and what must be the answer.
 pub(super) fn question(asked: &Question) -> String {
@@ -107,8 +107,13 @@ pub(super) fn backends(all: &[Backend]) -> String {
     let one = |backend: &Backend| {
         let state = match (backend.ready, backend.serving, backend.terminating) {
             (true, _, true) => Some("ready, terminating".to_owned()),
-            (true, _, false) if !backend.stated => Some("nothing said".to_owned()),
+            (true, _, false) if backend.stated == Stated::Nothing => {
+                Some("nothing said".to_owned())
+            }
             (true, _, false) => None,
+            (false, true, true) if backend.stated == Stated::AllButServing => {
+                Some("terminating, nothing said of serving".to_owned())
+            }
             (false, true, true) => Some("terminating".to_owned()),
             (false, false, true) => Some("terminating, not serving".to_owned()),
             (false, _, false) => Some("not ready".to_owned()),

@@ -98,6 +98,9 @@ mod with_faults {
         })?;
         report.write(&out)?;
         println!("{}", report.table());
+        if let Some(table) = report.table_of_cases() {
+            println!("{table}");
+        }
         println!("{}", report.summary());
         Ok(if report.interrupted {
             ExitCode::from(NOT_JUDGED)

@@ -1,5 +1,6 @@
 //! What came of faults: a line as each ends, the matrix, and `faults.json`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,8 @@ const RESULTS: &str = "faults.json";
 pub(super) const LABS: &str = "labs";
 /// The failed cases that a row of the matrix names beside those of the fault.
 const NAMED: usize = 8;
+/// The faults that a row of the table of cases names.
+const NAMED_OF_A_CASE: usize = 4;
 
 /// All that a command found.
 pub(super) struct Report {
@@ -44,6 +47,13 @@ pub(super) struct Judged {
     /// Why nothing could be judged.
     pub(super) error: Option<String>,
     pub(super) seconds: f64,
+}
+
+fn table() -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table
 }
 
 /// Makes the directory of the results, and removes those of an earlier run from it.
@@ -247,9 +257,7 @@ impl Report {
 
     /// The matrix.
     pub(super) fn table(&self) -> Table {
-        let mut table = Table::new();
-        table.load_style(UTF8_FULL_CONDENSED);
-        table.set_content_arrangement(ContentArrangement::Dynamic);
+        let mut table = table();
         table.set_header(["fault", "breaks", "failed", "cases that it names"]);
         for judged in &self.judged {
             let color = if judged.is_caught() {
@@ -266,6 +274,43 @@ impl Report {
             ]);
         }
         table
+    }
+
+    /// The matrix read the other way: for each case that passes without a fault, those that made it fail, the ones that name it
+    /// first. Empty where not every fault was judged by every case.
+    pub(super) fn faults_of_cases(&self) -> BTreeMap<&str, Vec<&'static str>> {
+        if !self.is_complete() {
+            return BTreeMap::new();
+        }
+        let passed = self.control.iter();
+        let passed = passed.filter(|result| result.verdict == Verdict::Pass);
+        let shown = |result: &CaseResult| {
+            let shows = self.judged.iter();
+            let shows = shows.filter(|judged| judged.shows_to_fail(&result.id));
+            let mut faults: Vec<Fault> = shows.map(|judged| judged.fault).collect();
+            faults.sort_by_key(|fault| !fault.names(&result.id));
+            faults.into_iter().map(Fault::name).collect()
+        };
+        passed
+            .map(|result| (result.id.as_str(), shown(result)))
+            .collect()
+    }
+
+    /// The same for people.
+    pub(super) fn table_of_cases(&self) -> Option<Table> {
+        let faults = self.faults_of_cases();
+        let mut table = table();
+        table.set_header(["case", "faults", "such as"]);
+        for (case, faults) in &faults {
+            let first = faults.iter().take(NAMED_OF_A_CASE).copied();
+            let first: Vec<_> = first.collect();
+            table.add_row([
+                Cell::new(case),
+                Cell::new(faults.len()),
+                Cell::new(first.join(", ")),
+            ]);
+        }
+        (!faults.is_empty()).then_some(table)
     }
 
     /// In one line, and one for each fault that was not caught.
@@ -314,6 +359,7 @@ impl Report {
             "timing": self.timing,
             "withoutFault": { "cases": self.control.len(), "notPassed": control },
             "faults": judged,
+            "faultsOfCases": self.whole.then(|| self.faults_of_cases()),
             "casesThatNoFaultMadeFail": self.whole.then(|| self.unfailed()),
         });
         let path = out.join(RESULTS);

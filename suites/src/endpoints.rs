@@ -1,11 +1,15 @@
 //! Which endpoints serve: ready, terminating and not serving ones, mixed, and in several slices.
 
-use onehop_harness::case::{Backend, Case, Change, Policy, Port, Question, Service, Target};
+use onehop_harness::case::{
+    Backend, BalancerMode, Case, Change, Place, Policy, Port, Question, Reach, Service, Target,
+};
 
 use crate::story::{
-    NODES, ON_VM2, STORY, client_on, dropped, from_node, from_pod_on, host, kept_on, node_port,
-    private, reaches, ready, refused, spread_by, tcp,
+    NODES, ON_VM2, STORY, balancer, client_on, dropped, external_ip, from_node, from_pod_on, host,
+    kept_on, node_port, private, reaches, ready, refused, spread_by, tcp,
 };
+
+use onehop_harness::world::World;
 
 const TOPOLOGY: &str = "kubernetes/pkg/proxy/topology.go";
 const SLICES: &str = "kubernetes/pkg/proxy/endpointslicecache.go";
@@ -14,7 +18,7 @@ const KEP: &str = "KEP-1669";
 const PORTS: [Port; 2] = [tcp("web", 80), tcp("admin", 8080)];
 
 pub(crate) fn cases() -> Vec<Case> {
-    [terminating(), not_serving(), slices()].concat()
+    [terminating(), not_serving(), slices(), by_every_address()].concat()
 }
 
 fn terminating() -> Vec<Case> {
@@ -346,6 +350,126 @@ fn slices() -> Vec<Case> {
             }),
         ),
     ]
+}
+
+/// An address beside the node port, to which the same applies: who calls it from outside by a node, and as what, and what
+/// calls it on a node.
+#[derive(Clone, Copy)]
+struct Address {
+    name: &'static str,
+    service: fn() -> Service,
+    outside: fn() -> Place,
+    by: fn(&str) -> Target,
+    inside: fn(&str) -> Target,
+}
+
+const ADDRESSES: [Address; 2] = [
+    Address {
+        name: "external-ip",
+        service: || Service::cluster_ip().external_ips(),
+        outside: private,
+        by: external_ip,
+        inside: external_ip,
+    },
+    Address {
+        name: "load-balancer",
+        service: || Service::load_balancer(BalancerMode::Vip),
+        outside: balancer,
+        by: |node| Target::VipAt(node.to_owned()),
+        inside: |_| Target::Vip,
+    },
+];
+
+/// Endpoint states decide on external and load-balancer addresses as on node ports, which the cases above go through one
+/// by one.
+fn by_every_address() -> Vec<Case> {
+    let mixed = || {
+        vec![
+            Backend::terminating_unstated("web-0"),
+            Backend::ready("web-1"),
+            Backend::ready("web-2"),
+        ]
+    };
+    let ending = || ["web-0", "web-1"].map(Backend::terminating).to_vec();
+    let over = || vec![Backend::finished("web-0"), Backend::unready("web-1")];
+    let each = ADDRESSES
+        .into_iter()
+        .flat_map(|address| [Policy::Cluster, Policy::Local].map(|policy| (address, policy)));
+    each.map(|(address, policy)| {
+        let (policy_name, claim) = match policy {
+            Policy::Cluster => (
+                "cluster",
+                "Under Cluster, ready pods alone serve, then terminating ones, and without either everybody is refused",
+            ),
+            Policy::Local => (
+                "local",
+                "Under Local, clients outside get the entry node's own pods, ready or else terminating, or are dropped, pods \
+                 and nodes get those of all, and without any everybody is refused",
+            ),
+        };
+        Case::new(
+            &format!("endpoints/{policy_name}/by-{}", address.name),
+            &format!("{claim}, on {} addresses too.", address.name.replace('-', " ")),
+            (address.service)().external(policy),
+            &STORY,
+        )
+        .sources(&[KEP, TOPOLOGY, "kubernetes/staging/src/k8s.io/api/discovery/v1/types.go"])
+        .check("all ready", address.served(policy, &STORY, &STORY))
+        .change(Change::Backends(mixed()))
+        .check(
+            "the pod on vm1 is terminating, and nothing is said of its serving",
+            address.served(policy, &["web-1", "web-2"], &STORY),
+        )
+        .change(Change::Backends(ending()))
+        .check(
+            "only terminating ones, on vm1 and vm3",
+            address.served(policy, &["web-0", "web-1"], &["web-0", "web-1"]),
+        )
+        .change(Change::Backends(over()))
+        .check("none serves", address.refused())
+    })
+    .collect()
+}
+
+impl Address {
+    /// What becomes of calls by each node where these pods serve the cluster, and those their own nodes.
+    fn served(self, policy: Policy, pods: &[&str], own: &[&str]) -> Vec<Question> {
+        let world = World::story();
+        let is_on = |pod: &str, node: &str| world.pod(pod).is_some_and(|pod| pod.node == node);
+        let questions = NODES.into_iter().flat_map(|node| {
+            let own: Vec<&str> = own.iter().copied().filter(|pod| is_on(pod, node)).collect();
+            let outside = match (policy, &own[..]) {
+                (Policy::Cluster, _) => self.answers(node, spread_by(node, pods)),
+                (Policy::Local, []) => dropped(&(self.outside)(), (self.by)(node)),
+                (Policy::Local, own) => self.answers(node, kept_on(node, own)),
+            };
+            let from_pods = match policy {
+                Policy::Cluster => from_node(node, pods),
+                Policy::Local => from_pod_on(node, pods),
+            };
+            let to = (self.inside)(node);
+            [
+                outside,
+                reaches(&client_on(node), to.clone(), from_pods),
+                reaches(&host(node), to, from_node(node, pods)),
+            ]
+        });
+        questions.collect()
+    }
+
+    fn answers(self, node: &str, reach: Reach) -> Question {
+        reaches(&(self.outside)(), (self.by)(node), reach)
+    }
+
+    /// Nodes that refuse themselves are a feature of its own.
+    fn refused(self) -> impl Iterator<Item = Question> {
+        NODES.into_iter().flat_map(move |node| {
+            [
+                refused(&(self.outside)(), (self.by)(node)),
+                refused(&client_on(node), (self.inside)(node)),
+            ]
+        })
+    }
 }
 
 /// From outside, the source kept.

@@ -156,21 +156,6 @@ fn independence_cases() -> Vec<Case> {
                 .chain(from_nodes(|node| from_node(node, &STORY)))
                 .chain(own_pods_or_drop(&private())),
         ),
-        Case::new(
-            "internal/local/both-policies-local",
-            "Under both Local policies, each restricts its own kind of traffic.",
-            node_port_service
-                .external(Policy::Local)
-                .internal(Policy::Local),
-            &STORY,
-        )
-        .sources(&[KEP, TOPOLOGY])
-        .check(
-            "eTP Local, iTP Local",
-            own_or_drop(client_on, from_pod_on)
-                .into_iter()
-                .chain(own_pods_or_drop(&private())),
-        ),
     ]
 }
 

@@ -24,6 +24,7 @@ mod load_balancer;
 mod mtu;
 mod node_port_addresses;
 pub mod oracle;
+mod policies;
 mod proxy_health;
 mod scope;
 mod source_ranges;
@@ -45,6 +46,7 @@ pub fn catalogue() -> Vec<Case> {
         health_check::cases(),
         proxy_health::cases(),
         internal_policy::cases(),
+        policies::cases(),
         external_ip::cases(),
         hairpin::cases(),
         affinity::cases(),
@@ -111,7 +113,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use onehop_harness::case::{
-        Entry, Expectation, Place, Question, Reach, ServiceType, Source, Together, Variation,
+        Entry, Expectation, Feature, Place, Question, Reach, ServiceType, Source, Together,
+        Variation,
     };
     use onehop_harness::timing::Timing;
     use onehop_harness::verdict::Asked;
@@ -199,6 +202,21 @@ mod tests {
                 assert!(world.pod(pod).is_some(), "{}: {pod}", case.id);
             }
         }
+    }
+
+    /// A profile that leaves a feature out is not judged by the cases that need it: one that no case needs would promise that
+    /// for nothing.
+    #[test]
+    fn every_feature_is_needed_by_a_case() {
+        let needed: BTreeSet<_> = catalogue()
+            .iter()
+            .flat_map(|case| case.features.clone())
+            .collect();
+        let unneeded = Feature::ALL
+            .iter()
+            .filter(|feature| !needed.contains(feature));
+        // Nothing judges SCTP.
+        assert_eq!(unneeded.collect::<Vec<_>>(), [&Feature::Sctp]);
     }
 
     #[test]

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use onehop_harness::case::{
-    BalancerMode, Case, Change, Expectation, Feature, IpMode, Policy, Question, Service,
-    ServiceType, Target, Variation,
+    BalancerCheck, BalancerMode, Case, Change, Expectation, Feature, IpMode, Policy, Question,
+    Service, ServiceType, Target, Variation,
 };
 
-use crate::load_balancer::{balanced_cluster, balanced_local};
+use crate::health_check::ports;
+use crate::load_balancer::{balanced_cluster, balanced_local, healthy};
 use crate::story::{
     NODES, STORY, client_on, external_ip, from_node, from_pod_on, host, node_port, private, public,
     reaches, refused, spread_by,
@@ -15,6 +16,7 @@ use crate::story::{
 
 const NFTABLES: &str = "kubernetes/pkg/proxy/nftables/proxier.go";
 const SERVICE_PORT: &str = "kubernetes/pkg/proxy/serviceport.go";
+const SERVICE_HEALTH: &str = "kubernetes/pkg/proxy/healthcheck/service_health.go";
 const SERVICE_PROXY_NAME: &str = "kubernetes/pkg/proxy/apis/well_known_labels.go";
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -124,7 +126,40 @@ pub(crate) fn cases() -> Vec<Case> {
         .check("labelled", left_alone())
         .change(Change::ProxyName(None))
         .check("no label again", served()),
+        Case::new(
+            "scope/service-proxy-name/load-balancer",
+            "With the label service-proxy-name, nodes leave the load-balancer address alone, and the health check port is \
+             closed, so that the load balancer finds no node for it.",
+            Service::load_balancer(BalancerMode::Vip).external(Policy::Local),
+            &STORY,
+        )
+        .sources(&[SERVICE_PROXY_NAME, SERVICE_HEALTH])
+        .needs(Feature::HealthCheckNodePort)
+        .check("no label", balanced_here())
+        .change(Change::ProxyName(Some("another-proxy")))
+        .check("labelled", not_balanced())
+        .change(Change::ProxyName(None))
+        .check("no label again", balanced_here()),
     ]
+}
+
+/// A load-balancer address that nodes serve, and say so.
+fn balanced_here() -> impl Iterator<Item = Question> {
+    let nodes = ["vm1", "vm3"];
+    let counted = ports([Some(1), Some(0), Some(2)]).into_iter();
+    counted.chain([
+        healthy(BalancerCheck::HealthCheckNodePort, &nodes),
+        reaches(&private(), Target::Vip, balanced_local(&nodes, &STORY)),
+    ])
+}
+
+/// The same that is another proxy's.
+fn not_balanced() -> impl Iterator<Item = Question> {
+    let closed = ports([None, None, None]).into_iter();
+    let left = NODES.map(|node| client_on(node).calls(Target::Vip, Expectation::LeftToBalancer));
+    closed
+        .chain(left)
+        .chain([healthy(BalancerCheck::HealthCheckNodePort, &[])])
 }
 
 fn ip_mode(policy: &str, service: Service) -> Case {

@@ -32,6 +32,10 @@ impl Subject {
             "internalTrafficPolicy on ClusterIPs, and its independence of the external policy",
         ),
         Self::new(
+            "policies",
+            "both policies at once: each of the four pairs, by every kind of client and address",
+        ),
+        Self::new(
             "external-ip",
             "external addresses: the rules of node ports, on addresses of the Service's own",
         ),
@@ -104,6 +108,11 @@ impl Subject {
 
     /// Whether a case is of it.
     pub fn has(&self, case: &Case) -> bool {
-        case.id.split('/').next() == Some(self.name)
+        self.has_id(&case.id)
+    }
+
+    /// Whether the case of this id is of it.
+    pub fn has_id(&self, id: &str) -> bool {
+        id.split('/').next() == Some(self.name)
     }
 }

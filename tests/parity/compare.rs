@@ -187,7 +187,7 @@ impl fmt::Display for Difference {
         for b in &drawn.backends {
             writeln!(
                 f,
-                "  {} ready {} serving {} terminating {} stated {} zones {:?} nodes {:?} slice {}",
+                "  {} ready {} serving {} terminating {} stated {:?} zones {:?} nodes {:?} slice {}",
                 b.pod, b.ready, b.serving, b.terminating, b.stated, b.zones, b.nodes, b.slice
             )?;
         }

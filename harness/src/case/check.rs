@@ -247,7 +247,10 @@ impl Target {
     /// What a proxy must support to serve it.
     pub(super) fn feature(&self) -> Feature {
         match self {
-            Self::ClusterIp | Self::ClusterIpWrongPort | Self::Unallocated => Feature::ClusterIp,
+            Self::ClusterIp
+            | Self::ClusterIpAt(_)
+            | Self::ClusterIpWrongPort
+            | Self::Unallocated => Feature::ClusterIp,
             Self::NodePort(_) | Self::Localhost => Feature::NodePort,
             Self::OtherNodePort(_) => Feature::NodePortAddresses,
             Self::ExternalIp(_) => Feature::ExternalIp,
@@ -317,9 +320,13 @@ impl FlowCheck {
     /// node that is called, or the one that the caller runs on.
     pub fn deciding_node<'a>(&'a self, world: &'a World) -> Option<&'a str> {
         match (&self.to, &self.from) {
-            (Target::NodePort(node) | Target::OtherNodePort(node) | Target::VipAt(node), _) => {
-                Some(node)
-            }
+            (
+                Target::NodePort(node)
+                | Target::OtherNodePort(node)
+                | Target::VipAt(node)
+                | Target::ClusterIpAt(node),
+                _,
+            ) => Some(node),
             (_, Place::Node(node)) => Some(node),
             (_, Place::Pod(pod)) => Some(&world.pod(pod)?.node),
             (Target::ExternalIp(node), Place::External(_) | Place::LoadBalancer) => Some(node),

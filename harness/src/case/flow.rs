@@ -62,6 +62,9 @@ pub fn node(name: &str) -> Place {
 pub enum Target {
     /// The Service's ClusterIP.
     ClusterIp,
+    /// The Service's ClusterIP, sent to this node as a network does that routes the range of ClusterIPs to nodes. Only
+    /// [`Place::LoadBalancer`] can do that.
+    ClusterIpAt(String),
     /// The Service's ClusterIP, on a port that the Service does not have.
     ClusterIpWrongPort,
     /// A service address that no Service has.
@@ -86,6 +89,7 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ClusterIp => f.write_str("cluster-ip"),
+            Self::ClusterIpAt(node) => write!(f, "cluster-ip@{node}"),
             Self::ClusterIpWrongPort => f.write_str("cluster-ip, wrong port"),
             Self::Unallocated => f.write_str("unallocated service address"),
             Self::ExternalIp(node) => write!(f, "external-ip@{node}"),

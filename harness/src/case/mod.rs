@@ -23,7 +23,7 @@ pub use held::{HeldExpectation, HeldFlow, held};
 pub use need::Need;
 pub use service::{
     Backend, BalancerMode, Families, IpMode, Policy, Port, SERVICE_PORT, Service, ServiceType,
-    SourceRange,
+    SourceRange, Stated,
 };
 pub use workload::{Deployment, PodState, PodsOf, Update, Workload};
 

@@ -424,6 +424,19 @@ impl Service {
     }
 }
 
+/// Which of an endpoint's conditions its EndpointSlice states. What it does not state has a default
+/// (kubernetes/staging/src/k8s.io/api/discovery/v1/types.go).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stated {
+    /// Each of them.
+    All,
+    /// All but `serving`, which then is true.
+    AllButServing,
+    /// None: it is ready.
+    Nothing,
+}
+
 /// A pod as an endpoint of the Service, in the state that its EndpointSlice says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Backend {
@@ -435,8 +448,8 @@ pub struct Backend {
     pub serving: bool,
     /// `conditions.terminating`.
     pub terminating: bool,
-    /// Whether the EndpointSlice says anything of the conditions. A ready endpoint may go without.
-    pub stated: bool,
+    /// What the EndpointSlice says of these.
+    pub stated: Stated,
     /// The zones that it is meant for: `hints.forZones`.
     pub zones: Vec<String>,
     /// The nodes that it is meant for: `hints.forNodes`.
@@ -457,8 +470,16 @@ impl Backend {
     /// An endpoint of whose conditions nothing is said, which means that it is ready.
     pub fn unstated(pod: &str) -> Self {
         Self {
-            stated: false,
+            stated: Stated::Nothing,
             ..Self::ready(pod)
+        }
+    }
+
+    /// An endpoint that is being deleted, of which nothing is said of serving: which means that it still does.
+    pub fn terminating_unstated(pod: &str) -> Self {
+        Self {
+            stated: Stated::AllButServing,
+            ..Self::terminating(pod)
         }
     }
 
@@ -488,7 +509,7 @@ impl Backend {
             ready,
             serving,
             terminating,
-            stated: true,
+            stated: Stated::All,
             zones: Vec::new(),
             nodes: Vec::new(),
             family: None,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::objects::NAMESPACE;
 use crate::case::{
-    Backend, MOST_PORTS, MOST_SLICES, Policy, Service as Spec, ServiceType, SourceRange,
+    Backend, MOST_PORTS, MOST_SLICES, Policy, Service as Spec, ServiceType, SourceRange, Stated,
 };
 use crate::world::{self, AddressPlan, Dual, Family, World};
 
@@ -241,12 +241,14 @@ pub(super) fn endpoints(
             "nodeName": world.node(&pod.node).map(|node| &node.object),
             "targetRef": {"kind": "Pod", "namespace": NAMESPACE, "name": pod.name},
         });
-        if backend.stated {
+        if backend.stated != Stated::Nothing {
             endpoint["conditions"] = json!({
                 "ready": backend.ready,
-                "serving": backend.serving,
                 "terminating": backend.terminating,
             });
+        }
+        if backend.stated == Stated::All {
+            endpoint["conditions"]["serving"] = json!(backend.serving);
         }
         let nodes = backend.nodes.iter().map(|name| {
             let node = world.node(name);

@@ -411,7 +411,7 @@ impl Lab {
     ) -> Option<SocketAddr> {
         let called = service.port(port)?;
         let (address, port) = match target {
-            Target::ClusterIp => (service.cluster_ip?, called.number),
+            Target::ClusterIp | Target::ClusterIpAt(_) => (service.cluster_ip?, called.number),
             Target::ClusterIpWrongPort => (service.cluster_ip?, WRONG_PORT),
             Target::Unallocated => (self.world.unallocated(), called.number),
             Target::NodePort(node) => (self.world.node(node)?.address, called.node_port?),

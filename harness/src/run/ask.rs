@@ -190,7 +190,7 @@ impl Subject<'_> {
         backends: &'b [SocketAddr],
     ) -> Calls<'b> {
         let by = match &flow.to {
-            Target::VipAt(node) => Some(node.as_str()),
+            Target::VipAt(node) | Target::ClusterIpAt(node) => Some(node.as_str()),
             _ => None,
         };
         Calls {

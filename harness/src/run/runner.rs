@@ -18,10 +18,12 @@ use super::traffic::{Answering, Ongoing, TrafficByName};
 use super::workload::Scene;
 use crate::agent::Kept;
 use crate::case::{
-    Case, Check, Expectation, HeldFlow, Place, Question, ServiceType, Step, Target, Traffic,
+    Case, Check, Expectation, HEALTH_PATH, HeldFlow, Place, Question, ServiceType, Step, Target,
+    Traffic,
 };
 use crate::error::chain;
 use crate::lab::{Allocated, Calls, Lab, LabError, join_results, target_port};
+use crate::probe::HttpOutcome;
 use crate::verdict::Asked;
 use crate::world::{Dual, Family, Length};
 
@@ -446,7 +448,7 @@ impl CaseRun {
         join_results(gone).await.map(drop)
     }
 
-    /// Waits until a node serves none of the addresses of a Service that is deleted.
+    /// Waits until a node serves none of the addresses of a Service that is deleted, and has closed its health check port.
     async fn is_gone_from(
         &self,
         node: &str,
@@ -463,7 +465,10 @@ impl CaseRun {
         ];
         let remotes = targets.map(|target| self.lab.resolve(&target, service, family));
         let remotes: Vec<_> = remotes.into_iter().flatten().collect();
-        if remotes.is_empty() {
+        let own = self.lab.world().node(node).expect("a node of the world");
+        let health = service.health_check_node_port;
+        let health = health.map(|port| SocketAddr::new(own.address.of(family), port));
+        if remotes.is_empty() && health.is_none() {
             return Ok(());
         }
         let calls = Calls {
@@ -477,7 +482,12 @@ impl CaseRun {
         loop {
             let (_, made) = self.lab.outcomes(calls).await?;
             let served = made.iter().filter(|made| made.outcome.is_reached());
-            let served: Vec<_> = served.map(|made| made.remote.to_string()).collect();
+            let mut served: Vec<_> = served.map(|made| made.remote.to_string()).collect();
+            if let Some(server) = health
+                && self.lab.get(node, server, HEALTH_PATH).await? != HttpOutcome::Refused
+            {
+                served.push(format!("its health check port {server}"));
+            }
             if served.is_empty() {
                 return Ok(());
             }

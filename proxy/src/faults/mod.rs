@@ -66,6 +66,8 @@ enum Deed {
     First(fn(&Changes) -> Changes, Duration),
     /// Tells by health check ports what is to be programmed, this long before it is.
     HealthFirst(Duration),
+    /// Leaves the health check port of a Service open that is gone.
+    HealthOutlives,
     /// Waits before every sync.
     Late(Duration),
     /// Never ends a flow.
@@ -178,6 +180,11 @@ pub(crate) fn health_is_ahead() -> Option<Duration> {
         Some(Deed::HealthFirst(time)) => Some(time),
         _ => None,
     }
+}
+
+/// The same seam: whether they stay when their Service is gone.
+pub(crate) fn health_outlives() -> bool {
+    matches!(deed(), Some(Deed::HealthOutlives))
 }
 
 /// The seam between the configuration and connection tracking.

@@ -219,6 +219,10 @@ impl Syncer {
     fn learn(&mut self, name: &ObjectName) {
         let plan = self.dataplane.plan(name);
         self.without_local.replace(name, plan);
+        #[cfg(feature = "faults")]
+        if plan.is_none() && crate::faults::health_outlives() {
+            return;
+        }
         learn_health(&mut self.health, name, plan);
     }
 

@@ -146,6 +146,23 @@ fn a_case_that_no_fault_made_fail_is_told_of_a_whole_matrix_alone() {
     assert!(!some.summary().contains("NOT PROVEN"));
 }
 
+#[test]
+fn a_whole_matrix_says_of_each_case_which_faults_made_it_fail() {
+    let own = cases(fault())[0];
+    let judged = || {
+        judged(
+            &[(own, Verdict::Fail), (UNNAMED, Verdict::Pass)],
+            &[own, UNNAMED],
+        )
+    };
+    let whole = report(true, judged());
+    let expected = [(own, vec![fault().name()]), (UNNAMED, vec![])];
+    assert_eq!(whole.faults_of_cases(), expected.into());
+    let table = whole.table_of_cases().expect("a table").to_string();
+    assert!(table.contains(fault().name()), "{table}");
+    assert!(report(false, judged()).table_of_cases().is_none());
+}
+
 /// On a machine that is busy a case may be late by chance, and a matrix has some hundred chances.
 #[test]
 fn a_case_that_was_only_late_is_not_shown_to_fail_by_a_fault_that_does_not_name_it() {

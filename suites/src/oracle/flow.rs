@@ -68,7 +68,7 @@ pub fn expect(
         return on_loopback(world, now, from);
     }
     let address = match to {
-        Target::ClusterIp => Address::Internal,
+        Target::ClusterIp | Target::ClusterIpAt(_) => Address::Internal,
         _ => Address::External,
     };
     let at = |node: &str| at_node(world, now, (from, node), address);
@@ -97,6 +97,7 @@ fn unserved(world: &World, now: &Situation, to: &Target) -> Option<Expectation> 
         Target::OtherNodePort(node) => Some(on_other_address(world, now, node)),
         Target::ExternalIp(_) if !now.service.external_ips => Some(Expectation::Unserved),
         Target::ClusterIp
+        | Target::ClusterIpAt(_)
         | Target::NodePort(_)
         | Target::Localhost
         | Target::ExternalIp(_)
@@ -160,9 +161,10 @@ fn addresses(world: &World, place: &Place) -> [IpAddr; 2] {
 /// The node that decides; none where a load balancer chooses it.
 fn entry(world: &World, from: &Place, to: &Target) -> Option<String> {
     match to {
-        Target::NodePort(node) | Target::OtherNodePort(node) | Target::VipAt(node) => {
-            Some(node.clone())
-        }
+        Target::NodePort(node)
+        | Target::OtherNodePort(node)
+        | Target::VipAt(node)
+        | Target::ClusterIpAt(node) => Some(node.clone()),
         Target::ExternalIp(node) => Some(own_node(world, from).unwrap_or_else(|| node.clone())),
         _ => own_node(world, from),
     }
@@ -242,7 +244,7 @@ fn reach(
     };
     // Who is on the node is one hop from a remote pod in any case.
     let hops = match (address, client, policy) {
-        (Address::External, Client::Outside, Policy::Cluster) => Hops::OneIfRemote,
+        (_, Client::Outside, Policy::Cluster) => Hops::OneIfRemote,
         _ => Hops::Direct,
     };
     let reach = Reach::pods(&names, source, hops, Entry::Node(node.name.clone()));

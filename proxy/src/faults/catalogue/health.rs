@@ -94,6 +94,16 @@ pub(super) const FAULTS: &[Fault] = &[
         deed: Deed::World(worlds::health_port_stays),
     },
     Fault {
+        name: "health-port-outlives-its-service",
+        breaks: "healthCheckNodePort: closed once its Service is deleted.",
+        sources: &[SERVICE_HEALTH, "kr#455"],
+        caught_by: &[
+            "health-check/counts-local-endpoints",
+            "load-balancer/vip/local/client-ip-kept",
+        ],
+        deed: Deed::HealthOutlives,
+    },
+    Fault {
         name: "health-port-is-ipv4-alone",
         breaks: "healthCheckNodePort answers in each family of the Service.",
         sources: &[SERVICE_HEALTH, "k#114702"],
