@@ -202,6 +202,10 @@ pub(crate) struct RunArguments {
     /// How many cases run side by side
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) jobs: u16,
+    /// For how long flows are idle that must outlive it. Datagrams are repeated four times in it, before kernels forget them
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(value_parser = clap::value_parser!(u64).range(4..=110))]
+    pub(crate) idle_seconds: u64,
     /// Decides the order in which cases start; printed, so that an order can be had again
     #[arg(long)]
     pub(crate) seed: Option<u64>,

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use miette::{IntoDiagnostic, Report, Result, WrapErr, miette};
 use onehop_harness::case::Case;
@@ -87,7 +87,10 @@ impl Run {
     fn new(arguments: RunArguments) -> Self {
         Self {
             seed: arguments.seed.unwrap_or_else(any_seed),
-            timing: arguments.lab.timing(),
+            timing: Timing {
+                idle: Duration::from_secs(arguments.idle_seconds),
+                ..arguments.lab.timing()
+            },
             started: SystemTime::now(),
             clock: Instant::now(),
             proxies: match &arguments.proxies[..] {

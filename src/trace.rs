@@ -29,7 +29,9 @@ pub(crate) fn trace(arguments: &TraceArguments) -> Result<ExitCode> {
     let service = Service {
         kind: match &to {
             Target::NodePort(_) | Target::OtherNodePort(_) => ServiceType::NodePort,
-            Target::Vip | Target::VipAt(_) => ServiceType::LoadBalancer(arguments.balancer.into()),
+            Target::Vip | Target::OtherVip | Target::VipAt(_) => {
+                ServiceType::LoadBalancer(arguments.balancer.into())
+            }
             _ => ServiceType::ClusterIp,
         },
         external: arguments.etp.into(),

@@ -76,6 +76,11 @@ pub struct Timing {
     #[serde(with = "seconds")]
     #[schemars(with = "f64")]
     pub restart_backoff_limit: Duration,
+    /// For how long flows are idle that must outlive it. A minute and more is what upstream's bugs took (fx#2588, cal#4310), and
+    /// twice as long as all else takes together.
+    #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
+    pub idle: Duration,
     /// The chance that a correct proxy fails one distribution check.
     pub false_alarm: f64,
     /// The chance with which a distribution check must see one pod of double weight. The number
@@ -122,6 +127,7 @@ impl Default for Timing {
             health_check_patience: Duration::from_secs(2),
             restart_backoff: Duration::from_millis(250),
             restart_backoff_limit: Duration::from_secs(5),
+            idle: Duration::from_secs(16),
             false_alarm: 1e-6,
             power: 0.999,
             miss: 1e-9,

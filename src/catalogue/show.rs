@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use miette::{Result, miette};
 use onehop_harness::case::{Families, Service, ServiceType, Step, Traffic};
+use onehop_harness::timing::Timing;
 use onehop_harness::world::World;
 use onehop_suites as suites;
 
@@ -79,6 +80,10 @@ fn step_text(step: &Step) -> String {
         Step::Change(change) => format!("\n  then {}", text::change(change)),
         Step::Open(held) => format!("\n  opened and kept as {:?}:\n    {}", held.name, held.flow),
         Step::Wait(time) => format!("\n  then {time:?} pass"),
+        Step::Idle(parts) => format!(
+            "\n  then {:?} pass, or as --idle-seconds says",
+            Timing::default().idle / *parts
+        ),
         Step::Settle => "\n  then the workload settles".to_owned(),
         Step::Traffic(Traffic { name, from, to }) => {
             format!("\n  from now on, as {name:?}, again and again:\n    {from} -> {to}")

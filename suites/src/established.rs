@@ -4,8 +4,6 @@
 //! That is right as long as the backend serves, whatever becomes of policies. It is wrong for a UDP
 //! flow whose backend serves no more: nothing would ever end it, so the proxy has to.
 
-use std::time::Duration;
-
 use onehop_harness::case::{
     Backend, BalancerMode, Case, Change, Expectation, Feature, FlowCheck, HeldExpectation, Place,
     Policy, Port, Question, Reach, Service, Target, held,
@@ -23,8 +21,8 @@ const CONNTRACK: &str = "kubernetes/pkg/proxy/conntrack/cleanup.go";
 const ENDPOINT_CHANGES: &str = "kubernetes/pkg/proxy/endpointschangetracker.go";
 const E2E_CONNTRACK: &str = "kubernetes/test/e2e/network/conntrack.go";
 const NFTABLES: &str = "kubernetes/pkg/proxy/nftables/proxier.go";
-/// How often flows are used that are not idle.
-const EVERY: Duration = Duration::from_secs(4);
+/// How often flows are used that are not idle, while others are.
+const TURNS: u32 = 4;
 const BOTH: [Port; 2] = [tcp("tcp", 80), udp("udp", 80)];
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -156,20 +154,20 @@ fn idle_and_busy(service: Service) -> Case {
     let by_vm2 = |port| flow(&private(), node_port("vm2"), port, spread_by("vm2", &STORY));
     let case = Case::new(
         "established/idle-and-busy",
-        "A connection by a node port goes on after 16 s in which nobody used it; one that is used every few seconds does, \
-         and so do datagrams.",
+        "A connection by a node port goes on after a time in which nobody used it (16 s, or as --idle-seconds says); one that \
+         is used now and then does, and so do datagrams.",
         service,
         &STORY,
     )
     .sources(&[CONNTRACK, "fx#2588", "cal#4310"])
     .check("pods 1-0-2", by_both(spread_over_all()))
-    // Kernels forget datagrams that nobody repeats within 30 s, and promise nothing else.
+    // Kernels forget datagrams that nobody repeats within 30 s, and promise nothing else, which bounds --idle-seconds.
     .open("an idle connection", by_vm2("tcp"))
     .open("a connection", by_vm2("tcp"))
     .open("datagrams", by_vm2("udp"));
-    let used = (1..=4).fold(case, |case, turn| {
-        let label = format!("after {} s", turn * EVERY.as_secs());
-        case.wait(EVERY).check(&label, both_go_on())
+    let used = (1..=TURNS).fold(case, |case, turn| {
+        let label = format!("after {turn} of {TURNS} parts of the time");
+        case.idle(TURNS).check(&label, both_go_on())
     });
     used.check(
         "at last",

@@ -73,7 +73,7 @@ pub(crate) fn cases() -> Vec<Case> {
             cluster.source_ranges(BOTH),
             &STORY,
         )
-        .sources(&[NFTABLES, E2E_LB, "k#109826"])
+        .sources(&[NFTABLES, E2E_LB])
         .check(
             "private and public allowed",
             [private(), public()]
@@ -88,7 +88,7 @@ pub(crate) fn cases() -> Vec<Case> {
             cluster.source_ranges(CLUSTER),
             &STORY,
         )
-        .sources(&[NFTABLES, "k#109826"])
+        .sources(&[NFTABLES])
         .check(
             "pods and nodes allowed",
             inside_reach(from_node)
@@ -101,11 +101,32 @@ pub(crate) fn cases() -> Vec<Case> {
             local.source_ranges(CLUSTER),
             &STORY,
         )
-        .sources(&[NFTABLES, "k#109826"])
+        .sources(&[NFTABLES])
         .check(
             "pods and nodes allowed",
             inside_reach(from_pod_on).chain([dropped(&public(), Target::Vip)]),
         ),
+        Case::new(
+            "source-ranges/two-addresses/clients",
+            "Of two load-balancer addresses, both are held to the ranges: clients within them reach either, and those outside, \
+             pods and nodes among them, are dropped on either.",
+            cluster.two_addresses().source_ranges(PRIVATE),
+            &STORY,
+        )
+        .sources(&[NFTABLES, "k#109826"])
+        .check(
+            "private allowed",
+            TWO_ADDRESSES.into_iter().flat_map(|vip| {
+                [
+                    reaches(&private(), vip.clone(), balanced_cluster(&STORY)),
+                    dropped(&public(), vip.clone()),
+                    dropped(&client_on("vm2"), vip.clone()),
+                    dropped(&host("vm2"), vip),
+                ]
+            }),
+        ),
+        two_addresses_inside("cluster", cluster, from_node),
+        two_addresses_inside("local", local, from_pod_on),
         Case::new(
             "source-ranges/no-other-address-is-restricted",
             "Clients outside the ranges reach the node ports, the external addresses and the \
@@ -172,6 +193,37 @@ pub(crate) fn cases() -> Vec<Case> {
         .change(Change::SourceRanges(&[]))
         .check("none again", [public_reaches(), inside("vm2")]),
     ]
+}
+
+/// Both load-balancer addresses of a Service that has two.
+const TWO_ADDRESSES: [Target; 2] = [Target::Vip, Target::OtherVip];
+
+fn two_addresses_inside(
+    policy: &str,
+    service: Service,
+    from_pod: fn(&str, &[&str]) -> Reach,
+) -> Case {
+    Case::new(
+        &format!("source-ranges/two-addresses/pods-and-nodes-under-{policy}"),
+        "Pods and nodes within the ranges reach all pods by either of two load-balancer addresses, and clients outside are \
+         dropped on either.",
+        service.two_addresses().source_ranges(CLUSTER),
+        &STORY,
+    )
+    .sources(&[NFTABLES, "k#109826"])
+    .check(
+        "pods and nodes allowed",
+        TWO_ADDRESSES.into_iter().flat_map(|vip| {
+            let inside = NODES.into_iter().flat_map(|node| {
+                [
+                    reaches(&client_on(node), vip.clone(), from_pod(node, &STORY)),
+                    reaches(&host(node), vip.clone(), from_node(node, &STORY)),
+                ]
+            });
+            let inside: Vec<_> = inside.collect();
+            inside.into_iter().chain([dropped(&public(), vip.clone())])
+        }),
+    )
 }
 
 fn public_reaches() -> Question {

@@ -90,7 +90,7 @@ impl Remote {
             epoch,
             timing: timing.clone(),
         };
-        remote.ask::<()>(Request::Hello(hello)).await?;
+        remote.ask::<()>(Request::Hello(Box::new(hello))).await?;
         Ok(remote)
     }
 

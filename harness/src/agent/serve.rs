@@ -164,7 +164,7 @@ where
     } else if hello.token != token {
         Err("the agent expects another token: it belongs to another run".to_owned())
     } else {
-        Ok(hello)
+        Ok(*hello)
     };
     Ok((number, checked))
 }

@@ -37,7 +37,7 @@ pub(super) struct Hello {
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) enum Request {
     /// The first of a session. Answers nothing.
-    Hello(Hello),
+    Hello(Box<Hello>),
     /// Changes the machine's own network, until the session ends. Answers nothing.
     Settle(NodeSettings),
     /// Becomes a node and pods that run on it, which are known by the run's name and theirs. Answers

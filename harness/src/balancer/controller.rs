@@ -69,8 +69,8 @@ impl Event {
 /// A Service that is served.
 struct Served {
     wanted: Wanted,
-    /// The number of its address; none while the pool is exhausted.
-    number: Option<u8>,
+    /// The numbers of its addresses, of which the first names its table; fewer than it wants while the pool is exhausted.
+    numbers: Vec<u8>,
     /// The health of the nodes in each of its families.
     health: BTreeMap<Family, Health>,
     /// What accepts its connections in mode `proxy`.
@@ -102,10 +102,9 @@ impl Health {
 impl Served {
     /// The addresses that its status should show.
     fn ingress(&self) -> Vec<IpAddr> {
-        let vip = self.number.map(AddressPlan::vip);
-        let families = self.wanted.families.iter();
-        families
-            .filter_map(|family| Some(vip?.of(*family)))
+        let vips = self.numbers.iter().map(|number| AddressPlan::vip(*number));
+        let families = &self.wanted.families;
+        vips.flat_map(|vip| families.iter().map(move |family| vip.of(*family)))
             .collect()
     }
 
@@ -281,7 +280,7 @@ impl Controller {
                 check: None,
                 ..wanted.clone()
             },
-            number: None,
+            numbers: Vec::new(),
             health: BTreeMap::new(),
             relays: BTreeMap::new(),
             writer: JoinSet::new(),
@@ -400,11 +399,12 @@ impl Controller {
     /// Gives an address to every Service that has none yet.
     fn give_addresses(&mut self) {
         for (name, served) in &mut self.services {
-            if served.number.is_none() {
-                served.number = self.pool.take();
-            }
+            let lacking = served.wanted.addresses.saturating_sub(served.numbers.len());
+            served
+                .numbers
+                .extend((0..lacking).map_while(|_| self.pool.take()));
             let what = format!("address of {name}");
-            if served.number.is_some() {
+            if served.numbers.len() >= served.wanted.addresses {
                 self.problems.remove(&what);
             } else {
                 self.problems
@@ -419,8 +419,8 @@ impl Controller {
         self.problems.remove(&format!("address of {name}"));
         self.problems.remove(&api::status_problem(name));
         self.problems.remove(&listener_problem(name));
-        if let Some(number) = removed.number {
-            self.pool.release(number);
+        for number in &removed.numbers {
+            self.pool.release(*number);
         }
         self.give_addresses();
         Some(removed)
@@ -449,7 +449,7 @@ impl Controller {
         let Some(client) = &self.client else { return };
         for (name, served) in &mut self.services {
             while served.writer.try_join_next().is_some() {}
-            if served.number.is_some() && served.writer.is_empty() && !served.status_is_right() {
+            if !served.numbers.is_empty() && served.writer.is_empty() && !served.status_is_right() {
                 let (client, sender) = (client.clone(), self.sender.clone());
                 let ingress = (served.ingress(), served.wanted.mode.ip_mode());
                 let write = api::write_status(client, name.clone(), ingress, sender);
@@ -488,7 +488,7 @@ impl Controller {
             let listeners = served.relays.iter();
             Some(Forwarding {
                 service: served.wanted.name.clone(),
-                number: served.number?,
+                number: *served.numbers.first()?,
                 mode: served.wanted.mode,
                 addresses: served.ingress(),
                 ports: served.wanted.ports.clone(),
@@ -519,7 +519,10 @@ impl Controller {
     /// whoever waits for a view sends packets next.
     fn show(&self, programmed: bool) {
         let view = |served: &Served| View {
-            vip: served.number.map(AddressPlan::vip),
+            vip: served
+                .numbers
+                .first()
+                .map(|number| AddressPlan::vip(*number)),
             mode: served.wanted.mode,
             check: served.wanted.check,
             nodes: served

@@ -12,7 +12,7 @@ use crate::world::{Dual, Family};
 /// One Service as the load balancer serves it, as of the last rules that the kernel accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
-    /// The addresses given to the Service. Only those of its families are served; nothing while
+    /// The first addresses given to the Service. Only those of its families are served; nothing while
     /// the pool is exhausted.
     pub vip: Option<Dual>,
     /// How traffic is handed to a node.

@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
 use serde::{Deserialize, Serialize};
 
-use crate::case::BalancerMode;
+use crate::case::{ADDRESSES_ANNOTATION, BalancerMode};
 use crate::world::{Family, Protocol};
+
+/// The most addresses of a family that a Service is given.
+const MOST_ADDRESSES: usize = 4;
 
 /// What makes a node healthy for one Service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +45,8 @@ pub(super) struct Wanted {
     pub(super) name: String,
     pub(super) uid: Option<String>,
     pub(super) mode: BalancerMode,
+    /// How many addresses of each family it wants.
+    pub(super) addresses: usize,
     /// In the order of the Service's `ipFamilies`.
     pub(super) families: Vec<Family>,
     pub(super) ports: Vec<Port>,
@@ -75,6 +80,7 @@ impl Wanted {
             name: name_of(service),
             uid: service.metadata.uid.clone(),
             mode,
+            addresses: addresses(service),
             families: families(spec.ip_families.as_deref()),
             ports,
             check,
@@ -116,6 +122,13 @@ pub(super) fn name_of(service: &Service) -> String {
         metadata.namespace.as_deref().unwrap_or("default"),
         metadata.name.as_deref().unwrap_or_default()
     )
+}
+
+/// How many addresses of each family a Service asks for: one, unless it says otherwise in a way that can be read.
+fn addresses(service: &Service) -> usize {
+    let annotations = service.metadata.annotations.as_ref();
+    let asked = annotations.and_then(|all| all.get(ADDRESSES_ANNOTATION)?.parse().ok());
+    asked.map_or(1, |count: usize| count.clamp(1, MOST_ADDRESSES))
 }
 
 /// The check under eTP Cluster: any node forwards to any endpoint, so a node is healthy when its
@@ -246,6 +259,22 @@ mod tests {
         let tcp = BTreeSet::from(Family::ALL.map(|family| (family, 80)));
         assert_eq!(accepted(BalancerMode::Proxy), tcp);
         assert_eq!(accepted(BalancerMode::NodePort), BTreeSet::new());
+    }
+
+    #[test]
+    fn a_service_has_one_address_unless_it_asks_for_more() {
+        let asked = |annotations: Value| {
+            let service = json!({"metadata": {"name": "web", "annotations": annotations}, "spec": spec(&json!({}))});
+            addresses(&serde_json::from_value(service).expect("a Service"))
+        };
+        assert_eq!(asked(Value::Null), 1);
+        for (said, addresses) in [("2", 2), ("0", 1), ("200", 4), ("many", 1), ("-1", 1)] {
+            assert_eq!(
+                asked(json!({ADDRESSES_ANNOTATION: said})),
+                addresses,
+                "{said}"
+            );
+        }
     }
 
     #[test]

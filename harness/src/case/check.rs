@@ -254,7 +254,7 @@ impl Target {
             Self::NodePort(_) | Self::Localhost => Feature::NodePort,
             Self::OtherNodePort(_) => Feature::NodePortAddresses,
             Self::ExternalIp(_) => Feature::ExternalIp,
-            Self::Vip | Self::VipAt(_) => Feature::LoadBalancer,
+            Self::Vip | Self::OtherVip | Self::VipAt(_) => Feature::LoadBalancer,
         }
     }
 }

@@ -80,6 +80,8 @@ pub enum Target {
     Localhost,
     /// The Service's load-balancer address.
     Vip,
+    /// The second load-balancer address of a Service that has two.
+    OtherVip,
     /// The Service's load-balancer address, sent to this node whether it is healthy or not. Only
     /// [`Place::LoadBalancer`] can do that.
     VipAt(String),
@@ -97,6 +99,7 @@ impl fmt::Display for Target {
             Self::OtherNodePort(node) => write!(f, "node-port@{node}, other address"),
             Self::Localhost => f.write_str("node-port@localhost"),
             Self::Vip => f.write_str("vip"),
+            Self::OtherVip => f.write_str("vip, the second"),
             Self::VipAt(node) => write!(f, "vip@{node}"),
         }
     }

@@ -22,8 +22,8 @@ pub use harm::{Harm, TO_BE_DELETED};
 pub use held::{HeldExpectation, HeldFlow, held};
 pub use need::Need;
 pub use service::{
-    Backend, BalancerMode, Families, IpMode, Policy, Port, SERVICE_PORT, Service, ServiceType,
-    SourceRange, Stated,
+    ADDRESSES_ANNOTATION, Backend, BalancerMode, Families, IpMode, Policy, Port, SERVICE_PORT,
+    Service, ServiceType, SourceRange, Stated,
 };
 pub use workload::{Deployment, PodState, PodsOf, Update, Workload};
 
@@ -33,6 +33,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use crate::profile::{Feature, Variation};
+use crate::timing::Timing;
 use crate::world::{Length, Protocol};
 
 /// The longest id of a case, which names its Service, in a label too.
@@ -190,6 +191,8 @@ pub enum Step {
     Open(HeldFlow),
     /// Lets time pass, for what must happen by itself.
     Wait(Duration),
+    /// Lets one of so many equal parts pass of the time for which flows are idle ([`idle`](crate::timing::Timing::idle)).
+    Idle(u32),
     /// Waits until the workload has the pods that its Deployments want, all of them ready, and no others.
     Settle,
     /// Calls again and again from now on, a few at a time, until the end of the case, in every family that the Service
@@ -324,6 +327,13 @@ impl Case {
         self
     }
 
+    /// Lets one of so many parts pass of the time for which flows are idle.
+    #[must_use]
+    pub fn idle(mut self, parts: u32) -> Self {
+        self.steps.push(Step::Idle(parts));
+        self
+    }
+
     /// Waits until the workload is as its Deployments want it.
     #[must_use]
     pub fn settle(mut self) -> Self {
@@ -403,10 +413,11 @@ impl Case {
         })
     }
 
-    /// The time that it lets pass, all in all.
+    /// The time that it lets pass, all in all, unless flows are to be idle for longer.
     pub fn waits(&self) -> Duration {
         let waits = self.steps.iter().filter_map(|step| match step {
             Step::Wait(time) => Some(*time),
+            Step::Idle(parts) => Some(Timing::default().idle / *parts),
             _ => None,
         });
         waits.sum()

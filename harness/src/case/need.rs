@@ -102,7 +102,9 @@ impl Case {
                 Place::Pod(_) | Place::Node(_) => false,
             };
             match to {
-                Target::Vip | Target::VipAt(_) => needs.insert(Need::LoadBalancer),
+                Target::Vip | Target::OtherVip | Target::VipAt(_) => {
+                    needs.insert(Need::LoadBalancer)
+                }
                 Target::OtherNodePort(_) => needs.insert(Need::OtherAddresses),
                 Target::ExternalIp(_) => needs.insert(Need::ExternalAddresses),
                 Target::Unallocated => needs.insert(Need::ServiceRanges),

@@ -81,6 +81,9 @@ impl BalancerMode {
     }
 }
 
+/// The annotation of a Service that says how many addresses of each family the load balancer is to give it.
+pub const ADDRESSES_ANNOTATION: &str = "onehop.dev/addresses";
+
 /// A network of clients, as `loadBalancerSourceRanges` has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -273,6 +276,8 @@ pub struct Service {
     pub allocate_node_ports: bool,
     /// Its address families.
     pub families: Families,
+    /// Whether a load balancer gives it two addresses of each family instead of one.
+    pub two_addresses: bool,
 }
 
 impl Service {
@@ -288,6 +293,7 @@ impl Service {
             source_ranges: &[],
             allocate_node_ports: true,
             families: Families::Dual,
+            two_addresses: false,
         }
     }
 
@@ -304,6 +310,15 @@ impl Service {
     /// A `LoadBalancer` Service.
     pub fn load_balancer(mode: BalancerMode) -> Self {
         Self::new(ServiceType::LoadBalancer(mode))
+    }
+
+    /// The same with two load-balancer addresses of each family.
+    #[must_use]
+    pub fn two_addresses(self) -> Self {
+        Self {
+            two_addresses: true,
+            ..self
+        }
     }
 
     /// The same under this `externalTrafficPolicy`.

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::objects::NAMESPACE;
 use crate::case::{
-    Backend, MOST_PORTS, MOST_SLICES, Policy, Service as Spec, ServiceType, SourceRange, Stated,
+    ADDRESSES_ANNOTATION, Backend, MOST_PORTS, MOST_SLICES, Policy, Service as Spec, ServiceType,
+    SourceRange, Stated,
 };
 use crate::world::{self, AddressPlan, Dual, Family, World};
 
@@ -175,6 +176,9 @@ pub(super) fn service_object(name: &str, spec: Spec, world: &World, clusters: &[
             "ports": ports.collect::<Vec<_>>(),
         },
     });
+    if spec.two_addresses {
+        service["metadata"]["annotations"] = json!({ ADDRESSES_ANNOTATION: "2" });
+    }
     let own = service_spec(spec, world);
     for (field, value) in own.as_object().expect("a spec is an object") {
         if !value.is_null() {

@@ -420,6 +420,7 @@ impl Lab {
             }
             Target::Localhost => (LOCALHOST, called.node_port?),
             Target::Vip | Target::VipAt(_) => (service.vip?, called.number),
+            Target::OtherVip => (service.other_vip?, called.number),
             Target::ExternalIp(node) => {
                 let networks = &self.world.node(node)?.external_cidrs;
                 let own = |ip: &&IpAddr| {

@@ -34,6 +34,8 @@ pub struct Allocated {
     pub health_check_node_port: Option<u16>,
     /// Its load-balancer address, once the load balancer has given it one.
     pub vip: Option<Dual>,
+    /// Its second one, if it has two.
+    pub other_vip: Option<Dual>,
     /// Its ports, in the order of its spec.
     pub ports: Vec<AllocatedPort>,
     /// Its external addresses.
@@ -390,7 +392,7 @@ impl Objects {
                 Family::ALL.into_iter().filter(named).collect()
             }
         };
-        let cluster_ip = dual(&cluster_ips, &families);
+        let cluster_ip = nth_dual(&cluster_ips, &families, 0);
         if cluster_ip.is_none() && cluster_ips != [HEADLESS] {
             let given = if cluster_ips.is_empty() {
                 "none".to_owned()
@@ -408,7 +410,8 @@ impl Objects {
         Ok(Allocated {
             cluster_ip,
             health_check_node_port: port(spec.health_check_node_port).filter(|port| *port != 0),
-            vip: dual(&ingress, &families),
+            vip: nth_dual(&ingress, &families, 0),
+            other_vip: nth_dual(&ingress, &families, 1),
             families,
             external_ips: external_ips.filter_map(|ip| ip.parse().ok()).collect(),
             ports,
@@ -416,22 +419,28 @@ impl Objects {
     }
 }
 
-/// The addresses of these families, if there is one of each. That of any other is the unspecified one.
-fn dual(addresses: &[String], families: &[Family]) -> Option<Dual> {
-    let mut found = Dual {
-        v4: Ipv4Addr::UNSPECIFIED,
-        v6: Ipv6Addr::UNSPECIFIED,
+/// The nth addresses of these families, from 0 on, if there is one of each. That of any other is the unspecified one.
+fn nth_dual(addresses: &[String], families: &[Family], nth: usize) -> Option<Dual> {
+    let addresses: Vec<IpAddr> = addresses.iter().filter_map(|a| a.parse().ok()).collect();
+    let of = |family| {
+        addresses
+            .iter()
+            .filter(move |address| Family::of(**address) == family)
     };
-    for address in addresses {
-        match address.parse() {
-            Ok(IpAddr::V4(v4)) => found.v4 = v4,
-            Ok(IpAddr::V6(v6)) => found.v6 = v6,
-            Err(_) => {}
-        }
-    }
-    let has = |family: &Family| !found.of(*family).is_unspecified();
+    let has = |family: &Family| of(*family).nth(nth).is_some();
     let all = !families.is_empty() && families.iter().all(has);
-    all.then_some(found)
+    let v4 = of(Family::V4).nth(nth).map(|address| match address {
+        IpAddr::V4(v4) => *v4,
+        IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+    });
+    let v6 = of(Family::V6).nth(nth).map(|address| match address {
+        IpAddr::V6(v6) => *v6,
+        IpAddr::V4(_) => Ipv6Addr::UNSPECIFIED,
+    });
+    all.then(|| Dual {
+        v4: v4.unwrap_or(Ipv4Addr::UNSPECIFIED),
+        v6: v6.unwrap_or(Ipv6Addr::UNSPECIFIED),
+    })
 }
 
 async fn create_with_status<K>(
@@ -484,6 +493,23 @@ mod tests {
             let error = crate::error::chain(&error.expect_err("one is missing"));
             assert!(error.contains(text), "{error}");
         }
+    }
+
+    #[test]
+    fn addresses_are_told_apart_by_their_families_and_their_order() {
+        let addresses = ["198.51.100.1", "2001:db8::1", "198.51.100.2", "2001:db8::2"];
+        let addresses = addresses.map(str::to_owned);
+        let texts = |nth, families: &[Family]| {
+            let both = nth_dual(&addresses, families, nth)?.both();
+            Some(both.map(|address| address.to_string()))
+        };
+        let dual = |v4: &str, v6: &str| Some([v4.to_owned(), v6.to_owned()]);
+        assert_eq!(texts(0, &Family::ALL), dual("198.51.100.1", "2001:db8::1"));
+        assert_eq!(texts(1, &Family::ALL), dual("198.51.100.2", "2001:db8::2"));
+        assert_eq!(texts(2, &Family::ALL), None);
+        assert_eq!(nth_dual(&addresses[..3], &Family::ALL, 1), None);
+        assert!(nth_dual(&addresses[..3], &[Family::V4], 1).is_some());
+        assert_eq!(texts(0, &[]), None);
     }
 
     #[tokio::test]

@@ -104,11 +104,16 @@ impl CaseRun {
         let Allocated {
             cluster_ip,
             vip,
+            other_vip,
             ports,
             health_check_node_port,
             ..
         } = &mut progress.service;
-        for (now, before) in [(cluster_ip, before.cluster_ip), (vip, before.vip)] {
+        for (now, before) in [
+            (cluster_ip, before.cluster_ip),
+            (vip, before.vip),
+            (other_vip, before.other_vip),
+        ] {
             if let (Some(now), Some(before)) = (now, before) {
                 now.complete_from(before);
             }

@@ -176,6 +176,10 @@ impl CaseRun {
                     tokio::time::sleep(*time).await;
                     (Ok(()), WaitedFor::Time)
                 }
+                Step::Idle(parts) => {
+                    tokio::time::sleep(self.lab.timing().idle / *parts).await;
+                    (Ok(()), WaitedFor::Time)
+                }
                 Step::Settle => (self.settle(name, &progress).await, WaitedFor::Changes),
                 Step::Traffic(traffic) => {
                     self.begin(name, traffic, &mut progress);
@@ -462,6 +466,7 @@ impl CaseRun {
             Target::NodePort(node.to_owned()),
             Target::ExternalIp(node.to_owned()),
             Target::Vip,
+            Target::OtherVip,
         ];
         let remotes = targets.map(|target| self.lab.resolve(&target, service, family));
         let remotes: Vec<_> = remotes.into_iter().flatten().collect();

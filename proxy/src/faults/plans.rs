@@ -213,6 +213,16 @@ pub(super) fn ranges_hold_external_ips(plan: &mut ServicePlan, _: &World) {
     external.for_each(|front| front.kind = FrontKind::LoadBalancer);
 }
 
+/// Of several load-balancer addresses of a family, the first alone is held to the ranges.
+pub(super) fn ranges_hold_the_first_address(plan: &mut ServicePlan, _: &World) {
+    for port in &mut plan.ports {
+        let vips = port.fronts.iter_mut();
+        let vips = vips.filter(|front| front.kind == FrontKind::LoadBalancer);
+        vips.skip(1)
+            .for_each(|front| front.kind = FrontKind::ExternalIp);
+    }
+}
+
 /// Each node port is one of the node's addresses, and held to the ranges as a VIP is.
 pub(super) fn ranges_hold_node_ports(plan: &mut ServicePlan, world: &World) {
     for port in plan

@@ -55,7 +55,7 @@ pub fn expect(
 ) -> Expectation {
     let now = &now.in_family(family);
     let (_, healthy) = healthy_nodes(world, now);
-    if *to == Target::Vip && now.service.kind.is_proxied() {
+    if matches!(to, Target::Vip | Target::OtherVip) && now.service.kind.is_proxied() {
         return proxied(world, now, &healthy);
     }
     if let Some(unserved) = unserved(world, now, to) {
@@ -89,7 +89,9 @@ fn unserved(world: &World, now: &Situation, to: &Target) -> Option<Expectation> 
         {
             Some(Expectation::Refused)
         }
-        Target::Vip | Target::VipAt(_) if !served || now.ip_mode == IpMode::Proxy => {
+        Target::Vip | Target::OtherVip | Target::VipAt(_)
+            if !served || now.ip_mode == IpMode::Proxy =>
+        {
             Some(Expectation::LeftToBalancer)
         }
         _ if !served => Some(Expectation::Unserved),
@@ -102,6 +104,7 @@ fn unserved(world: &World, now: &Situation, to: &Target) -> Option<Expectation> 
         | Target::Localhost
         | Target::ExternalIp(_)
         | Target::Vip
+        | Target::OtherVip
         | Target::VipAt(_) => None,
     }
 }
@@ -134,7 +137,7 @@ fn on_loopback(world: &World, now: &Situation, from: &Place) -> Expectation {
 /// A balancer that calls node ports is not held to them by nodes.
 fn is_kept_out(world: &World, now: &Situation, from: &Place, to: &Target) -> bool {
     let ranges = now.service.source_ranges;
-    let is_vip = matches!(to, Target::Vip | Target::VipAt(_));
+    let is_vip = matches!(to, Target::Vip | Target::OtherVip | Target::VipAt(_));
     let by_node_port = now.service.kind == ServiceType::LoadBalancer(BalancerMode::NodePort)
         && matches!(from, Place::External(_) | Place::LoadBalancer);
     if ranges.is_empty() || !is_vip || by_node_port {

@@ -70,7 +70,7 @@ impl<'a> Comparison<'a> {
                 self.going
                     .extend(families.into_iter().map(|family| (traffic, family)));
             }
-            Step::Settle => {}
+            Step::Idle(_) | Step::Settle => {}
         }
         self.is_answered();
     }

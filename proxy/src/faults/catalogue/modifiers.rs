@@ -35,6 +35,13 @@ pub(super) const FAULTS: &[Fault] = &[
         deed: Deed::World(worlds::without_source_ranges),
     },
     Fault {
+        name: "holds-only-the-first-address-to-the-ranges",
+        breaks: "loadBalancerSourceRanges: every load-balancer address is held to them.",
+        sources: &[NFTABLES, "k#109826"],
+        caught_by: &["source-ranges/two-addresses/clients"],
+        deed: Deed::Plan(plans::ranges_hold_the_first_address),
+    },
+    Fault {
         name: "applies-source-ranges-to-node-ports",
         breaks: "loadBalancerSourceRanges: NodePorts are exempt.",
         sources: &[NFTABLES, "c#42334"],
