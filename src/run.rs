@@ -11,13 +11,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use miette::{IntoDiagnostic, Report, Result, WrapErr, miette};
 use onehop_harness::case::Case;
-use onehop_harness::cluster::{self, ExistingOptions, PodImage, RunId};
+use onehop_harness::cluster::{self, PodImage, RunId};
 use onehop_harness::error::chain;
 use onehop_harness::image::Image;
-use onehop_harness::kind::{self, KindOptions};
+use onehop_harness::kind;
 use onehop_harness::lab::{Lab, directory};
 use onehop_harness::netns::Sandbox;
 use onehop_harness::profile::Profile;
+use onehop_harness::provided::Provided;
 use onehop_harness::run::{
     BatchOptions, CaseResult, INTERRUPTED, Outcome, ProxyInfo, ProxyResults, Results, RunInfo,
     SCHEMA, Summary, differs, not_judged, run_batch, skipped,
@@ -31,7 +32,7 @@ use crate::arguments::{Provider, RunArguments, Shard};
 use crate::progress::CaseProgress;
 use crate::report::{self, RESULTS};
 use crate::{NOT_JUDGED, catalogue, context, lab, preparation, signals, table};
-use subject::{Provided, Subject};
+use subject::Subject;
 
 /// The proxy that is judged where none is named.
 const DEFAULT_PROXY: &str = "bundled";
@@ -274,7 +275,7 @@ impl Run {
             Provided::Existing { client, run, .. } => Some((client.clone(), run.clone())),
             _ => None,
         };
-        let profile = subject.profile.clone();
+        let profile = subject.profile().clone();
         let lab = tokio::select! {
             biased;
             () = becomes_true(interrupted.clone()) => {
@@ -348,28 +349,8 @@ impl Run {
         let out = std::path::absolute(dir).into_diagnostic()?;
         // Evidence of an earlier run says nothing about this one.
         directory::make_empty(&out.join(EVIDENCE)).into_diagnostic()?;
-        let dir = out.join("lab");
-        match subject.provided {
-            Provided::Netns { proxy, api } => lab::start(api, Some(*proxy), &dir, timing).await,
-            Provided::Kind { checked, options } => {
-                let options = KindOptions {
-                    dir,
-                    timing,
-                    ..*options
-                };
-                kind::start(&checked, options).await.into_diagnostic()
-            }
-            Provided::Existing { client, image, run } => {
-                let options = ExistingOptions {
-                    profile: subject.profile,
-                    image,
-                    run,
-                    dir,
-                    timing,
-                };
-                cluster::start(client, options).await.into_diagnostic()
-            }
-        }
+        let lab = subject.provided.start(out.join("lab"), timing);
+        lab.await.into_diagnostic()
     }
 
     fn write(&self, results: &[ProxyResults]) -> Result<Results> {
@@ -426,9 +407,10 @@ fn share(cases: Vec<Case>, shard: Option<Shard>) -> Result<Vec<Case>> {
 /// A directory name for each proxy, and none twice: of its name, and its version if that was asked
 /// for. Another of the same name and version gets a number.
 fn directories(subjects: &[Subject]) -> Vec<String> {
-    let names = subjects.iter().map(|subject| match &subject.profile.tool {
-        Some(tool) => format!("{}@{}", subject.profile.name, tool.version),
-        None => subject.profile.name.clone(),
+    let profiles = subjects.iter().map(Subject::profile);
+    let names = profiles.map(|profile| match &profile.tool {
+        Some(tool) => format!("{}@{}", profile.name, tool.version),
+        None => profile.name.clone(),
     });
     distinct(names)
 }

@@ -14,6 +14,7 @@ pub mod netns;
 pub mod prepare;
 pub mod probe;
 pub mod profile;
+pub mod provided;
 pub mod run;
 pub mod stray;
 pub mod survey;

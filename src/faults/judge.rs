@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use onehop_harness::case::Case;
 use onehop_harness::error::chain;
-use onehop_harness::kind::{self, KindLabError, KindOptions};
-use onehop_harness::lab::{ApiKind, Lab, LabError, LabOptions, ProxyUnderTest};
+use onehop_harness::kind::KindLabError;
+use onehop_harness::lab::{Lab, LabError};
 use onehop_harness::profile::Profile;
+use onehop_harness::provided::Provided;
 use onehop_harness::run::{BatchOptions, CaseResult, Verdict, run_batch};
 use onehop_harness::timing::Timing;
-use onehop_harness::world::World;
 use tokio::sync::watch;
 
 use super::fault::Fault;
 
 /// How runs are made.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Judge {
     /// The proxy without a fault, and where it is judged. The faults that are asked for work on it there.
     pub(crate) provided: Provided,
@@ -31,40 +31,15 @@ pub(crate) struct Judge {
     pub(crate) interrupted: watch::Receiver<bool>,
 }
 
-/// Who provides the labs.
-#[derive(Clone, Debug)]
-pub(crate) enum Provided {
-    /// Network namespaces of this machine.
-    Netns {
-        proxy: Box<ProxyUnderTest>,
-        api: ApiKind,
-    },
-    /// A kind cluster for each.
-    Kind {
-        checked: kind::Checked,
-        options: Box<KindOptions>,
-    },
-}
-
-impl Provided {
-    /// The proxy without a fault.
-    pub(crate) fn profile(&self) -> &Profile {
-        match self {
-            Self::Netns { proxy, .. } => &proxy.profile,
-            Self::Kind { options, .. } => &options.profile,
-        }
-    }
-}
-
 /// A run that says nothing about its cases.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JudgeError {
     /// There was no lab.
     #[error(transparent)]
-    Lab(#[from] LabError),
-    /// There was no lab on kind.
+    NoLab(#[from] KindLabError),
+    /// The lab could not say whether its proxy is still there.
     #[error(transparent)]
-    Kind(#[from] KindLabError),
+    Lab(#[from] LabError),
     /// The proxy could not be made wrong.
     #[error("failed to make the proxy wrong: {0}")]
     Commit(String),
@@ -86,7 +61,8 @@ impl Judge {
             Some(fault) => fault.profile(profile),
             None => profile,
         };
-        let lab = self.start(profile.clone(), self.dir.join(name).join("lab"));
+        let lab = self.provided.clone().with_profile(profile.clone());
+        let lab = lab.start(self.dir.join(name).join("lab"), self.timing.clone());
         let lab = Arc::new(lab.await?);
         let judged = self.judge(fault, &profile, cases, &lab).await;
         // What it leaves behind says nothing about the cases.
@@ -97,35 +73,6 @@ impl Judge {
             );
         }
         judged
-    }
-
-    async fn start(&self, profile: Profile, dir: PathBuf) -> Result<Lab, JudgeError> {
-        let timing = self.timing.clone();
-        match &self.provided {
-            Provided::Netns { proxy, api } => {
-                let proxy = Some(ProxyUnderTest {
-                    profile,
-                    ..(**proxy).clone()
-                });
-                let lab = Lab::start(LabOptions {
-                    world: World::story(),
-                    api: api.clone(),
-                    proxy,
-                    dir,
-                    timing,
-                });
-                Ok(lab.await?)
-            }
-            Provided::Kind { checked, options } => {
-                let options = KindOptions {
-                    profile,
-                    dir,
-                    timing,
-                    ..(**options).clone()
-                };
-                Ok(kind::start(checked, options).await?)
-            }
-        }
     }
 
     async fn judge(

@@ -37,12 +37,13 @@ mod with_faults {
     use onehop_harness::error::chain;
     use onehop_harness::kind;
     use onehop_harness::profile::Profile;
+    use onehop_harness::provided::Provided;
     use onehop_harness::run::{CaseResult, Verdict};
     use onehop_harness::timing::Timing;
     use tokio::runtime::Runtime;
 
     use super::fault::Fault;
-    use super::judge::{Judge, Outcome, Provided, named};
+    use super::judge::{Judge, Outcome, named};
     use super::report::{self, Judged, Report};
     use super::select::select;
     use super::{ExitCode, FaultsArguments, Result};

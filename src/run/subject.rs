@@ -4,36 +4,18 @@ use onehop_harness::cluster::{PodImage, RunId};
 use onehop_harness::kind::{self, KindOptions};
 use onehop_harness::lab::{ApiKind, ProxyUnderTest};
 use onehop_harness::profile::Profile;
+use onehop_harness::provided::Provided;
 use onehop_harness::run::{ProxyInfo, differs};
 
 /// A proxy to be judged, and where.
 pub(super) struct Subject {
-    pub(super) profile: Profile,
     version: Option<String>,
     pub(super) provided: Provided,
-}
-
-/// Who provides the lab that a proxy is judged in.
-pub(super) enum Provided {
-    Netns {
-        proxy: Box<ProxyUnderTest>,
-        api: ApiKind,
-    },
-    Kind {
-        checked: kind::Checked,
-        options: Box<KindOptions>,
-    },
-    Existing {
-        client: kube::Client,
-        image: PodImage,
-        run: RunId,
-    },
 }
 
 impl Subject {
     pub(super) fn netns(proxy: ProxyUnderTest, api: ApiKind) -> Self {
         Self {
-            profile: proxy.profile.clone(),
             version: proxy.program.version.clone(),
             provided: Provided::Netns {
                 proxy: Box::new(proxy),
@@ -50,14 +32,18 @@ impl Subject {
         client: kube::Client,
     ) -> Self {
         Self {
-            profile,
             version: None,
-            provided: Provided::Existing { client, image, run },
+            provided: Provided::Existing {
+                client,
+                profile: Box::new(profile),
+                image,
+                run,
+            },
         }
     }
 
     pub(super) fn kind(checked: kind::Checked, options: KindOptions) -> Self {
-        let profile = options.profile.clone();
+        let profile = &options.profile;
         Self {
             version: match profile.tool {
                 Some(tool) => Some(tool.version.to_string()),
@@ -66,7 +52,6 @@ impl Subject {
                     .ok()
                     .and_then(|program| program.version),
             },
-            profile,
             provided: Provided::Kind {
                 checked,
                 options: Box::new(options),
@@ -74,14 +59,19 @@ impl Subject {
         }
     }
 
+    pub(super) fn profile(&self) -> &Profile {
+        self.provided.profile()
+    }
+
     pub(super) fn info(&self) -> ProxyInfo {
+        let profile = self.profile();
         ProxyInfo {
-            name: self.profile.name.clone(),
+            name: profile.name.clone(),
             version: self.version.clone(),
-            mode: self.profile.mode.clone(),
-            implementation: self.profile.implementation.clone(),
-            unsupported: self.profile.features.unsupported.clone(),
-            variations: differs(&self.profile.variations, &[]),
+            mode: profile.mode.clone(),
+            implementation: profile.implementation.clone(),
+            unsupported: profile.features.unsupported.clone(),
+            variations: differs(&profile.variations, &[]),
             ..ProxyInfo::default()
         }
     }

@@ -10,7 +10,6 @@
 )]
 mod fault;
 #[path = "../../src/faults/judge.rs"]
-#[expect(dead_code, reason = "`onehop faults` judges on kind, too")]
 mod judge;
 
 use std::path::Path;
@@ -19,10 +18,11 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use fault::Fault;
-use judge::{Judge, Outcome, Provided, named};
+use judge::{Judge, Outcome, named};
 use libtest_mimic::{Arguments, Failed, Trial};
 use onehop_harness::error::chain;
 use onehop_harness::lab::{ApiKind, ProxyUnderTest};
+use onehop_harness::provided::Provided;
 use onehop_harness::run::{CaseResult, Verdict};
 use onehop_harness::timing::Timing;
 use onehop_harness::{netns, prepare};
