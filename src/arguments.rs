@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use onehop_harness::bench::Measure;
 use onehop_harness::case::{self, BalancerMode};
 use onehop_harness::timing::Timing;
@@ -65,6 +66,13 @@ pub(crate) enum Command {
     Clean(ClusterArguments),
     /// Write this program as an image, a tar archive for `docker import`
     Image(ImageArguments),
+    /// Print completions for a shell, to be put where it looks for them
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual of every command as one page in roff: onehop manual | man -l -
+    Manual,
     /// Act on the hosts of a machine, for a run elsewhere; its token is in ONEHOP_TOKEN
     #[command(hide = true)]
     Agent(AgentArguments),

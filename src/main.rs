@@ -13,6 +13,7 @@ mod faults;
 mod image;
 mod lab;
 mod logging;
+mod manual;
 mod preparation;
 mod progress;
 mod proxy;
@@ -71,6 +72,8 @@ fn main() -> ExitCode {
         Command::Proxy(arguments) => proxy::proxy(*arguments),
         Command::Clean(arguments) => clean::clean(&arguments),
         Command::Image(arguments) => image::image(&arguments),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Manual => manual::manual(),
         Command::Agent(arguments) => agent::agent(&arguments),
         Command::Pod(arguments) => agent::pod(arguments),
         Command::Network(arguments) => agent::network(arguments),

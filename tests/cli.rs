@@ -410,6 +410,32 @@ fn the_published_schema_is_what_report_prints() {
     );
 }
 
+#[test]
+fn shells_and_manuals_know_every_command() {
+    let home = Home::new();
+    let said = |arguments: &[&str]| {
+        let ended = run(&mut home.onehop(arguments));
+        assert_eq!((ended.code, &*ended.stderr), (Some(0), ""), "{arguments:?}");
+        ended.stdout
+    };
+    let manual = said(&["manual"]);
+    for shell in ["bash", "zsh", "fish"] {
+        let completions = said(&["completions", shell]);
+        for word in ["run", "survey", "trace", "--shard"] {
+            assert!(
+                completions.contains(word.trim_start_matches("--")),
+                "{shell}: {word}"
+            );
+            // Dashes are escaped in roff.
+            assert!(manual.contains(&word.replace('-', "\\-")), "manual: {word}");
+        }
+    }
+    assert!(
+        !manual.contains("agent \\- "),
+        "what is hidden is not in the manual"
+    );
+}
+
 /// A run that could not begin has reports as well, and they can be made again.
 #[test]
 fn reports_are_there_whatever_became_of_the_run_and_are_made_again() {

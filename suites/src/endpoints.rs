@@ -357,6 +357,7 @@ fn slices() -> Vec<Case> {
 #[derive(Clone, Copy)]
 struct Address {
     name: &'static str,
+    about: &'static str,
     service: fn() -> Service,
     outside: fn() -> Place,
     by: fn(&str) -> Target,
@@ -366,6 +367,7 @@ struct Address {
 const ADDRESSES: [Address; 2] = [
     Address {
         name: "external-ip",
+        about: "external addresses",
         service: || Service::cluster_ip().external_ips(),
         outside: private,
         by: external_ip,
@@ -373,6 +375,7 @@ const ADDRESSES: [Address; 2] = [
     },
     Address {
         name: "load-balancer",
+        about: "the load-balancer address",
         service: || Service::load_balancer(BalancerMode::Vip),
         outside: balancer,
         by: |node| Target::VipAt(node.to_owned()),
@@ -409,7 +412,7 @@ fn by_every_address() -> Vec<Case> {
         };
         Case::new(
             &format!("endpoints/{policy_name}/by-{}", address.name),
-            &format!("{claim}, on {} addresses too.", address.name.replace('-', " ")),
+            &format!("{claim}, on {} too.", address.about),
             (address.service)().external(policy),
             &STORY,
         )

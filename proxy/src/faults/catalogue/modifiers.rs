@@ -38,7 +38,11 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "holds-only-the-first-address-to-the-ranges",
         breaks: "loadBalancerSourceRanges: every load-balancer address is held to them.",
         sources: &[NFTABLES, "k#109826"],
-        caught_by: &["source-ranges/two-addresses/clients"],
+        caught_by: &[
+            "source-ranges/two-addresses/clients",
+            "source-ranges/two-addresses/pods-and-nodes-under-cluster",
+            "source-ranges/two-addresses/pods-and-nodes-under-local",
+        ],
         deed: Deed::Plan(plans::ranges_hold_the_first_address),
     },
     Fault {
