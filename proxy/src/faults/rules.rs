@@ -67,6 +67,11 @@ pub(super) fn masquerade_whatever(chains: &mut [Ruled], _: Family) {
     chain(chains, "nat-postrouting").rules.push(rule);
 }
 
+/// Neither what external addresses are called for, nor a hairpin.
+pub(super) fn masquerade_nothing_at_all(chains: &mut [Ruled], _: Family) {
+    chain(chains, "nat-postrouting").rules.clear();
+}
+
 /// Clients outside private address space are masqueraded.
 pub(super) fn masquerade_public(chains: &mut [Ruled], family: Family) {
     let private = match family {

@@ -11,6 +11,7 @@ pub(super) const FAULTS: &[Fault] = &[
         caught_by: &[
             "affinity/cluster-ip/client-stays-with-its-pod",
             "affinity/node-port/client-stays-with-its-pod",
+            "udp/affinity",
         ],
         deed: Deed::World(worlds::no_affinity),
     },
@@ -25,7 +26,10 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "ignores-affinity-under-local",
         breaks: "Affinity ClientIP holds under Local too.",
         sources: &[NFTABLES, "k#55429"],
-        caught_by: &["affinity/external-local/only-pods-of-the-entry-node"],
+        caught_by: &[
+            "affinity/external-local/only-pods-of-the-entry-node",
+            "affinity/external-local/switch-frees-from-remote-pods",
+        ],
         deed: Deed::World(worlds::no_affinity_under_local),
     },
     Fault {

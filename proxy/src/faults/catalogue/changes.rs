@@ -13,6 +13,8 @@ pub(super) const FAULTS: &[Fault] = &[
         caught_by: &[
             "transitions/external-policy-switched-both-ways",
             "external-ip/external-policy-switched-both-ways",
+            "transitions/external-policy-switched-behind-a-balancer",
+            "established/source-kept-after-local-ends",
         ],
         deed: Deed::World(worlds::external_policy_stays),
     },
@@ -20,7 +22,10 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "sticks-to-the-first-internal-policy",
         breaks: "A change of internalTrafficPolicy takes effect.",
         sources: &[TOPOLOGY],
-        caught_by: &["internal/local/switched-on-and-off"],
+        caught_by: &[
+            "internal/local/switched-on-and-off",
+            "policies/switched-one-by-one",
+        ],
         deed: Deed::World(worlds::internal_policy_stays),
     },
     Fault {
@@ -125,6 +130,9 @@ pub(super) const FAULTS: &[Fault] = &[
             "established/udp/pod-replaced/node-port",
             "established/udp/pod-replaced/load-balancer",
             "established/udp/pod-stops-serving",
+            "established/udp/pod-replaced/cluster-ip-from-a-node",
+            "established/udp/pod-removed-under-local",
+            "established/udp/only-local-pod-is-replaced",
         ],
         deed: Deed::StaleFlows,
     },

@@ -18,21 +18,32 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "falls-back-under-internal-local",
         breaks: "ClusterIP, internal Local: no local endpoint means DROP, not endpoints elsewhere.",
         sources: &[TOPOLOGY, "KEP-2086"],
-        caught_by: &["internal/local/node-reaches-its-own-pods"],
+        caught_by: &[
+            "internal/local/node-reaches-its-own-pods",
+            "policies/external-local-internal-local",
+            "udp/cluster-ip/local/own-pods-or-drop",
+        ],
         deed: Deed::World(worlds::internal_local_falls_back),
     },
     Fault {
         name: "restricts-outside-traffic-by-the-internal-policy",
         breaks: "The two policies are independent: internal Local leaves outside traffic alone.",
         sources: &["KEP-2086", "k#105470"],
-        caught_by: &["internal/local/does-not-restrict-outside-traffic"],
+        caught_by: &[
+            "internal/local/does-not-restrict-outside-traffic",
+            "policies/external-cluster-internal-local",
+            "affinity/internal-local/external-draw-does-not-count",
+        ],
         deed: Deed::World(worlds::internal_local_holds_outside),
     },
     Fault {
         name: "restricts-cluster-ips-by-the-external-policy",
         breaks: "The two policies are independent: external Local leaves the ClusterIP alone.",
         sources: &["KEP-2086", "k#57678", "kr#1597"],
-        caught_by: &["external/local/does-not-restrict-the-cluster-ip"],
+        caught_by: &[
+            "external/local/does-not-restrict-the-cluster-ip",
+            "policies/external-local-internal-cluster",
+        ],
         deed: Deed::World(worlds::external_local_holds_inside),
     },
     Fault {
@@ -60,7 +71,14 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "serves-no-node",
         breaks: "A node's own processes reach a ClusterIP as pods do.",
         sources: &[NFTABLES],
-        caught_by: &["internal/cluster/node-reaches-all"],
+        caught_by: &[
+            "internal/cluster/node-reaches-all",
+            "external/cluster/node-client-source",
+            "external/local/node-client-source",
+            "external/cluster/localhost",
+            "external-ip/cluster/in-cluster-is-masqueraded",
+            "udp/cluster-ip/cluster/every-pod-answers",
+        ],
         deed: Deed::Rules(rules::node_is_not_served),
     },
     Fault {
@@ -70,6 +88,8 @@ pub(super) const FAULTS: &[Fault] = &[
         caught_by: &[
             "external-ip/no-endpoint-refused-to-nodes",
             "scope/cluster-ip/wrong-port-refused",
+            "internal/local/no-endpoint-refused",
+            "udp/cluster-ip/no-endpoint-refused",
         ],
         deed: Deed::Rules(rules::node_is_not_refused),
     },

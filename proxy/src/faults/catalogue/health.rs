@@ -13,6 +13,11 @@ pub(super) const FAULTS: &[Fault] = &[
         caught_by: &[
             "health-check/counts-local-endpoints",
             "health-check/follows-the-last-pod",
+            "load-balancer/node-port/local/shares-follow-the-nodes",
+            "load-balancer/proxy/local/shares-follow-the-nodes",
+            "load-balancer/proxy/local/source-is-the-balancer",
+            "health-check/moved-pod-moves-the-traffic",
+            "live/gone-at-once-behind-a-load-balancer",
         ],
         deed: Deed::Answer(answers::always_fine),
     },
@@ -48,6 +53,8 @@ pub(super) const FAULTS: &[Fault] = &[
         caught_by: &[
             "health-check/counts-local-endpoints",
             "load-balancer/weighted/local/shares-are-even-by-weight",
+            "distribution/many-pods-on-few-nodes/local-by-weight",
+            "distribution/about-as-many-of-each/local-by-weight",
         ],
         deed: Deed::Answer(answers::no_weight),
     },
@@ -90,7 +97,10 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "health-port-never-closes",
         breaks: "healthCheckNodePort: closed unless type LoadBalancer and Local.",
         sources: &[SERVICE_HEALTH, "kr#455", "k#53657"],
-        caught_by: &["health-check/allocated-for-load-balancer-and-local-only"],
+        caught_by: &[
+            "health-check/allocated-for-load-balancer-and-local-only",
+            "health-check/policy-switch-moves-the-balancer",
+        ],
         deed: Deed::World(worlds::health_port_stays),
     },
     Fault {
@@ -121,7 +131,10 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "healthz-ignores-the-autoscaler",
         breaks: "/healthz: 503 on a node that is about to be removed.",
         sources: &["KEP-3836", PROXY_HEALTH],
-        caught_by: &["proxy-health/node-about-to-be-removed"],
+        caught_by: &[
+            "proxy-health/node-about-to-be-removed",
+            "proxy-health/decides-behind-a-load-balancer",
+        ],
         deed: Deed::OwnAnswer(answers::ignores_taints),
     },
     Fault {

@@ -13,8 +13,17 @@ pub(super) const FAULTS: &[Fault] = &[
         caught_by: &[
             "hairpin/cluster-ip",
             "hairpin/external-addresses-under-local",
+            "hairpin/among-others",
+            "udp/hairpin",
         ],
         deed: Deed::Plan(plans::no_hairpins),
+    },
+    Fault {
+        name: "masquerades-nothing-at-all",
+        breaks: "Hairpin: masqueraded by external addresses under Cluster, as a hairpin or as all that goes by them.",
+        sources: &[NFTABLES],
+        caught_by: &["hairpin/external-addresses-under-cluster"],
+        deed: Deed::Rules(rules::masquerade_nothing_at_all),
     },
     Fault {
         name: "ignores-ip-mode-proxy",
@@ -24,6 +33,7 @@ pub(super) const FAULTS: &[Fault] = &[
             "scope/ip-mode-proxy/cluster",
             "scope/ip-mode-proxy/local",
             "load-balancer/proxy/local/in-cluster-goes-through-it",
+            "load-balancer/proxy/cluster/in-cluster-goes-through-it",
         ],
         deed: Deed::Object(objects::without_ip_mode),
     },
@@ -31,7 +41,14 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "ignores-source-ranges",
         breaks: "loadBalancerSourceRanges: DROP by real source.",
         sources: &[NFTABLES],
-        caught_by: &["source-ranges/outside-clients", "source-ranges/several"],
+        caught_by: &[
+            "source-ranges/outside-clients",
+            "source-ranges/several",
+            "source-ranges/outside-clients-under-local",
+            "source-ranges/pods-and-nodes",
+            "source-ranges/pods-and-nodes-under-local",
+            "udp/load-balancer/source-ranges",
+        ],
         deed: Deed::World(worlds::without_source_ranges),
     },
     Fault {
@@ -123,7 +140,11 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "serves-services-of-other-proxies",
         breaks: "service-proxy-name: not programmed.",
         sources: &["kubernetes/pkg/proxy/apis/well_known_labels.go"],
-        caught_by: &["scope/service-proxy-name"],
+        caught_by: &[
+            "scope/service-proxy-name",
+            "scope/service-proxy-name/load-balancer",
+            "established/udp/begun-before-the-service-was-served",
+        ],
         deed: Deed::Object(objects::without_proxy_name),
     },
     Fault {
@@ -179,6 +200,7 @@ pub(super) const FAULTS: &[Fault] = &[
         caught_by: &[
             "hairpin/cluster-ip",
             "hairpin/cluster-ip-under-internal-local",
+            "policies/external-cluster-internal-cluster",
         ],
         deed: Deed::Rules(rules::cluster_ip_hairpins_keep_their_source),
     },
