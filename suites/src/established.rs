@@ -4,6 +4,8 @@
 //! That is right as long as the backend serves, whatever becomes of policies. It is wrong for a UDP
 //! flow whose backend serves no more: nothing would ever end it, so the proxy has to.
 
+use std::time::Duration;
+
 use onehop_harness::case::{
     Backend, BalancerMode, Case, Change, Expectation, Feature, FlowCheck, HeldExpectation, Place,
     Policy, Port, Question, Reach, Service, Target, held,
@@ -23,6 +25,9 @@ const E2E_CONNTRACK: &str = "kubernetes/test/e2e/network/conntrack.go";
 const NFTABLES: &str = "kubernetes/pkg/proxy/nftables/proxier.go";
 /// How often flows are used that are not idle, while others are.
 const TURNS: u32 = 4;
+/// As long as a proxy may take from its rules to the flows that it ends because of them: the bundled one pauses for a second
+/// between two clean-ups at the most.
+const CLEANED_UP: Duration = Duration::from_millis(1500);
 const BOTH: [Port; 2] = [tcp("tcp", 80), udp("udp", 80)];
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -75,11 +80,15 @@ fn kept() -> Vec<Case> {
             "Local",
             by_both(own_pods_or_drop(&private())).chain(both_go_on()),
         )
+        .wait(CLEANED_UP)
+        .check("Local, a while later", both_go_on())
         .change(Change::ExternalPolicy(Policy::Cluster))
         .check(
             "Cluster again",
             by_both(spread_over_all()).chain(both_go_on()),
-        ),
+        )
+        .wait(CLEANED_UP)
+        .check("Cluster, a while later", both_go_on()),
         Case::new(
             "established/source-kept-after-local-ends",
             "Flows that began under Local keep their source under Cluster.",
@@ -91,7 +100,9 @@ fn kept() -> Vec<Case> {
         .open("a connection", by_vm3("tcp"))
         .open("datagrams", by_vm3("udp"))
         .change(Change::ExternalPolicy(Policy::Cluster))
-        .check("Cluster", by_both(spread_over_all()).chain(both_go_on())),
+        .check("Cluster", by_both(spread_over_all()).chain(both_go_on()))
+        .wait(CLEANED_UP)
+        .check("Cluster, a while later", both_go_on()),
         Case::new(
             "established/internal-policy-switched-both-ways",
             "Flows of a pod that began under internal Cluster go on under Local, where new ones \
@@ -109,11 +120,15 @@ fn kept() -> Vec<Case> {
             "Local",
             by_both([dropped(&client_on("vm2"), Target::ClusterIp)]).chain(both_go_on()),
         )
+        .wait(CLEANED_UP)
+        .check("Local, a while later", both_go_on())
         .change(Change::InternalPolicy(Policy::Cluster))
         .check(
             "Cluster again",
             by_both([from_client_on("vm2", &STORY)]).chain(both_go_on()),
-        ),
+        )
+        .wait(CLEANED_UP)
+        .check("Cluster, a while later", both_go_on()),
         Case::new(
             "established/pod-terminates",
             "Flows to a pod that is being deleted and still serves go on, while new ones go to \

@@ -168,7 +168,13 @@ fn caught(inside: &'static Inside, proxy: &ProxyUnderTest) -> Result<(), Failed>
     }
     match &outcome.missed(fault)[..] {
         [] => Ok(()),
-        missed => Err(format!("not caught by {}", missed.join(", ")).into()),
+        missed => {
+            let judged = outcome.others.iter().chain(&outcome.unjudged);
+            let why = judged.filter(|result| missed.contains(&&*result.id));
+            let why = why.map(|r| format!("; {}: {} {:?}", r.id, r.verdict, r.reason));
+            let why = why.collect::<String>();
+            Err(format!("not caught by {}{why}", missed.join(", ")).into())
+        }
     }
 }
 
