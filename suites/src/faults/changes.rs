@@ -86,7 +86,10 @@ pub(super) const FAULTS: &[Fault] = &[
             "fx#2588",
             "cal#4310",
         ],
-        caught_by: &[("established/idle-and-busy", "after 4 s: |at last: ")],
+        caught_by: &[(
+            "established/idle-and-busy",
+            "after 1 of 4 parts of the time: |at last: ",
+        )],
         spares: &["external/cluster/every-node-answers"],
         deed: Deed::Setting {
             instead_of: "tcpEstablishedTimeout: 0s",
