@@ -354,7 +354,7 @@ fn restarts() -> Vec<Case> {
 /// Has these pods in turn, three times over, and at last those of the story.
 /// For more than a second: on a busy machine, calls are that far apart.
 fn churn(case: Case, states: &[&[&str]]) -> Case {
-    let turns = states.iter().cycle().take(states.len() * 8);
+    let turns = states.iter().cycle().take(states.len() * 6);
     let turned = turns.fold(case, |case, pods| {
         case.change(Change::Backends(ready(pods))).wait(MOMENT)
     });
