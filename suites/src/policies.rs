@@ -112,9 +112,7 @@ fn under(external: Policy, internal: Policy, nodes: &[&str]) -> Vec<Question> {
                 ]
             })
     });
-    let by_cluster_ip = nodes
-        .iter()
-        .flat_map(|node| by_cluster_ip(node, internal));
+    let by_cluster_ip = nodes.iter().flat_map(|node| by_cluster_ip(node, internal));
     let all = by_cluster_ip.chain(outside).chain(inside);
     all.chain([reaches(&private(), Target::Vip, balanced)])
         .collect()
