@@ -3,13 +3,12 @@
 use onehop_harness::case::{
     Backend, BalancerMode, Case, Change, Place, Policy, Port, Question, Reach, Service, Target,
 };
+use onehop_harness::world::World;
 
 use crate::story::{
     NODES, ON_VM2, STORY, balancer, client_on, dropped, external_ip, from_node, from_pod_on, host,
     kept_on, node_port, private, reaches, ready, refused, spread_by, tcp,
 };
-
-use onehop_harness::world::World;
 
 const TOPOLOGY: &str = "kubernetes/pkg/proxy/topology.go";
 const SLICES: &str = "kubernetes/pkg/proxy/endpointslicecache.go";

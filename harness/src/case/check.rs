@@ -200,6 +200,17 @@ impl Question {
         }
     }
 
+    /// Whether it is asked in this family.
+    pub fn is_asked_in(&self, family: Family) -> bool {
+        match self {
+            Self::Flow(flow) => flow.is_asked_in(family),
+            Self::HealthCheck { family: only, .. } | Self::HealthyNodes { family: only, .. } => {
+                only.is_none_or(|only| only == family)
+            }
+            _ => true,
+        }
+    }
+
     /// The same in this family alone. Only flows, health check ports and healthy nodes are asked in families.
     #[must_use]
     pub fn only(self, only: Family) -> Self {

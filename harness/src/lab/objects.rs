@@ -422,25 +422,23 @@ impl Objects {
 /// The nth addresses of these families, from 0 on, if there is one of each. That of any other is the unspecified one.
 fn nth_dual(addresses: &[String], families: &[Family], nth: usize) -> Option<Dual> {
     let addresses: Vec<IpAddr> = addresses.iter().filter_map(|a| a.parse().ok()).collect();
-    let of = |family| {
-        addresses
-            .iter()
-            .filter(move |address| Family::of(**address) == family)
+    let mut found = Dual {
+        v4: Ipv4Addr::UNSPECIFIED,
+        v6: Ipv6Addr::UNSPECIFIED,
     };
-    let has = |family: &Family| of(*family).nth(nth).is_some();
+    for family in Family::ALL {
+        let mut of_family = addresses
+            .iter()
+            .filter(|address| Family::of(**address) == family);
+        match of_family.nth(nth) {
+            Some(IpAddr::V4(v4)) => found.v4 = *v4,
+            Some(IpAddr::V6(v6)) => found.v6 = *v6,
+            None => {}
+        }
+    }
+    let has = |family: &Family| !found.of(*family).is_unspecified();
     let all = !families.is_empty() && families.iter().all(has);
-    let v4 = of(Family::V4).nth(nth).map(|address| match address {
-        IpAddr::V4(v4) => *v4,
-        IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
-    });
-    let v6 = of(Family::V6).nth(nth).map(|address| match address {
-        IpAddr::V6(v6) => *v6,
-        IpAddr::V4(_) => Ipv6Addr::UNSPECIFIED,
-    });
-    all.then(|| Dual {
-        v4: v4.unwrap_or(Ipv4Addr::UNSPECIFIED),
-        v6: v6.unwrap_or(Ipv6Addr::UNSPECIFIED),
-    })
+    all.then_some(found)
 }
 
 async fn create_with_status<K>(

@@ -55,9 +55,9 @@ pub(super) async fn ask(
 ) -> Result<Vec<Answer>, LabError> {
     let questions = check.questions.iter().map(async |question| {
         let families = subject.lab.families().iter().copied();
+        let families = families.filter(|family| question.is_asked_in(*family));
         match question {
             Question::Flow(flow) => {
-                let families = families.filter(|family| flow.is_asked_in(*family));
                 let families = families.map(|family| subject.flow(flow, family, asked));
                 join_results(families).await
             }
@@ -66,26 +66,19 @@ pub(super) async fn ask(
                 at,
                 path,
                 local_endpoints,
-                family: only,
+                ..
             } => {
-                let families = families
-                    .filter(|family| only.is_none_or(|only| only == *family))
-                    .map(|family| {
-                        subject.health_check(node, (*at, path), *local_endpoints, family)
-                    });
+                let families = families.map(|family| {
+                    subject.health_check(node, (*at, path), *local_endpoints, family)
+                });
                 join_results(families).await
             }
             Question::ProxyHealth { node, path, good } => {
                 let answer = proxy_health::ask(subject.lab, node, *path, *good);
                 Ok(vec![answer.await?.into()])
             }
-            Question::HealthyNodes {
-                by,
-                nodes,
-                family: only,
-            } => {
+            Question::HealthyNodes { by, nodes, .. } => {
                 let families = families
-                    .filter(|family| only.is_none_or(|only| only == *family))
                     .filter(|family| subject.spec.families.has(*family))
                     .map(|family| subject.healthy_nodes(*by, nodes, family));
                 join_results(families).await

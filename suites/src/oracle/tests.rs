@@ -77,6 +77,8 @@ impl<'a> Comparison<'a> {
 
     fn question(&mut self, question: &'a Question) {
         let Self { world, now, .. } = self;
+        let families = Family::ALL.into_iter();
+        let families = families.filter(|family| question.is_asked_in(*family));
         match question {
             Question::Flow(_) | Question::Affinity { .. } => {
                 for flow in question.flows() {
@@ -87,11 +89,8 @@ impl<'a> Comparison<'a> {
                 node,
                 at,
                 local_endpoints,
-                family: only,
                 ..
             } => {
-                let families = Family::ALL.into_iter();
-                let families = families.filter(|family| only.is_none_or(|only| only == *family));
                 let oracle: Vec<_> = families
                     .map(|family| match at {
                         NodeAddress::Primary => health_check(world, &now.in_family(family), node),
@@ -100,15 +99,8 @@ impl<'a> Comparison<'a> {
                     .collect();
                 self.value(question, &vec![*local_endpoints; oracle.len()], &oracle);
             }
-            Question::HealthyNodes {
-                by,
-                nodes,
-                family: only,
-            } => {
-                let families = Family::ALL.into_iter();
-                let families = families.filter(|family| {
-                    only.is_none_or(|only| only == *family) && now.service.families.has(*family)
-                });
+            Question::HealthyNodes { by, nodes, .. } => {
+                let families = families.filter(|family| now.service.families.has(*family));
                 let oracle = families.map(|family| healthy_nodes(world, &now.in_family(family)));
                 let oracle: Vec<_> = oracle.collect();
                 let by_hand = vec![(*by, nodes.clone()); oracle.len()];
