@@ -1,12 +1,10 @@
 //! Which endpoints serve: ready, terminating and not serving ones, mixed, and in several slices.
 
-use onehop_harness::case::{
-    Backend, BalancerMode, Case, Change, Place, Policy, Port, Question, Reach, Service, Target,
-};
+use onehop_harness::case::{Backend, Case, Change, Policy, Port, Question, Reach, Service, Target};
 use onehop_harness::world::World;
 
 use crate::story::{
-    NODES, ON_VM2, STORY, balancer, client_on, dropped, external_ip, from_node, from_pod_on, host,
+    ADDRESSES, Address, NODES, ON_VM2, STORY, client_on, dropped, from_node, from_pod_on, host,
     kept_on, node_port, private, reaches, ready, refused, spread_by, tcp,
 };
 
@@ -350,37 +348,6 @@ fn slices() -> Vec<Case> {
         ),
     ]
 }
-
-/// An address beside the node port, to which the same applies: who calls it from outside by a node, and as what, and what
-/// calls it on a node.
-#[derive(Clone, Copy)]
-struct Address {
-    name: &'static str,
-    about: &'static str,
-    service: fn() -> Service,
-    outside: fn() -> Place,
-    by: fn(&str) -> Target,
-    inside: fn(&str) -> Target,
-}
-
-const ADDRESSES: [Address; 2] = [
-    Address {
-        name: "external-ip",
-        about: "external addresses",
-        service: || Service::cluster_ip().external_ips(),
-        outside: private,
-        by: external_ip,
-        inside: external_ip,
-    },
-    Address {
-        name: "load-balancer",
-        about: "the load-balancer address",
-        service: || Service::load_balancer(BalancerMode::Vip),
-        outside: balancer,
-        by: |node| Target::VipAt(node.to_owned()),
-        inside: |_| Target::Vip,
-    },
-];
 
 /// Endpoint states decide on external and load-balancer addresses as on node ports, which the cases above go through one
 /// by one.

@@ -1,7 +1,8 @@
 //! The words that the cases share: the story of three nodes with one, no and two pods.
 
 use onehop_harness::case::{
-    Backend, Entry, Expectation, Hops, Place, Port, Question, Reach, Source, Target, Variation,
+    Backend, BalancerMode, Entry, Expectation, Hops, Place, Port, Question, Reach, Service, Source,
+    Target, Variation,
 };
 use onehop_harness::case::{external, node, pod};
 use onehop_harness::world::{CLIENT_PRIVATE, CLIENT_PUBLIC, Protocol};
@@ -53,6 +54,38 @@ pub(crate) fn node_port(node: &str) -> Target {
 pub(crate) fn external_ip(node: &str) -> Target {
     Target::ExternalIp(node.to_owned())
 }
+
+/// An address beside the node port, to which the same applies: who calls it from outside by a node, and as what, and what
+/// calls it on a node.
+#[derive(Clone, Copy)]
+pub(crate) struct Address {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) service: fn() -> Service,
+    pub(crate) outside: fn() -> Place,
+    pub(crate) by: fn(&str) -> Target,
+    pub(crate) inside: fn(&str) -> Target,
+}
+
+/// Both of them.
+pub(crate) const ADDRESSES: [Address; 2] = [
+    Address {
+        name: "external-ip",
+        about: "external addresses",
+        service: || Service::cluster_ip().external_ips(),
+        outside: private,
+        by: external_ip,
+        inside: external_ip,
+    },
+    Address {
+        name: "load-balancer",
+        about: "the load-balancer address",
+        service: || Service::load_balancer(BalancerMode::Vip),
+        outside: balancer,
+        by: |node| Target::VipAt(node.to_owned()),
+        inside: |_| Target::Vip,
+    },
+];
 
 /// A named TCP port.
 pub(crate) const fn tcp(name: &'static str, number: u16) -> Port {

@@ -3,12 +3,10 @@
 //! vm1 and vm2 are in zone-1, vm3 is in zone-2. A proxy reads hints only; who gives them, and why,
 //! is not its concern.
 
-use onehop_harness::case::{
-    Backend, BalancerMode, Case, Change, Place, Policy, Question, Service, Target,
-};
+use onehop_harness::case::{Backend, Case, Change, Policy, Question, Service, Target};
 
 use crate::story::{
-    NODES, STORY, balancer, client_on, dropped, external_ip, from_node, from_pod_on, host, inside,
+    ADDRESSES, Address, NODES, STORY, client_on, dropped, from_node, from_pod_on, host, inside,
     kept_on, node_port, on, private, reaches, ready, spread_by,
 };
 
@@ -66,31 +64,8 @@ fn zones() -> Vec<Case> {
         .backends(own_zones())
         .sources(&[TOPOLOGY, "KEP-2433"])
         .check("one pod for zone-1, two for zone-2", outside(of_zone)),
-        Case::new(
-            "topology/zone/external-ip",
-            "Under external Cluster, hints decide on external addresses as on node ports, for clients outside and for pods.",
-            Service::cluster_ip().external_ips(),
-            &STORY,
-        )
-        .backends(own_zones())
-        .sources(&[TOPOLOGY, "KEP-2433"])
-        .check(
-            "one pod for zone-1, two for zone-2",
-            by_address(&private(), external_ip, external_ip),
-        ),
-        Case::new(
-            "topology/zone/load-balancer",
-            "Under external Cluster, hints decide on the load-balancer address as on node ports, for clients outside and for \
-             pods.",
-            Service::load_balancer(BalancerMode::Vip),
-            &STORY,
-        )
-        .backends(own_zones())
-        .sources(&[TOPOLOGY, "KEP-2433"])
-        .check(
-            "one pod for zone-1, two for zone-2",
-            by_address(&balancer(), |node| Target::VipAt(node.to_owned()), |_| Target::Vip),
-        ),
+        zone_by(ADDRESSES[0]),
+        zone_by(ADDRESSES[1]),
         Case::new(
             "topology/zone/follow-the-hints",
             "Hints take effect when they come, when they change, and when they go.",
@@ -288,16 +263,28 @@ fn own_or_all(node: &str) -> &'static [&'static str] {
     }
 }
 
+fn zone_by(address: Address) -> Case {
+    Case::new(
+        &format!("topology/zone/{}", address.name),
+        &format!(
+            "Under external Cluster, hints decide on {} as on node ports, for clients outside and for pods.",
+            address.about
+        ),
+        (address.service)(),
+        &STORY,
+    )
+    .backends(own_zones())
+    .sources(&[TOPOLOGY, "KEP-2433"])
+    .check("one pod for zone-1, two for zone-2", by_address(address))
+}
+
 /// Calls of an address by each node, from outside and by a pod of the node.
-fn by_address(
-    outside: &Place,
-    by: fn(&str) -> Target,
-    inside: fn(&str) -> Target,
-) -> impl Iterator<Item = Question> {
+fn by_address(address: Address) -> impl Iterator<Item = Question> {
     NODES.into_iter().flat_map(move |node| {
         let pods = of_zone(node);
+        let (outside, by, inside) = (address.outside, address.by, address.inside);
         [
-            reaches(outside, by(node), spread_by(node, pods)),
+            reaches(&outside(), by(node), spread_by(node, pods)),
             reaches(&client_on(node), inside(node), from_node(node, pods)),
         ]
     })
