@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,10 @@ const PAUSE: Duration = Duration::from_millis(15);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long a long-lived connection may stand still.
 const STILL: Duration = Duration::from_secs(8);
+/// How many exchanges of each kind on each route are enough to speak of traffic.
+const ENOUGH: usize = 20;
+/// How long a machine that has other things to do may take for them.
+const SLOW: Duration = Duration::from_secs(20);
 /// The port of long-lived UDP flows, beyond those of new ones.
 const FIXED_PORT: u16 = 30_000;
 /// The ports of new UDP flows, one after the other. The kernel would choose one again within seconds, and connection
@@ -70,6 +74,8 @@ pub(crate) struct Exchange {
 pub(crate) struct Lane {
     pub(crate) kind: Kind,
     route: String,
+    /// How many exchanges have begun.
+    begun: AtomicUsize,
     exchanges: Mutex<Vec<Exchange>>,
 }
 
@@ -126,6 +132,7 @@ impl Traffic {
         let lane = Arc::new(Lane {
             kind,
             route: format!("{} to {}", route.from.name(), route.tcp.ip()),
+            begun: AtomicUsize::default(),
             exchanges: Mutex::default(),
         });
         self.lanes.push(Arc::clone(&lane));
@@ -142,9 +149,19 @@ impl Traffic {
         self.started.elapsed()
     }
 
-    /// Goes on for a while.
+    /// Goes on for a while, and longer where the machine is so busy that hardly any traffic flowed.
     pub(crate) async fn flow_for(&self, time: Duration) {
         sleep(time).await;
+        let enough = |lane: &Arc<Lane>| {
+            lane.begun.load(Ordering::Relaxed) >= ENOUGH || !lane.failures().is_empty()
+        };
+        let flows = async {
+            while !self.lanes.iter().all(enough) {
+                sleep(PAUSE).await;
+            }
+        };
+        // Where that is in vain, there was too little traffic, and what is judged in the end says so.
+        let _ = timeout(SLOW, flows).await;
     }
 
     /// Ends it, and waits for the last answers.
@@ -158,6 +175,10 @@ impl Traffic {
 }
 
 impl Lane {
+    fn begin(&self) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn add(&self, at: Duration, answer: Result<String, String>) {
         let mut exchanges = self.exchanges.lock().expect("no holder panics");
         exchanges.push(Exchange { at, answer });
@@ -212,7 +233,7 @@ impl Report {
     /// The same, whatever became of these kinds.
     pub(crate) fn is_lossless_but(&self, but: &[Kind]) -> Result<(), Failed> {
         let judged = || self.lanes.iter().filter(|lane| !but.contains(&lane.kind));
-        if judged().any(|lane| lane.read(<[_]>::len) < 20) {
+        if judged().any(|lane| lane.read(<[_]>::len) < ENOUGH) {
             return Err(format!("there was too little traffic:\n{self}").into());
         }
         if judged().any(|lane| !lane.failures().is_empty()) {
@@ -256,6 +277,7 @@ where
         let (attempt, course) = (attempt(course.route.clone()), course.clone());
         attempts.spawn(async move {
             let at = course.started.elapsed();
+            course.lane.begin();
             course.lane.add(at, attempt.await);
         });
         while attempts.try_join_next().is_some() {}
@@ -268,6 +290,7 @@ async fn keep_tcp(course: Course, (mut stream, pod): (TcpStream, String)) {
     while !course.stopped() {
         ticks.tick().await;
         let at = course.started.elapsed();
+        course.lane.begin();
         let exchange = async {
             stream.write_all(b"1234").await?;
             stream.read_exact(&mut [0; NUMBER]).await
@@ -308,6 +331,7 @@ async fn keep_udp(course: Course, socket: Arc<UdpSocket>) {
         let number = u32::try_from(sent.len()).expect("a test is short");
         answers.lock().expect("no holder panics").push(None);
         sent.push(course.started.elapsed());
+        course.lane.begin();
         // An error may be that of an earlier packet, and this one was not sent then.
         for _ in 0..2 {
             if socket.send(&number.to_be_bytes()).await.is_ok() {
