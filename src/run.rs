@@ -298,6 +298,7 @@ impl Run {
             Ok(lab) => Arc::new(lab),
             Err(report) => return (self.unjudged(results, chain(report.as_ref())), None),
         };
+        results.world = Some(lab.world().into());
         let clock = Instant::now();
         let progress = CaseProgress::start(&profile.name, self.cases.len());
         let options = BatchOptions {
@@ -435,6 +436,7 @@ fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
 fn no_results(proxy: ProxyInfo) -> ProxyResults {
     ProxyResults {
         proxy,
+        world: None,
         phases: BTreeMap::new(),
         error: None,
         cases: Vec::new(),

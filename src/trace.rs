@@ -160,7 +160,7 @@ fn print(lab: &Lab, service: Service, from: &Place, to: &Target, call: &Call) {
     );
     let (protocol, remote) = (service.ports[0].protocol, call.observed.connection.remote);
     println!("{from} calls {to} ({remote}) by {protocol}\n");
-    println!("{}", call.journey_text(lab));
+    println!("{}", call.sample(lab));
     match &call.observed.connection.outcome {
         Outcome::Reached { identity, latency } => println!(
             "reached {} on {}, which saw {} ({}), TTL {}, in {latency:.1?}",

@@ -4,20 +4,27 @@
 //! `results.json`.
 
 mod conformance;
+mod html;
+mod journey;
 mod junit;
 mod markdown;
+mod source;
 
 use onehop_harness::run::Results;
 
 pub use conformance::conformance;
+pub use html::html;
+pub use journey::journey_svg;
 pub use junit::junit;
 pub use markdown::markdown;
+pub use source::source_link;
 
 /// A file that is made from results, and what makes it.
 pub type File = (&'static str, fn(&Results) -> String);
 
 /// Every file, by its name in the directory of the results.
-pub const FILES: [File; 3] = [
+pub const FILES: [File; 4] = [
+    ("report.html", html),
     ("junit.xml", junit),
     ("conformance.yaml", conformance),
     ("summary.md", markdown),

@@ -1,8 +1,9 @@
 //! The catalogue as a page of Markdown: `docs/catalogue.md`.
 
 use onehop_harness::case::Case;
+use onehop_report::source_link;
 
-use super::{by_subject, features, source};
+use super::{by_subject, features};
 
 /// A chapter for each subject, and a row for each case.
 pub(super) fn catalogue(cases: &[Case]) -> String {
@@ -31,7 +32,7 @@ pub(super) fn catalogue(cases: &[Case]) -> String {
 }
 
 fn row(case: &Case) -> String {
-    let sources = case.sources.iter().map(|name| match source::link(name) {
+    let sources = case.sources.iter().map(|name| match source_link(name) {
         Some(link) => format!("[{}]({link})", short(name)),
         None => (*name).to_owned(),
     });

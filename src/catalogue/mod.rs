@@ -2,7 +2,6 @@
 
 mod markdown;
 mod show;
-mod source;
 mod text;
 mod world;
 
@@ -99,4 +98,23 @@ fn as_text(cases: &[Case]) -> String {
 fn features(case: &Case) -> String {
     let names: Vec<_> = case.features.iter().map(|feature| feature.name()).collect();
     names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use onehop_report::source_link;
+
+    #[test]
+    fn every_source_of_the_catalogue_is_to_be_found_or_is_a_document() {
+        for case in onehop_suites::catalogue() {
+            for source in &case.sources {
+                let is_document = source.starts_with("kubernetes.io/docs: ");
+                assert!(
+                    source_link(source).is_some() || is_document,
+                    "{}: {source}",
+                    case.id
+                );
+            }
+        }
+    }
 }

@@ -6,9 +6,10 @@ use miette::{Result, miette};
 use onehop_harness::case::{Families, Service, ServiceType, Step, Traffic};
 use onehop_harness::timing::Timing;
 use onehop_harness::world::World;
+use onehop_report::source_link;
 use onehop_suites as suites;
 
-use super::{features, source, text, world};
+use super::{features, text, world};
 
 /// Prints one case in full.
 pub(crate) fn show(id: &str) -> Result<ExitCode> {
@@ -21,7 +22,7 @@ pub(crate) fn show(id: &str) -> Result<ExitCode> {
     println!("{}\n\n  {}\n", case.id, case.claim);
     for (number, name) in case.sources.iter().enumerate() {
         let title = if number == 0 { "sources" } else { "" };
-        let link = source::link(name).map_or_else(String::new, |link| format!("  {link}"));
+        let link = source_link(name).map_or_else(String::new, |link| format!("  {link}"));
         println!("  {title:8}  {name}{link}");
     }
     println!("  needs     {}", features(&case));

@@ -1,5 +1,6 @@
 //! Calls in a lab, and their ways.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use crate::agent::{AgentError, Flows};
 use crate::balancer;
 use crate::case::Place;
 use crate::probe::{Batch, Connection};
-use crate::tap::{self, Journey};
+use crate::tap::{self, Journey, Sample};
 use crate::verdict::{Observed, Trip};
 use crate::world::{Family, Length, Node, Protocol};
 
@@ -52,14 +53,10 @@ impl Call {
         self.observed.connection.outcome.is_reached()
     }
 
-    /// The journey, as text.
-    pub fn journey_text(&self, lab: &Lab) -> String {
-        match &self.journey {
-            Some(journey) => journey
-                .display(|address| lab.world.describe(address))
-                .to_string(),
-            None => "it never left the calling node".to_owned(),
-        }
+    /// Its way, to be kept.
+    pub fn sample(&self, lab: &Lab) -> Sample {
+        let name = |address| lab.world.describe(address);
+        Sample::new(self.observed.kind(), self.journey.clone(), name)
     }
 }
 
@@ -147,16 +144,20 @@ impl Lab {
         self.probing(self.sites.of(host).call(host, batch)).await
     }
 
-    /// The way of a call that was made since this time, as text.
+    /// The way of a call that was made since this time, to be kept. Where it cannot be had, the outcome says why.
     pub(crate) async fn way_of(
         &self,
         from: &Place,
         since: Duration,
         connection: &Connection,
-    ) -> String {
+    ) -> Sample {
         match self.with_ways(from, since, vec![connection.clone()]).await {
-            Ok(calls) => calls[0].journey_text(self),
-            Err(error) => error.to_string(),
+            Ok(calls) => calls[0].sample(self),
+            Err(error) => Sample {
+                outcome: format!("{}; {error}", connection.outcome.kind()),
+                journey: None,
+                names: BTreeMap::new(),
+            },
         }
     }
 

@@ -128,6 +128,12 @@ pub(super) async fn ask(
     Ok(answers)
 }
 
+/// How many interfaces saw a call.
+fn hops(call: &Call) -> usize {
+    let journey = call.journey.as_ref();
+    journey.map_or(0, |journey| journey.request.len())
+}
+
 impl Subject<'_> {
     async fn flow(
         &self,
@@ -224,23 +230,20 @@ impl Subject<'_> {
             self.judged,
             &ground,
         );
-        let mut journeys = BTreeMap::new();
-        if !result.passed() {
+        let examples: Vec<&Call> = if result.passed() {
+            // Rounds before the verdict are not shown.
+            let last = (asked == Asked::Fully).then(|| calls.iter().max_by_key(|call| hops(call)));
+            last.flatten().into_iter().collect()
+        } else {
+            let mut by_outcome = BTreeMap::new();
             for call in calls {
-                let outcome = call.observed.kind();
-                journeys.entry(outcome).or_insert_with_key(|kind| {
-                    format!(
-                        "{} -> {} {family}: {kind}\n{}",
-                        flow.from,
-                        flow.to,
-                        call.journey_text(lab)
-                    )
-                });
+                by_outcome.entry(call.observed.kind()).or_insert(call);
             }
-        }
+            by_outcome.into_values().collect()
+        };
         Answer {
             result,
-            journeys: journeys.into_values().collect(),
+            samples: examples.iter().map(|call| call.sample(lab)).collect(),
         }
     }
 

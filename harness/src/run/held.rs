@@ -9,6 +9,7 @@ use super::row::{Answer, row};
 use crate::case::{FlowCheck, HeldExpectation, HeldFlow};
 use crate::lab::{Call, HeldFlows, LabError, join_results};
 use crate::probe::{Connection, Outcome};
+use crate::tap::Sample;
 use crate::verdict::{Asked, FlowResult};
 use crate::world::Family;
 
@@ -100,13 +101,16 @@ impl Held {
     /// Judges whether each flow is still the one that was opened.
     fn goes_on(&mut self, calls: &[Call], subject: &Subject<'_>) -> Answer {
         let mut got = BTreeMap::<String, u64>::new();
-        let mut journeys = BTreeMap::new();
+        let mut samples = BTreeMap::new();
         for (at, (call, opened)) in calls.iter().zip(self.flows.opened()).enumerate() {
             *got.entry(call.observed.kind()).or_default() += 1;
             let before = &opened.observed.connection;
             if let Some(text) = cut(before, &call.observed.connection) {
-                let way = call.journey_text(subject.lab);
-                journeys.insert(text.clone(), format!("{text}\n{way}"));
+                let sample = || Sample {
+                    outcome: text.clone(),
+                    ..call.sample(subject.lab)
+                };
+                samples.entry(text.clone()).or_insert_with(sample);
                 self.cut.entry(at).or_insert(text);
             }
         }
@@ -135,7 +139,7 @@ impl Held {
         };
         Answer {
             result,
-            journeys: journeys.into_values().collect(),
+            samples: samples.into_values().collect(),
         }
     }
 }

@@ -13,6 +13,7 @@ mod results;
 mod row;
 mod runner;
 mod sabotage;
+mod situation;
 mod spent;
 mod stray_segment;
 mod traffic;
@@ -26,4 +27,5 @@ pub use results::{
 };
 pub use runner::{CaseRun, skipped};
 pub use sabotage::{Sabotage, Victim};
+pub use situation::{ClientInfo, Endpoint, EndpointState, NodeInfo, PodInfo, Situation, WorldInfo};
 pub use spent::{Spent, WaitedFor};

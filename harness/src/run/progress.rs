@@ -5,10 +5,12 @@ use std::sync::Mutex;
 
 use super::held::HeldByName;
 use super::row::Answer;
+use super::situation::Situation;
 use super::traffic::TrafficByName;
 use super::workload::Running;
 use crate::case::{Backend, Service};
 use crate::lab::Allocated;
+use crate::tap::Sample;
 use crate::verdict::FlowResult;
 
 /// What a case has come to so far.
@@ -22,7 +24,11 @@ pub(super) struct Progress {
     /// The last health check node port that it had.
     pub(super) health_port: Option<u16>,
     /// Every question that was judged.
-    pub(super) answers: Vec<Answer>,
+    pub(super) flows: Vec<FlowResult>,
+    /// Examples of their connections, of each kind one.
+    pub(super) samples: Vec<Sample>,
+    /// The Service as each check found it.
+    pub(super) situations: Vec<Situation>,
     /// The flows that it keeps open.
     pub(super) held: HeldByName,
     /// The traffic that goes on.
@@ -70,6 +76,39 @@ impl Progress {
             let failure = format!("{check}: {from} to {to}{family}: {texts}{more}");
             self.failure = Some(failure);
         }
-        self.answers.extend(answers);
+        for Answer {
+            mut result,
+            samples,
+        } in answers
+        {
+            let places = samples.into_iter().map(|sample| self.keep(sample));
+            result.journeys = places.collect();
+            self.flows.push(result);
+        }
+    }
+
+    /// Keeps an example, unless one like it is there already; its position.
+    fn keep(&mut self, sample: Sample) -> usize {
+        let there = self.samples.iter().position(|one| one.is_like(&sample));
+        there.unwrap_or_else(|| {
+            self.samples.push(sample);
+            self.samples.len() - 1
+        })
+    }
+
+    /// Examples of what failed, as text.
+    pub(super) fn journeys(&self) -> Vec<String> {
+        let failed = self.flows.iter().filter(|row| !row.passed());
+        let examples = failed.flat_map(|row| {
+            let samples = row.journeys.iter().map(|place| &self.samples[*place]);
+            samples.map(move |sample| {
+                let family = row
+                    .family
+                    .map_or_else(String::new, |family| format!(" {family}"));
+                let FlowResult { from, to, .. } = row;
+                format!("{from} -> {to}{family}: {}\n{sample}", sample.outcome)
+            })
+        });
+        examples.collect()
     }
 }

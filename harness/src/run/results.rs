@@ -8,9 +8,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::differs::Differs;
+use super::situation::{Situation, WorldInfo};
 use super::spent::{Spent, WaitedFor};
 use crate::case::Feature;
 use crate::profile::Implementation;
+use crate::tap::Sample;
 use crate::timing::Timing;
 use crate::verdict::FlowResult;
 
@@ -70,6 +72,12 @@ pub struct CaseResult {
     pub waited_for: Spent,
     /// Every question, judged.
     pub flows: Vec<FlowResult>,
+    /// Examples of its connections hop by hop, one of each kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub journeys: Vec<Sample>,
+    /// The Service as each check found it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub situations: Vec<Situation>,
     /// Where the evidence of a failure is.
     pub evidence: Option<PathBuf>,
 }
@@ -155,6 +163,9 @@ impl Summary {
 pub struct ProxyResults {
     /// The proxy.
     pub proxy: ProxyInfo,
+    /// The world of its lab; none if there was no lab.
+    #[serde(default)]
+    pub world: Option<WorldInfo>,
     /// Seconds that each phase took: the parts of the lab, then the cases.
     pub phases: BTreeMap<String, f64>,
     /// Why nothing could be judged, or why what was judged is no success all the same.
@@ -266,12 +277,15 @@ impl Results {
         schemars::schema_for!(Self).to_value()
     }
 
-    /// The same without the flows of each case, of which there are many.
+    /// The same without the flows of each case and their journeys, of which there are many.
     #[must_use]
     pub fn without_flows(&self) -> Self {
         let mut brief = self.clone();
         let cases = brief.results.iter_mut().flat_map(|proxy| &mut proxy.cases);
-        cases.for_each(|case| case.flows.clear());
+        cases.for_each(|case| {
+            case.flows.clear();
+            case.journeys.clear();
+        });
         brief
     }
 }
@@ -323,6 +337,7 @@ mod tests {
                 name: "mine".to_owned(),
                 ..ProxyInfo::default()
             },
+            world: None,
             phases: BTreeMap::new(),
             error: None,
             cases: Vec::new(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::probe::HttpOutcome;
+use crate::tap::Sample;
 use crate::verdict::FlowResult;
 use crate::world::{Family, Protocol};
 
@@ -10,8 +11,8 @@ use crate::world::{Family, Protocol};
 pub(super) struct Answer {
     /// The row of the report.
     pub(super) result: FlowResult,
-    /// Journeys of its connections, one of each outcome, when it failed.
-    pub(super) journeys: Vec<String>,
+    /// Examples of its connections: one of each outcome when it failed, else the one that came furthest.
+    pub(super) samples: Vec<Sample>,
 }
 
 /// A row about whether the API has allocated something.
@@ -44,6 +45,10 @@ pub(super) fn row(from: &str, to: &str, family: Option<Family>) -> FlowResult {
         tally: None,
         hops: BTreeMap::new(),
         shares: BTreeMap::new(),
+        expected_shares: BTreeMap::new(),
+        kind: None,
+        latency: None,
+        journeys: Vec::new(),
         p_value: None,
         false_alarm: None,
         imbalance: None,
@@ -75,7 +80,7 @@ impl From<FlowResult> for Answer {
     fn from(result: FlowResult) -> Self {
         Self {
             result,
-            journeys: Vec::new(),
+            samples: Vec::new(),
         }
     }
 }

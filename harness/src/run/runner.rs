@@ -13,6 +13,7 @@ use super::progress::Progress;
 use super::results::{CaseResult, Verdict};
 use super::row::Answer;
 use super::sabotage::{Sabotage, Victim};
+use super::situation::Situation;
 use super::spent::{Spent, Stopwatch, WaitedFor};
 use super::traffic::{Answering, Ongoing, TrafficByName};
 use super::workload::Scene;
@@ -75,17 +76,15 @@ impl CaseRun {
                 result.evidence = self.capture(&name, &[]).await;
             }
             Ok(progress) => {
+                let journeys = progress.journeys();
                 if let Some(reason) = progress.failure {
                     result.verdict = Verdict::Fail;
                     result.reason = Some(reason);
-                    let journeys: Vec<_> = progress
-                        .answers
-                        .iter()
-                        .flat_map(|a| a.journeys.clone())
-                        .collect();
                     result.evidence = self.capture(&name, &journeys).await;
                 }
-                result.flows = progress.answers.into_iter().map(|a| a.result).collect();
+                result.flows = progress.flows;
+                result.journeys = progress.samples;
+                result.situations = progress.situations;
             }
         }
         watch.lap(WaitedFor::Evidence);
@@ -286,7 +285,9 @@ impl CaseRun {
             backends: self.case.backends.clone(),
             health_port: service.health_check_node_port,
             service,
-            answers: Vec::new(),
+            flows: Vec::new(),
+            samples: Vec::new(),
+            situations: Vec::new(),
             held: HeldByName::new(),
             traffic: TrafficByName::new(),
             crowd: 0,
@@ -339,6 +340,8 @@ impl CaseRun {
             .ask_in(&scene, name, check, progress, Asked::Fully)
             .await?;
         self.still(name, &scene).await?;
+        let situation = Situation::of(&check.label, progress, &scene);
+        progress.situations.push(situation);
         progress.take(answers);
         if progress.failure.is_none() && !converged {
             let seconds = self.lab.timing().converge.as_secs();
@@ -569,6 +572,8 @@ fn unjudged(case: &Case, verdict: Verdict, reason: Option<String>) -> CaseResult
         seconds: 0.0,
         waited_for: Spent::new(),
         flows: Vec::new(),
+        journeys: Vec::new(),
+        situations: Vec::new(),
         evidence: None,
     }
 }

@@ -1,6 +1,7 @@
 //! What a case spent its time on.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Instant;
 
 use schemars::JsonSchema;
@@ -30,6 +31,22 @@ pub enum WaitedFor {
     Evidence,
     /// What it made to be gone.
     Removal,
+}
+
+impl fmt::Display for WaitedFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Backends => "backends",
+            Self::Objects => "objects",
+            Self::Changes => "changes",
+            Self::Balancer => "load balancer",
+            Self::Convergence => "convergence",
+            Self::Connections => "connections",
+            Self::Time => "time to pass",
+            Self::Evidence => "evidence",
+            Self::Removal => "removal",
+        })
+    }
 }
 
 /// Seconds by what they were spent on.

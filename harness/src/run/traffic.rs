@@ -12,6 +12,7 @@ use super::row::{Answer, row};
 use crate::case::{Place, Traffic};
 use crate::lab::{Allocated, Calls, Lab, LabError, join_results};
 use crate::probe::{Connection, Outcome};
+use crate::tap::Sample;
 use crate::world::{Family, Length, Protocol};
 
 /// The traffic of a case, by its name.
@@ -81,7 +82,7 @@ struct Tally {
     answered: u64,
     others: BTreeMap<String, u64>,
     /// The way of the first of each of those.
-    journeys: BTreeMap<String, String>,
+    samples: BTreeMap<String, Sample>,
     /// When the first and the last of the others was made, since it began.
     lost: Option<(Duration, Duration)>,
     /// Why it could not go on. That says nothing about the proxy.
@@ -159,12 +160,12 @@ impl Ongoing {
             row.count = tally.total();
             row.failed = tally.failed(bound).map(|(_, n)| n).sum();
             let result = row.expect_all(expected, &tally.text(), tally.wrong(bound));
-            let journeys = if result.passed() {
+            let samples = if result.passed() {
                 Vec::new()
             } else {
-                tally.journeys.values().cloned().collect()
+                tally.samples.values().cloned().collect()
             };
-            Ok(Answer { result, journeys })
+            Ok(Answer { result, samples })
         });
         join_results(each).await
     }
@@ -274,13 +275,11 @@ impl Going {
         let lost = |one: &&Connection| !self.answering.has_answered(one, self.port);
         for one in made.iter().filter(lost) {
             let kind = one.outcome.kind();
-            if tally.journeys.contains_key(&kind) {
+            if tally.samples.contains_key(&kind) {
                 continue;
             }
             let way = self.lab.way_of(&self.from, since, one).await;
-            let (from, to, family) = (&self.from, one.remote, Family::of(one.remote.ip()));
-            let text = format!("{from} -> {to} {family}, meanwhile: {kind}\n{way}");
-            tally.journeys.insert(kind, text);
+            tally.samples.insert(kind, way);
         }
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::Mutex;
 use super::progress::Progress;
 use super::row::{Answer, row};
 use super::runner::CaseRun;
+use super::situation::{Endpoint, EndpointState};
 use crate::agent::{BECOME_PATHS, CONTROL_PORT};
 use crate::case::{
     Check, Expectation, FlowCheck, HeldExpectation, PodState, PodsOf, Question, Workload,
@@ -245,6 +246,28 @@ impl Scene {
             let row = row("cluster", "pods", None);
             wrong.push(row.expect(&selected.to_string(), &got, false).into());
         }
+    }
+
+    /// The node that a pod runs on, by the world's name.
+    pub(super) fn node_of(&self, pod: &str) -> String {
+        let pod = self.world.pod(pod);
+        pod.map(|pod| pod.node.clone()).unwrap_or_default()
+    }
+
+    /// The pods of the workload.
+    pub(super) fn endpoints(&self) -> Vec<Endpoint> {
+        let endpoint = |pod: &WorkloadPod| Endpoint {
+            pod: pod.name.clone(),
+            node: pod.node.clone(),
+            state: match pod.state {
+                PodState::Ready => EndpointState::Ready,
+                PodState::Terminating => EndpointState::Terminating,
+                PodState::Unready => EndpointState::NotServing,
+            },
+            family: None,
+            hints: Vec::new(),
+        };
+        self.pods.iter().map(endpoint).collect()
     }
 
     fn who(&self, selected: &PodsOf) -> Vec<String> {

@@ -6,13 +6,14 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::packet::{Direction, Sighting};
 use crate::world::World;
 
 /// A connection, or a datagram, as the calling socket knows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Call {
     /// The name of the calling host.
     pub from: String,
@@ -84,7 +85,7 @@ impl Rewrite {
 /// Of a call that was sent more than once, because no answer came in time, it is the way of the
 /// last attempt that somebody answered, or of the last one; of an answer that was sent more than
 /// once, the last answer's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Journey {
     /// Whose journey it is.
     pub call: Call,

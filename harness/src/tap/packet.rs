@@ -4,12 +4,15 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::datagram::{DatagramHeader, Purpose};
 
 /// Which way a packet crossed an interface, seen from the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// Sent by the host. Sorts first: a packet leaves one host before it reaches the next.
@@ -28,7 +31,7 @@ impl fmt::Display for Direction {
 }
 
 /// What kind of packet a tap saw.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The call, by TCP.
@@ -82,7 +85,7 @@ impl fmt::Display for Kind {
 }
 
 /// One packet at one interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Sighting {
     /// The host that was tapped.
     pub host: String,
@@ -103,6 +106,8 @@ pub struct Sighting {
     /// the nonce of a datagram.
     pub sequence: u32,
     /// When, since the epoch of the taps.
+    #[serde(with = "crate::timing::seconds")]
+    #[schemars(with = "f64")]
     pub at: Duration,
 }
 

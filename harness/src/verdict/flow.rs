@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::asked::Asked;
 use super::distribution::chi_square_p_value;
+use super::kind::{FlowKind, Latency, expected_shares};
 use super::tally::{FlowResult, Tally};
 use crate::case::{Entry, Expectation, FlowCheck, Hops, Place, Reach, Source};
 use crate::probe::{Connection, Identity, Outcome, Refusal};
@@ -171,6 +172,10 @@ pub fn judge(
         got: format!("{sent}{}", tally.text()),
         hops: tally.hops.clone(),
         shares: tally.shares(),
+        expected_shares: flow.expect.reach().map(expected_shares).unwrap_or_default(),
+        kind: Some(FlowKind::of(flow, ground.world)),
+        latency: latency(observed),
+        journeys: Vec::new(),
         p_value: None,
         false_alarm: None,
         imbalance: None,
@@ -207,6 +212,17 @@ pub fn judge(
     result.wrong = wrong;
     result.tally = Some(tally);
     result
+}
+
+/// How long those took that were answered.
+fn latency(observed: &[Observed]) -> Option<Latency> {
+    let answered = observed
+        .iter()
+        .filter_map(|one| match &one.connection.outcome {
+            Outcome::Reached { latency, .. } => Some(latency.as_secs_f64()),
+            _ => None,
+        });
+    Latency::of(&answered.collect::<Vec<_>>())
 }
 
 /// How long the datagrams were that were to have a certain length, as the beginning of what became of them.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::kind::{FlowKind, Latency};
 use crate::profile::Variation;
 use crate::world::{Family, Protocol};
 
@@ -117,12 +118,24 @@ pub struct FlowResult {
     pub hops: BTreeMap<i16, u64>,
     /// The share of each pod.
     pub shares: BTreeMap<String, f64>,
+    /// The share that each pod should have, where one is to answer.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub expected_shares: BTreeMap<String, f64>,
     /// The p-value of the shares, where they are judged.
     pub p_value: Option<f64>,
     /// The chance that a correct proxy fails the judgement of the shares.
     pub false_alarm: Option<f64>,
     /// The largest share over the mean share, where the case derives one.
     pub imbalance: Option<f64>,
+    /// What kind of flow it was, where it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<FlowKind>,
+    /// How long those took that were answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
+    /// Which of the case's journeys are examples of it, by their positions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub journeys: Vec<usize>,
     /// What is wrong, one sentence each; empty when all is as expected.
     pub wrong: Vec<String>,
 }

@@ -1,0 +1,164 @@
+//! One case: what it claims, the world, every flow, journeys, shares, and what it waited for.
+
+use std::path::Path;
+
+use maud::{Markup, html};
+use onehop_harness::run::{CaseResult, Verdict, WorldInfo};
+use onehop_harness::verdict::FlowResult;
+
+use super::matrix::class;
+use super::{anchor, mark, shares, world};
+use crate::{journey, source_link};
+
+/// A case, folded; one that is news is open.
+pub(super) fn case(case: &CaseResult, surroundings: Option<&WorldInfo>, prefix: &str) -> Markup {
+    let open = matches!(case.verdict, Verdict::Fail | Verdict::Error);
+    html! {
+        details.case.(class(case.verdict)) data-verdict=(class(case.verdict)) data-text=(searched(case)) open[open] {
+            summary {
+                span.verdict.(class(case.verdict)) { (mark(case.verdict).0) " " (mark(case.verdict).1) }
+                " " span.id { (case.id) }
+                span.seconds { (seconds(case.seconds)) }
+            }
+            div.body id=(anchor(prefix, &case.id)) tabindex="-1" {
+                p.claim { (case.claim) }
+                @if let Some(reason) = &case.reason { p.reason { (reason) } }
+                @if let Some(finding) = &case.finding { p { "Known: " code { (finding) } } }
+                (sources(case))
+                @if let Some(surroundings) = surroundings {
+                    div.worlds {
+                        @for situation in &case.situations { (world::drawing(surroundings, case, situation)) }
+                    }
+                }
+                @if !case.flows.is_empty() { (flows(case, prefix)) }
+                @for row in &case.flows { (shares::bars(row)) }
+                (journeys(case, prefix))
+                (waited(case))
+                @if let Some(evidence) = &case.evidence {
+                    p { "Evidence: " a href=(beside(evidence)) { code { (evidence.display()) } } }
+                }
+            }
+        }
+    }
+}
+
+/// The way from the report to the evidence of a case, which is in `PROXY/evidence/CASE` beside it.
+fn beside(evidence: &Path) -> String {
+    let parts: Vec<_> = evidence.iter().map(|part| part.to_string_lossy()).collect();
+    format!("{}/", parts[parts.len().saturating_sub(3)..].join("/"))
+}
+
+/// What a reader may look for.
+fn searched(case: &CaseResult) -> String {
+    let sources = case.sources.join(" ");
+    format!("{} {} {sources}", case.id, case.claim).to_lowercase()
+}
+
+fn sources(case: &CaseResult) -> Markup {
+    html! {
+        ul.sources aria-label="sources" {
+            @for name in &case.sources {
+                li {
+                    @match source_link(name) {
+                        Some(link) => a href=(link) rel="noreferrer" { (name) },
+                        None => (name),
+                    }
+                }
+            }
+            @for feature in &case.features { li.feature { (feature) } }
+        }
+    }
+}
+
+fn flows(case: &CaseResult, prefix: &str) -> Markup {
+    html! {
+        div.scroll tabindex="0" role="region" aria-label="flows" {
+            table.flows {
+                thead { tr { th scope="col" { "" } th scope="col" { "check" } th scope="col" { "from" } th scope="col" { "to" }
+                    th scope="col" { "family" } th scope="col" { "n" } th scope="col" { "expected" } th scope="col" { "got" } th scope="col" { "way" } } }
+                tbody {
+                    @for row in &case.flows {
+                        tr.fail[!row.passed()] {
+                            td { @if row.passed() { span.pass title="as expected" { "✔" } } @else { span.fail title="not as expected" { "✘" } } }
+                            td { (row.check) }
+                            td { (row.from) }
+                            td { (row.to) }
+                            td { @if let Some(family) = row.family { (row.protocol) " " (family) } }
+                            td.number { (row.count) }
+                            td { (row.expected) }
+                            td {
+                                (row.got)
+                                @if !row.wrong.is_empty() { ul.wrong { @for text in &row.wrong { li { (text) } } } }
+                            }
+                            td { @for place in &row.journeys { a href=(format!("#{}", way(prefix, case, *place))) { (place + 1) } " " } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn way(prefix: &str, case: &CaseResult, place: usize) -> String {
+    format!("{}-way-{}", anchor(prefix, &case.id), place + 1)
+}
+
+/// The journeys of a case, what failed first and unfolded.
+fn journeys(case: &CaseResult, prefix: &str) -> Markup {
+    let of = |place: usize| {
+        case.flows
+            .iter()
+            .filter(move |row| row.journeys.contains(&place))
+    };
+    let fails = |place: usize| of(place).any(|row| !row.passed());
+    let mut places: Vec<_> = (0..case.journeys.len()).collect();
+    places.sort_by_key(|place| !fails(*place));
+    html! {
+        @for place in places {
+            @let sample = &case.journeys[place];
+            details.way open[fails(place)] id=(way(prefix, case, place)) {
+                summary {
+                    "Way " (place + 1) ": " (title(of(place).next(), sample.outcome.as_str()))
+                }
+                div.scroll tabindex="0" role="region" aria-label=(format!("way {}", place + 1)) {
+                    @match journey::draw(sample, false) {
+                        Some(drawing) => (drawing),
+                        None => p { (sample.to_string()) },
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn title(row: Option<&FlowResult>, outcome: &str) -> String {
+    match row {
+        Some(row) => format!("{} to {}, {outcome}", row.from, row.to),
+        None => outcome.to_owned(),
+    }
+}
+
+fn waited(case: &CaseResult) -> Markup {
+    let all: f64 = case.waited_for.values().sum();
+    let parts = case.waited_for.iter().filter(|(_, time)| **time > 0.0005);
+    html! {
+        @if all > 0.0 {
+            p.waited {
+                "Took " (seconds(all)) ": "
+                @for (number, (what, time)) in parts.enumerate() {
+                    @if number > 0 { ", " } (what) " " (seconds(*time))
+                }
+                "."
+            }
+        }
+    }
+}
+
+/// A time, for people.
+pub(super) fn seconds(time: f64) -> String {
+    if time >= 1.0 {
+        format!("{time:.1} s")
+    } else {
+        format!("{:.0} ms", time * 1000.0)
+    }
+}
