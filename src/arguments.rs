@@ -175,10 +175,14 @@ impl RunArguments {
 
     /// What the Kubernetes API is, for results.
     pub(crate) fn api_name(&self) -> &'static str {
-        match (self.provider, self.lab.api) {
-            (Provider::Netns, Api::Embedded) => "embedded",
-            _ => "kube-apiserver",
-        }
+        api_name(self.provider, &self.lab)
+    }
+}
+
+fn api_name(provider: Provider, lab: &LabArguments) -> &'static str {
+    match (provider, lab.api) {
+        (Provider::Netns, Api::Embedded) => "embedded",
+        _ => "kube-apiserver",
     }
 }
 
@@ -307,6 +311,11 @@ pub(crate) struct FaultsArguments {
 
 #[cfg(feature = "faults")]
 impl FaultsArguments {
+    /// What the Kubernetes API is, for results.
+    pub(crate) fn api_name(&self) -> &'static str {
+        api_name(self.provider, &self.lab)
+    }
+
     /// How long a proxy may take after a change. A cluster's own controllers take longer than the lab's.
     pub(crate) fn converge(&self) -> Duration {
         let seconds = self.converge_seconds.unwrap_or(match self.provider {

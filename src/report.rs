@@ -3,9 +3,12 @@
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
 
+use jiff::Timestamp;
 use miette::{IntoDiagnostic, Result, WrapErr};
-use onehop_harness::run::Results;
+use onehop_harness::run::{Results, RunInfo};
+use onehop_harness::timing::Timing;
 use onehop_report::FILES;
 
 use crate::arguments::ReportArguments;
@@ -27,6 +30,27 @@ pub(crate) fn report(arguments: &ReportArguments) -> Result<ExitCode> {
         println!("{}", out.join(name).display());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What results say of a run: where it ran and by which API, its seed, when it began and how long it took.
+pub(crate) fn run_info(
+    (provider, api): (&str, &str),
+    seed: u64,
+    (started, took): (SystemTime, Duration),
+    timing: &Timing,
+) -> RunInfo {
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let started = Timestamp::try_from(started).map(|time| time.to_string());
+    RunInfo {
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        provider: provider.to_owned(),
+        api: api.to_owned(),
+        kernel: kernel.trim().to_owned(),
+        seed,
+        started: started.unwrap_or_default(),
+        seconds: took.as_secs_f64(),
+        timing: timing.clone(),
+    }
 }
 
 /// Writes the results, and all that is made from them.

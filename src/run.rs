@@ -1,8 +1,6 @@
 //! `onehop run`.
 
-mod subject;
-
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,8 +18,8 @@ use onehop_harness::netns::Sandbox;
 use onehop_harness::profile::Profile;
 use onehop_harness::provided::Provided;
 use onehop_harness::run::{
-    BatchOptions, CaseResult, INTERRUPTED, Outcome, ProxyInfo, ProxyResults, Results, RunInfo,
-    SCHEMA, Summary, differs, not_judged, run_batch, skipped,
+    BatchOptions, CaseResult, INTERRUPTED, Outcome, ProxyInfo, ProxyResults, Results, Summary,
+    differs, not_judged, run_batch, skipped,
 };
 use onehop_harness::timing::Timing;
 use onehop_report::FILES;
@@ -32,7 +30,6 @@ use crate::arguments::{Provider, RunArguments, Shard};
 use crate::progress::CaseProgress;
 use crate::report::{self, RESULTS};
 use crate::{NOT_JUDGED, catalogue, context, lab, preparation, signals, table};
-use subject::Subject;
 
 /// The proxy that is judged where none is named.
 const DEFAULT_PROXY: &str = "bundled";
@@ -67,7 +64,7 @@ fn create(out: &Path) -> Result<()> {
 
 /// What a run has before it is executed.
 struct Ready {
-    subjects: Vec<Subject>,
+    subjects: Vec<Provided>,
     /// Of the embedded lab.
     sandbox: Option<Sandbox>,
 }
@@ -125,7 +122,10 @@ impl Run {
                 let prepared = preparation::prepare(&self.proxies, &arguments.lab, arguments.keep)?;
                 let api = prepared.api;
                 let subjects = prepared.proxies.into_iter();
-                let subjects = subjects.map(|proxy| Subject::netns(proxy, api.clone()));
+                let subjects = subjects.map(|proxy| Provided::Netns {
+                    proxy: Box::new(proxy),
+                    api: api.clone(),
+                });
                 let ready = Ready {
                     subjects: subjects.collect(),
                     sandbox: Some(prepared.sandbox),
@@ -138,7 +138,13 @@ impl Run {
                 let runtime = Runtime::new().into_diagnostic()?;
                 let client = runtime.block_on(context::client_of(&arguments.existing.cluster))?;
                 let run = RunId::new().into_diagnostic()?;
-                let subjects = vec![Subject::existing(profile, image, run, client)];
+                let profile = Box::new(profile);
+                let subjects = vec![Provided::Existing {
+                    client,
+                    profile,
+                    image,
+                    run,
+                }];
                 Ok((
                     Ready {
                         subjects,
@@ -158,7 +164,10 @@ impl Run {
                         arguments
                             .kind
                             .options(profile, run, arguments.keep, self.timing.clone());
-                    Ok(Subject::kind(checked.clone(), options))
+                    Ok(Provided::Kind {
+                        checked: checked.clone(),
+                        options: Box::new(options),
+                    })
                 });
                 let subjects = subjects.collect::<Result<_>>()?;
                 Ok((
@@ -199,7 +208,7 @@ impl Run {
     /// Writes the results of a run that ended before any lab: for each proxy, why.
     fn write_unprepared(&self, report: &Report) -> Result<Results> {
         let unjudged = |spec: &String| {
-            let results = no_results(ProxyInfo {
+            let results = ProxyResults::none(ProxyInfo {
                 name: spec.clone(),
                 ..ProxyInfo::default()
             });
@@ -266,12 +275,12 @@ impl Run {
     /// Judges one proxy in a lab of its own. A lab that cannot be built is part of the results.
     async fn judge(
         &self,
-        subject: Subject,
+        subject: Provided,
         dir: &Path,
         interrupted: &watch::Receiver<bool>,
     ) -> (ProxyResults, Option<Arc<Lab>>) {
-        let mut results = no_results(subject.info());
-        let elsewhere = match &subject.provided {
+        let mut results = ProxyResults::none(subject.info());
+        let elsewhere = match &subject {
             Provided::Existing { client, run, .. } => Some((client.clone(), run.clone())),
             _ => None,
         };
@@ -345,34 +354,25 @@ impl Run {
         published.map_err(|error| miette!("{}", chain(&error)))
     }
 
-    async fn start_lab(&self, subject: Subject, dir: &Path) -> Result<Lab> {
+    async fn start_lab(&self, subject: Provided, dir: &Path) -> Result<Lab> {
         let timing = self.timing.clone();
         let out = std::path::absolute(dir).into_diagnostic()?;
         // Evidence of an earlier run says nothing about this one.
         directory::make_empty(&out.join(EVIDENCE)).into_diagnostic()?;
-        let lab = subject.provided.start(out.join("lab"), timing);
+        let lab = subject.start(out.join("lab"), timing);
         lab.await.into_diagnostic()
     }
 
     fn write(&self, results: &[ProxyResults]) -> Result<Results> {
-        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        let all = results.iter().map(|proxy| proxy.summary);
-        let results = Results {
-            schema: SCHEMA.to_owned(),
-            run: RunInfo {
-                tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-                provider: self.arguments.provider.to_string(),
-                api: self.arguments.api_name().to_owned(),
-                kernel: kernel.trim().to_owned(),
-                seed: self.seed,
-                started: rfc3339(self.started),
-                seconds: self.clock.elapsed().as_secs_f64(),
-                timing: self.timing.clone(),
-            },
-            summary: all.fold(Summary::default(), Summary::plus),
-            results: results.to_vec(),
-        };
-        report::write(&self.arguments.out, &results)?;
+        let arguments = &self.arguments;
+        let run = report::run_info(
+            (&arguments.provider.to_string(), arguments.api_name()),
+            self.seed,
+            (self.started, self.clock.elapsed()),
+            &self.timing,
+        );
+        let results = Results::of(run, results.to_vec());
+        report::write(&arguments.out, &results)?;
         Ok(results)
     }
 }
@@ -407,8 +407,8 @@ fn share(cases: Vec<Case>, shard: Option<Shard>) -> Result<Vec<Case>> {
 
 /// A directory name for each proxy, and none twice: of its name, and its version if that was asked
 /// for. Another of the same name and version gets a number.
-fn directories(subjects: &[Subject]) -> Vec<String> {
-    let profiles = subjects.iter().map(Subject::profile);
+fn directories(subjects: &[Provided]) -> Vec<String> {
+    let profiles = subjects.iter().map(Provided::profile);
     let names = profiles.map(|profile| match &profile.tool {
         Some(tool) => format!("{}@{}", profile.name, tool.version),
         None => profile.name.clone(),
@@ -430,18 +430,6 @@ fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
             free
         })
         .collect()
-}
-
-/// Results without any.
-fn no_results(proxy: ProxyInfo) -> ProxyResults {
-    ProxyResults {
-        proxy,
-        world: None,
-        phases: BTreeMap::new(),
-        error: None,
-        cases: Vec::new(),
-        summary: Summary::default(),
-    }
 }
 
 async fn becomes_true(mut receiver: watch::Receiver<bool>) {
@@ -480,12 +468,6 @@ fn any_seed() -> u64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     u64::from(now.subsec_nanos())
-}
-
-fn rfc3339(time: SystemTime) -> String {
-    jiff::Timestamp::try_from(time)
-        .map(|time| time.to_string())
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

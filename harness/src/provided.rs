@@ -6,6 +6,7 @@ use crate::cluster::{self, ExistingOptions, PodImage, RunId};
 use crate::kind::{self, KindLabError, KindOptions};
 use crate::lab::{ApiKind, Lab, LabOptions, ProxyUnderTest};
 use crate::profile::Profile;
+use crate::run::{ProxyInfo, differs};
 use crate::timing::Timing;
 use crate::world::World;
 
@@ -58,6 +59,31 @@ impl Provided {
             Self::Existing { profile, .. } => **profile = changed,
         }
         self
+    }
+
+    /// What is known of the proxy before anything was judged. Of one that a cluster of somebody's runs, that is its profile.
+    pub fn info(&self) -> ProxyInfo {
+        let profile = self.profile();
+        ProxyInfo {
+            name: profile.name.clone(),
+            version: self.version(),
+            mode: profile.mode.clone(),
+            implementation: profile.implementation.clone(),
+            unsupported: profile.features.unsupported.clone(),
+            variations: differs(&profile.variations, &[]),
+            ..ProxyInfo::default()
+        }
+    }
+
+    fn version(&self) -> Option<String> {
+        match self {
+            Self::Netns { proxy, .. } => proxy.program.version.clone(),
+            Self::Kind { options, .. } => match options.profile.tool {
+                Some(tool) => Some(tool.version.to_string()),
+                None => options.profile.find_program(None).ok()?.version,
+            },
+            Self::Existing { .. } => None,
+        }
     }
 
     /// Starts a lab with the world of the story, in an absolute directory of its own.

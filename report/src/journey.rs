@@ -8,11 +8,13 @@ use maud::{Markup, PreEscaped, html};
 use onehop_harness::tap::{Direction, Half, Journey, Rewrite, Sample, Sighting, What};
 
 /// The width of a column.
-const COLUMN: usize = 176;
+const COLUMN: usize = 190;
 /// The height of a hop, with the addresses above and below its arrow.
 const HOP: usize = 46;
 /// The height of a rewrite.
 const NOTE: usize = 26;
+/// How wide a letter is, at the most.
+const LETTER: usize = 7;
 /// The height of the names of the hosts.
 const HEAD: usize = 44;
 /// How far the length of an arrow stays away from its columns.
@@ -79,13 +81,13 @@ pub(crate) fn draw(sample: &Sample, alone: bool) -> Option<Markup> {
     let events = events(sample, journey, &hosts);
     let (width, height) = (
         hosts.len() * COLUMN,
-        HEAD + events.iter().map(Event::height).sum::<usize>() + 14,
+        HEAD + events.iter().map(Event::height).sum::<usize>() + NOTE,
     );
     let mut y = HEAD;
     let drawn: Vec<Markup> = events
         .iter()
         .map(|event| {
-            let markup = draw_event(event, y);
+            let markup = draw_event(event, y, width);
             y += event.height();
             markup
         })
@@ -98,10 +100,11 @@ pub(crate) fn draw(sample: &Sample, alone: bool) -> Option<Markup> {
                 style { (PreEscaped(STYLE)) (PreEscaped(RULES)) }
             }
             @for (index, host) in hosts.iter().enumerate() {
-                line.lane x1=(middle(index)) x2=(middle(index)) y1=(HEAD - 12) y2=(height - 6) {}
+                line.lane x1=(middle(index)) x2=(middle(index)) y1=(HEAD - 12) y2=(height - NOTE) {}
                 text.host x=(middle(index)) y="22" { (host) }
             }
             @for markup in drawn { (markup) }
+            text.dim x="8" y=(height - 8) { (count(journey)) }
         }
     })
 }
@@ -125,6 +128,40 @@ pub(crate) fn summary(sample: &Sample, journey: &Journey) -> String {
         ));
     }
     text
+}
+
+/// How long the way is, and whether what was rewritten on it was taken back.
+fn count(journey: &Journey) -> String {
+    let left = |way: &[Sighting]| way.iter().filter(|s| s.direction == Direction::Out).count();
+    let hops = |count: usize| match count {
+        1 => "1 hop".to_owned(),
+        count => format!("{count} hops"),
+    };
+    let mut text = format!("{} there", hops(left(&journey.request)));
+    if !journey.reply.is_empty() {
+        text.push_str(&format!(", {} back", hops(left(&journey.reply))));
+    }
+    let rewrites = journey.rewrites().into_iter();
+    let rewrites = rewrites
+        .filter(|rewrite| rewrite.half == Half::Request)
+        .count();
+    match (
+        rewrites,
+        journey.reply.is_empty(),
+        journey.not_undone().len(),
+    ) {
+        (0, ..) => text.push_str("; nothing rewritten"),
+        (_, true, _) => text.push_str(&format!("; {rewrites} rewritten")),
+        (_, false, 0) => text.push_str(&format!("; {rewrites} rewritten, and undone")),
+        (_, false, left) => text.push_str(&format!("; {rewrites} rewritten, {left} not undone")),
+    }
+    text
+}
+
+/// The middle of something of this width, as near to `at` as it fits into the whole.
+fn fitting(at: usize, width: usize, whole: usize) -> usize {
+    let half = width.div_ceil(2) + 2;
+    at.min(whole.saturating_sub(half)).max(half)
 }
 
 fn middle(column: usize) -> usize {
@@ -241,7 +278,7 @@ fn address(sample: &Sample, address: SocketAddr) -> String {
     }
 }
 
-fn draw_event(event: &Event, y: usize) -> Markup {
+fn draw_event(event: &Event, y: usize, whole: usize) -> Markup {
     match event {
         Event::Hop {
             half,
@@ -296,15 +333,17 @@ fn draw_event(event: &Event, y: usize) -> Markup {
             }
         }
         Event::Note { host, text } => {
-            let width = text.chars().count() * 7 + 14;
+            let width = text.chars().count() * LETTER + 14;
+            let at = fitting(middle(*host), width, whole);
             html! {
-                rect.note x=(middle(*host).saturating_sub(width / 2)) y=(y + 3) width=(width) height=(NOTE - 6) rx="4" {}
-                text.note-text x=(middle(*host)) y=(y + NOTE / 2 + 4) { (text) }
+                rect.note x=(at - width / 2) y=(y + 3) width=(width) height=(NOTE - 6) rx="4" {}
+                text.note-text x=(at) y=(y + NOTE / 2 + 4) { (text) }
             }
         }
-        Event::End { host, text, bad } => html! {
-            text.mid.bad[*bad].dim[!*bad] x=(middle(*host)) y=(y + NOTE / 2 + 4) { (text) }
-        },
+        Event::End { host, text, bad } => {
+            let at = fitting(middle(*host), text.chars().count() * LETTER, whole);
+            html! { text.mid.bad[*bad].dim[!*bad] x=(at) y=(y + NOTE / 2 + 4) { (text) } }
+        }
     }
 }
 
@@ -346,6 +385,7 @@ mod tests {
             "DNAT undone: cluster-ip:80",
             "cluster-ip:80",
             "→ client-vm1:4000 ttl 63",
+            "2 hops there, 2 hops back; 1 rewritten, and undone",
         ];
         assert_eq!(texts(&drawn(true)), expected);
     }
@@ -354,10 +394,8 @@ mod tests {
     fn a_call_that_nobody_answers_ends_where_it_was_last_seen() {
         let svg = drawn(false);
         let texts = texts(&svg);
-        assert_eq!(
-            texts.last().map(String::as_str),
-            Some("dropped: nobody answered")
-        );
+        let end = ["dropped: nobody answered", "2 hops there; 1 rewritten"];
+        assert_eq!(texts[texts.len() - 2..], end);
         assert_eq!(svg.matches("class=\"lost\"").count(), 1);
         assert!(
             svg.contains("aria-label=\"dropped: client-vm1 to vm1; DNAT"),

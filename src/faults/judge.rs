@@ -9,7 +9,7 @@ use onehop_harness::kind::KindLabError;
 use onehop_harness::lab::{Lab, LabError};
 use onehop_harness::profile::Profile;
 use onehop_harness::provided::Provided;
-use onehop_harness::run::{BatchOptions, CaseResult, Verdict, run_batch};
+use onehop_harness::run::{BatchOptions, CaseResult, ProxyResults, Summary, Verdict, run_batch};
 use onehop_harness::timing::Timing;
 use tokio::sync::watch;
 
@@ -54,8 +54,9 @@ impl Judge {
         &self,
         fault: Option<Fault>,
         cases: &[Case],
-    ) -> Result<Vec<CaseResult>, JudgeError> {
+    ) -> Result<ProxyResults, JudgeError> {
         let name = fault.map_or("none", Fault::name);
+        let info = self.provided.info();
         let profile = self.provided.profile().clone();
         let profile = match fault {
             Some(fault) => fault.profile(profile),
@@ -65,6 +66,12 @@ impl Judge {
         let lab = lab.start(self.dir.join(name).join("lab"), self.timing.clone());
         let lab = Arc::new(lab.await?);
         let judged = self.judge(fault, &profile, cases, &lab).await;
+        let judged = judged.map(|cases| ProxyResults {
+            world: Some(lab.world().into()),
+            summary: Summary::of(&cases),
+            cases,
+            ..ProxyResults::none(info)
+        });
         // What it leaves behind says nothing about the cases.
         if let Err(error) = lab.end().await {
             eprintln!(

@@ -28,7 +28,7 @@ pub(crate) use with_faults::faults;
 
 #[cfg(feature = "faults")]
 mod with_faults {
-    use std::time::Instant;
+    use std::time::{Duration, Instant, SystemTime};
 
     use futures::{StreamExt, stream};
     use miette::{IntoDiagnostic, miette};
@@ -38,7 +38,7 @@ mod with_faults {
     use onehop_harness::kind;
     use onehop_harness::profile::Profile;
     use onehop_harness::provided::Provided;
-    use onehop_harness::run::{CaseResult, Verdict};
+    use onehop_harness::run::{CaseResult, ProxyResults, Results, Verdict};
     use onehop_harness::timing::Timing;
     use tokio::runtime::Runtime;
 
@@ -48,7 +48,7 @@ mod with_faults {
     use super::select::select;
     use super::{ExitCode, FaultsArguments, Result};
     use crate::arguments::{KindArguments, Provider};
-    use crate::{NOT_JUDGED, preparation, run};
+    use crate::{NOT_JUDGED, preparation, report as run_report, run};
 
     /// Judges the proxy with each fault that is asked for.
     ///
@@ -157,7 +157,7 @@ mod with_faults {
             onehop_suites::catalogue()
         };
         println!("{} cases without a fault", cases.len());
-        let control = judge.run(None, &cases).await.into_diagnostic()?;
+        let control = judge.run(None, &cases).await.into_diagnostic()?.cases;
         for result in control.iter().filter(|result| !result.is_fine()) {
             let reason = result.reason.as_deref().unwrap_or("no reason");
             println!("{}  {}  {reason}", result.verdict, result.id);
@@ -169,7 +169,7 @@ mod with_faults {
             } else {
                 cases.clone()
             };
-            judge_one(judge, fault, cases, &control)
+            judge_one(judge, fault, cases, &control, arguments)
         });
         let mut runs = runs.buffered(arguments.labs());
         let mut judged = Vec::new();
@@ -191,13 +191,28 @@ mod with_faults {
         })
     }
 
+    /// Writes the results of a fault, and the reports of them, beside its evidence.
+    fn tell(
+        judge: &Judge,
+        fault: Fault,
+        results: &ProxyResults,
+        time: (SystemTime, Duration),
+        arguments: &FaultsArguments,
+    ) -> Result<()> {
+        let places = (&*arguments.provider.to_string(), arguments.api_name());
+        let run = run_report::run_info(places, 0, time, &judge.timing);
+        let results = Results::of(run, vec![results.clone()]);
+        run_report::write(&judge.dir.join(fault.name()), &results)
+    }
+
     async fn judge_one(
         judge: &Judge,
         fault: Fault,
         cases: Vec<Case>,
         control: &[CaseResult],
+        arguments: &FaultsArguments,
     ) -> Judged {
-        let clock = Instant::now();
+        let (started, clock) = (SystemTime::now(), Instant::now());
         // A control that passed nothing proves nothing.
         let any = cases.iter().any(|case| {
             let mut same = control.iter().filter(|known| known.id == case.id);
@@ -205,7 +220,20 @@ mod with_faults {
         });
         let (outcome, error) = if any {
             match judge.run(Some(fault), &cases).await {
-                Ok(results) => (Outcome::of(fault, results, control), None),
+                Ok(results) => {
+                    let told = match arguments.evidence {
+                        true => tell(
+                            judge,
+                            fault,
+                            &results,
+                            (started, clock.elapsed()),
+                            arguments,
+                        ),
+                        false => Ok(()),
+                    };
+                    let error = told.err().map(|report| chain(report.as_ref()));
+                    (Outcome::of(fault, results.cases, control), error)
+                }
                 Err(error) => (Outcome::default(), Some(chain(&error))),
             }
         } else {

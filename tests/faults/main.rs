@@ -159,7 +159,7 @@ fn caught(inside: &'static Inside, proxy: &ProxyUnderTest) -> Result<(), Failed>
     }
     let results = runtime().block_on(judge.run(Some(fault), &named(&[fault])));
     let results = results.map_err(|error| chain(&error))?;
-    let outcome = Outcome::of(fault, results, control(&judge)?);
+    let outcome = Outcome::of(fault, results.cases, control(&judge)?);
     if outcome.caught.is_empty() {
         let unjudged = outcome.unjudged.iter();
         let unjudged: Vec<_> = unjudged.filter_map(|r| r.reason.as_deref()).collect();
@@ -184,7 +184,8 @@ fn control(judge: &Judge) -> Result<&'static [CaseResult], String> {
     let results = CONTROL.get_or_init(|| {
         let all: Vec<_> = FAULTS.iter().map(Fault::Inside).collect();
         let results = runtime().block_on(judge.run(None, &named(&all)));
-        results.map_err(|error| chain(&error))
+        let cases = results.map(|results| results.cases);
+        cases.map_err(|error| chain(&error))
     });
     results.as_deref().map_err(Clone::clone)
 }

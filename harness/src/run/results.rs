@@ -177,6 +177,18 @@ pub struct ProxyResults {
 }
 
 impl ProxyResults {
+    /// Results without any.
+    pub fn none(proxy: ProxyInfo) -> Self {
+        Self {
+            proxy,
+            world: None,
+            phases: BTreeMap::new(),
+            error: None,
+            cases: Vec::new(),
+            summary: Summary::default(),
+        }
+    }
+
     /// What the results come to.
     pub fn outcome(&self) -> Outcome {
         let Summary {
@@ -241,6 +253,17 @@ pub struct Results {
 }
 
 impl Results {
+    /// The results of a run.
+    pub fn of(run: RunInfo, results: Vec<ProxyResults>) -> Self {
+        let summaries = results.iter().map(|proxy| proxy.summary);
+        Self {
+            schema: SCHEMA.to_owned(),
+            run,
+            summary: summaries.fold(Summary::default(), Summary::plus),
+            results,
+        }
+    }
+
     /// What the results come to: what the worst of the proxies' come to. A proxy of which nothing
     /// could be judged is not made good by another.
     pub fn outcome(&self) -> Outcome {
@@ -333,14 +356,6 @@ mod tests {
         errors: usize,
     ) -> ProxyResults {
         ProxyResults {
-            proxy: ProxyInfo {
-                name: "mine".to_owned(),
-                ..ProxyInfo::default()
-            },
-            world: None,
-            phases: BTreeMap::new(),
-            error: None,
-            cases: Vec::new(),
             summary: Summary {
                 passed,
                 failed,
@@ -348,25 +363,25 @@ mod tests {
                 skipped,
                 errors,
             },
+            ..ProxyResults::none(ProxyInfo {
+                name: "mine".to_owned(),
+                ..ProxyInfo::default()
+            })
         }
     }
 
     fn of(proxies: &[&ProxyResults]) -> Results {
-        Results {
-            schema: SCHEMA.to_owned(),
-            run: RunInfo {
-                tool_version: String::new(),
-                provider: String::new(),
-                api: String::new(),
-                kernel: String::new(),
-                seed: 0,
-                started: String::new(),
-                seconds: 0.0,
-                timing: Timing::default(),
-            },
-            results: proxies.iter().map(|&proxy| proxy.clone()).collect(),
-            summary: Summary::default(),
-        }
+        let run = RunInfo {
+            tool_version: String::new(),
+            provider: String::new(),
+            api: String::new(),
+            kernel: String::new(),
+            seed: 0,
+            started: String::new(),
+            seconds: 0.0,
+            timing: Timing::default(),
+        };
+        Results::of(run, proxies.iter().map(|&proxy| proxy.clone()).collect())
     }
 
     #[test]

@@ -81,9 +81,9 @@ fn flows(case: &CaseResult, prefix: &str) -> Markup {
                         tr.fail[!row.passed()] {
                             td { @if row.passed() { span.pass title="as expected" { "✔" } } @else { span.fail title="not as expected" { "✘" } } }
                             td { (row.check) }
-                            td { (row.from) }
+                            td.short { (row.from) }
                             td { (row.to) }
-                            td { @if let Some(family) = row.family { (row.protocol) " " (family) } }
+                            td.short { @if let Some(family) = row.family { (row.protocol) " " (family) } }
                             td.number { (row.count) }
                             td { (row.expected) }
                             td {

@@ -87,7 +87,7 @@ fn run(results: &Results) -> Markup {
     html! {
         dl.run {
             @for (name, value) in [
-                ("started", run.started.clone()),
+                ("started", to_the_second(&run.started)),
                 ("took", format!("{:.1} s", run.seconds)),
                 ("provider", run.provider.clone()),
                 ("Kubernetes API", run.api.clone()),
@@ -205,6 +205,17 @@ fn count(results: &ProxyResults, verdict: Verdict) -> usize {
         Verdict::Known => results.summary.known,
         Verdict::Skip => results.summary.skipped,
         Verdict::Error => results.summary.errors,
+    }
+}
+
+/// A time of RFC 3339 without the parts of a second.
+fn to_the_second(time: &str) -> String {
+    match time.split_once('.') {
+        Some((seconds, rest)) => format!(
+            "{seconds}{}",
+            rest.trim_start_matches(|c: char| c.is_ascii_digit())
+        ),
+        None => time.to_owned(),
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) fn bars(row: &FlowResult) -> Markup {
         .sum();
     html! {
         figure.shares {
-            figcaption { (row.from) " to " (row.to) " · " (answered) " answers · p = " (format!("{p_value:.2e}")) ", fails below " (format!("{false_alarm:.0e}")) }
+            figcaption { (row.from) " to " (row.to) @if let Some(family) = row.family { " · " (family) } " · " (answered) " answers · p = " (format!("{p_value:.2e}")) ", fails below " (format!("{false_alarm:.0e}")) }
             @for (pod, expected) in &row.expected_shares {
                 @let got = row.shares.get(pod).copied().unwrap_or(0.0);
                 @let within = bounds(*expected, answered.max(1), false_alarm);
