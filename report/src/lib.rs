@@ -3,6 +3,7 @@
 //! Pure: results in, text out. Everything here is made from [`Results`] alone, so that it can be made again from a
 //! `results.json`.
 
+mod compare;
 mod conformance;
 mod html;
 mod journey;
@@ -12,6 +13,7 @@ mod source;
 
 use onehop_harness::run::Results;
 
+pub use compare::{Change, Comparison, FALSE_ALARM, Loss, Moved, Pair, Ratio, compare};
 pub use conformance::conformance;
 pub use html::html;
 pub use journey::journey_svg;

@@ -101,7 +101,7 @@ fn table(cases: &[&CaseResult]) -> String {
 }
 
 /// A text in a cell of a table, where nothing of it means anything to Markdown or HTML.
-fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     let mut cell = String::new();
     for c in text.chars() {
         match c {

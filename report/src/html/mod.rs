@@ -13,7 +13,8 @@ use onehop_harness::run::{CaseResult, Outcome, ProxyResults, Results, Verdict};
 use self::matrix::class;
 use crate::journey;
 
-const STYLE: &str = include_str!("style.css");
+/// The style of all pages.
+pub(crate) const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 
 /// The whole report.

@@ -1,0 +1,361 @@
+//! Two runs held against each other: what has changed from BASE to HEAD, and what of it is worse.
+//!
+//! A verdict either is another or is not. What is measured differs from run to run by chance, so that it is compared by tests whose
+//! error rates are stated, and by how much it differs.
+
+mod statistics;
+mod text;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use onehop_harness::run::{CaseResult, ProxyResults, Results, Verdict};
+use onehop_harness::verdict::{AddressKind, FlowResult};
+use serde::Serialize;
+
+pub use statistics::Ratio;
+
+/// The chance that a comparison of two runs that are alike says of any distribution that it has moved, or of losses that there are more.
+pub const FALSE_ALARM: f64 = 1e-3;
+
+/// Two runs, compared.
+#[derive(Clone, Debug, Serialize)]
+pub struct Comparison {
+    /// What is worse.
+    pub regressions: Vec<String>,
+    /// Each proxy of BASE with the one of HEAD that it is compared with.
+    pub proxies: Vec<Pair>,
+}
+
+/// A proxy of BASE and one of HEAD.
+#[derive(Clone, Debug, Serialize)]
+pub struct Pair {
+    /// The proxy of BASE, with its version.
+    pub base: String,
+    /// The proxy of HEAD.
+    pub head: String,
+    /// The number of cases that both have a verdict of.
+    pub compared: usize,
+    /// The cases with another verdict.
+    pub verdicts: Vec<Change>,
+    /// The number of distributions that were compared.
+    pub distributions: usize,
+    /// Those of them that moved.
+    pub moved: Vec<Moved>,
+    /// How many times as long HEAD takes to behave as expected after a change, by cases that pass in both.
+    pub convergence: Option<Ratio>,
+    /// How many times as long its connections take, by the kind of address.
+    pub latencies: BTreeMap<AddressKind, Ratio>,
+    /// Connections that were lost while something changed.
+    pub loss: Option<Loss>,
+}
+
+/// A case with another verdict.
+#[derive(Clone, Debug, Serialize)]
+pub struct Change {
+    /// The case.
+    pub case: String,
+    /// Its verdict in BASE; none where BASE does not have it.
+    pub base: Option<Verdict>,
+    /// Its verdict in HEAD.
+    pub head: Option<Verdict>,
+    /// Why it is what it is in HEAD, or was in BASE where HEAD passes.
+    pub reason: Option<String>,
+}
+
+/// A distribution that moved.
+#[derive(Clone, Debug, Serialize)]
+pub struct Moved {
+    /// The case.
+    pub case: String,
+    /// The row: check, caller, address, protocol and family.
+    pub row: String,
+    /// The shares in BASE.
+    pub base: BTreeMap<String, f64>,
+    /// The shares in HEAD.
+    pub head: BTreeMap<String, f64>,
+    /// The chance of such a difference, if nothing had moved.
+    pub p_value: f64,
+}
+
+/// Connections that were lost while something changed, of all that were made then.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Loss {
+    /// Lost, and made, in BASE.
+    pub base: (u64, u64),
+    /// Lost, and made, in HEAD.
+    pub head: (u64, u64),
+    /// The chance of at least as many in HEAD, if both lost alike.
+    pub p_value: f64,
+}
+
+impl Change {
+    /// Whether something is worse: it fails, or could not be judged, and was or could be before.
+    pub fn is_regression(&self) -> bool {
+        let bad =
+            |verdict: Option<Verdict>| matches!(verdict, Some(Verdict::Fail | Verdict::Error));
+        bad(self.head) && !bad(self.base)
+    }
+
+    /// Whether what failed does so no longer.
+    pub fn is_mended(&self) -> bool {
+        self.head == Some(Verdict::Pass)
+            && matches!(
+                self.base,
+                Some(Verdict::Fail | Verdict::Error | Verdict::Known)
+            )
+    }
+}
+
+/// Compares two runs. `slower` is how many times as long something must take at the least, beyond chance, to be worse.
+pub fn compare(base: &Results, head: &Results, slower: f64) -> Comparison {
+    let proxies: Vec<Pair> = pairs(&base.results, &head.results)
+        .into_iter()
+        .map(|(base, head)| pair(base, head))
+        .collect();
+    let regressions = proxies.iter().flat_map(|pair| regressions(pair, slower));
+    Comparison {
+        regressions: regressions.collect(),
+        proxies,
+    }
+}
+
+/// Which proxies are compared: those of the same name, and the others in their order.
+fn pairs<'a>(
+    base: &'a [ProxyResults],
+    head: &'a [ProxyResults],
+) -> Vec<(&'a ProxyResults, &'a ProxyResults)> {
+    let mut left: Vec<&ProxyResults> = head.iter().collect();
+    let same: Vec<Option<&ProxyResults>> = base
+        .iter()
+        .map(|one| {
+            let place = left
+                .iter()
+                .position(|other| other.proxy.name == one.proxy.name)?;
+            Some(left.remove(place))
+        })
+        .collect();
+    let mut others = left.into_iter();
+    let paired = base.iter().zip(same);
+    paired
+        .filter_map(|(one, other)| Some((one, other.or_else(|| others.next())?)))
+        .collect()
+}
+
+fn pair(base: &ProxyResults, head: &ProxyResults) -> Pair {
+    let by_id = |results: &ProxyResults| -> BTreeMap<String, CaseResult> {
+        let cases = results.cases.iter();
+        cases.map(|case| (case.id.clone(), case.clone())).collect()
+    };
+    let (of_base, of_head) = (by_id(base), by_id(head));
+    let both: Vec<(&CaseResult, &CaseResult)> = of_base
+        .iter()
+        .filter_map(|(id, case)| Some((case, of_head.get(id)?)))
+        .collect();
+    let rows: Vec<Rows<'_>> = both
+        .iter()
+        .flat_map(|(base, head)| rows(base, head))
+        .collect();
+    let (distributions, moved) = moved(&rows);
+    Pair {
+        base: name(base),
+        head: name(head),
+        compared: both
+            .iter()
+            .filter(|(base, head)| {
+                [base, head]
+                    .iter()
+                    .all(|case| case.verdict != Verdict::Skip)
+            })
+            .count(),
+        verdicts: changes(&of_base, &of_head),
+        distributions,
+        moved,
+        convergence: convergence(&both),
+        latencies: latencies(&rows),
+        loss: loss(&rows),
+    }
+}
+
+fn name(results: &ProxyResults) -> String {
+    match &results.proxy.version {
+        Some(version) => format!("{} ({version})", results.proxy.name),
+        None => results.proxy.name.clone(),
+    }
+}
+
+fn changes(
+    base: &BTreeMap<String, CaseResult>,
+    head: &BTreeMap<String, CaseResult>,
+) -> Vec<Change> {
+    let ids: BTreeSet<&String> = base.keys().chain(head.keys()).collect();
+    let mut changes: Vec<Change> = ids
+        .into_iter()
+        .filter_map(|id| {
+            let (before, after) = (base.get(id), head.get(id));
+            let verdict = |case: Option<&CaseResult>| case.map(|case| case.verdict);
+            let reason = |case: Option<&CaseResult>| case.and_then(|case| case.reason.clone());
+            (verdict(before) != verdict(after)).then(|| Change {
+                case: id.clone(),
+                base: verdict(before),
+                head: verdict(after),
+                reason: reason(after).or_else(|| reason(before)),
+            })
+        })
+        .collect();
+    changes.sort_by_key(|change| (!change.is_regression(), !change.is_mended()));
+    changes
+}
+
+/// The same row in both.
+struct Rows<'a> {
+    case: &'a str,
+    base: &'a FlowResult,
+    head: &'a FlowResult,
+}
+
+/// The rows that a case has in both, by what they are about. A case may ask the same twice, with the same words.
+fn rows<'a>(base: &'a CaseResult, head: &'a CaseResult) -> Vec<Rows<'a>> {
+    let mut left: Vec<&FlowResult> = head.flows.iter().collect();
+    let same = |one: &FlowResult, other: &FlowResult| {
+        let about = |row: &FlowResult| {
+            let (check, from, to) = (row.check.clone(), row.from.clone(), row.to.clone());
+            (check, from, to, row.family, row.protocol)
+        };
+        about(one) == about(other)
+    };
+    let found = base.flows.iter().filter_map(|row| {
+        let place = left.iter().position(|other| same(row, other))?;
+        Some(Rows {
+            case: &base.id,
+            base: row,
+            head: left.remove(place),
+        })
+    });
+    found.collect()
+}
+
+/// How many distributions there are in both, and those that moved. Of a client that has drawn its pod once, another draw is no move.
+fn moved(rows: &[Rows<'_>]) -> (usize, Vec<Moved>) {
+    let tested = rows.iter().filter_map(|rows| {
+        let (base, head) = (rows.base.tally.as_ref()?, rows.head.tally.as_ref()?);
+        let spread = base.reached.len() > 1 || head.reached.len() > 1;
+        let answered = !base.reached.is_empty() && !head.reached.is_empty();
+        (spread && answered).then(|| (rows, statistics::homogeneity(&base.reached, &head.reached)))
+    });
+    let tested: Vec<_> = tested.collect();
+    let bound = FALSE_ALARM / tested.len().max(1) as f64;
+    let moved = tested.iter().filter(|(_, p_value)| *p_value < bound);
+    let moved = moved.map(|(rows, p_value)| Moved {
+        case: rows.case.to_owned(),
+        row: row_text(rows.base),
+        base: rows.base.shares.clone(),
+        head: rows.head.shares.clone(),
+        p_value: *p_value,
+    });
+    (tested.len(), moved.collect())
+}
+
+fn row_text(row: &FlowResult) -> String {
+    let family = row
+        .family
+        .map_or_else(String::new, |family| format!(", {family}"));
+    format!(
+        "{}: {} to {}, {}{family}",
+        row.check, row.from, row.to, row.protocol
+    )
+}
+
+fn convergence(both: &[(&CaseResult, &CaseResult)]) -> Option<Ratio> {
+    let passed = both.iter().filter(|(base, head)| {
+        [base, head]
+            .iter()
+            .all(|case| case.verdict == Verdict::Pass)
+    });
+    let times = passed.map(|(base, head)| (base.converged_in(), head.converged_in()));
+    Ratio::of(
+        &times
+            .filter(|(base, head)| *base > 0.0 && *head > 0.0)
+            .collect::<Vec<_>>(),
+    )
+}
+
+fn latencies(rows: &[Rows<'_>]) -> BTreeMap<AddressKind, Ratio> {
+    let mut pairs = BTreeMap::<AddressKind, Vec<(f64, f64)>>::new();
+    for rows in rows {
+        if let (Some(kind), Some(base), Some(head)) =
+            (&rows.base.kind, rows.base.latency, rows.head.latency)
+        {
+            pairs
+                .entry(kind.address)
+                .or_default()
+                .push((base.mean, head.mean));
+        }
+    }
+    let ratios = pairs.into_iter();
+    ratios
+        .filter_map(|(address, pairs)| Some((address, Ratio::of(&pairs)?)))
+        .collect()
+}
+
+/// Rows about traffic that went on through a change are those that are about no flow of a check and still have made connections.
+fn loss(rows: &[Rows<'_>]) -> Option<Loss> {
+    let ongoing = rows.iter().filter(|rows| {
+        [rows.base, rows.head]
+            .iter()
+            .all(|row| row.kind.is_none() && row.to.contains(", all the while as "))
+    });
+    let add = |(lost, made): (u64, u64), row: &FlowResult| (lost + row.failed, made + row.count);
+    let (base, head) = ongoing.fold(((0, 0), (0, 0)), |(base, head), rows| {
+        (add(base, rows.base), add(head, rows.head))
+    });
+    (base.1 > 0 && head.1 > 0).then(|| Loss {
+        base,
+        head,
+        p_value: statistics::more_lost(base, head),
+    })
+}
+
+/// What is worse of a proxy.
+fn regressions(pair: &Pair, slower: f64) -> Vec<String> {
+    let mut worse: Vec<String> = pair
+        .verdicts
+        .iter()
+        .filter(|change| change.is_regression())
+        .map(|change| {
+            format!(
+                "{}: {}",
+                change.case,
+                change.reason.as_deref().unwrap_or("no reason")
+            )
+        })
+        .collect();
+    worse.extend(
+        pair.moved
+            .iter()
+            .map(|moved| format!("{}: the shares of {} moved", moved.case, moved.row)),
+    );
+    let mut slow = |what: String, ratio: &Ratio| {
+        if ratio.low > slower {
+            worse.push(format!("{what} takes {:.2} times as long", ratio.ratio));
+        }
+    };
+    if let Some(ratio) = &pair.convergence {
+        slow("convergence".to_owned(), ratio);
+    }
+    for (address, ratio) in &pair.latencies {
+        slow(
+            format!("a connection to a {}", text::address(*address)),
+            ratio,
+        );
+    }
+    if let Some(loss) = pair.loss.filter(|loss| loss.p_value < FALSE_ALARM) {
+        let ((before, _), (after, all)) = (loss.base, loss.head);
+        worse.push(format!(
+            "{after} of {all} connections were lost while something changed, and {before} before"
+        ));
+    }
+    worse
+}
+
+#[cfg(test)]
+mod tests;

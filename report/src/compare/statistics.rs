@@ -1,0 +1,139 @@
+//! Whether two measurements differ, and by how much.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use statrs::distribution::{ChiSquared, ContinuousCDF, DiscreteCDF, Hypergeometric, StudentsT};
+
+/// How sure intervals are.
+pub(super) const CONFIDENCE: f64 = 0.99;
+
+/// How many times as long something takes, by pairs of the same thing measured twice.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Ratio {
+    /// The number of pairs.
+    pub pairs: usize,
+    /// The geometric mean of the second ÷ the first.
+    pub ratio: f64,
+    /// The interval in which it lies, of confidence 99 %.
+    pub low: f64,
+    /// Its upper end.
+    pub high: f64,
+}
+
+impl Ratio {
+    /// That of these pairs of positive numbers; none of fewer than two. What differs from pair to pair by nature, such as one case
+    /// that takes long and another that does not, is no spread of the ratio.
+    pub(super) fn of(pairs: &[(f64, f64)]) -> Option<Self> {
+        if pairs.len() < 2 {
+            return None;
+        }
+        let logarithms: Vec<f64> = pairs
+            .iter()
+            .map(|(base, head)| (head.max(1e-9) / base.max(1e-9)).ln())
+            .collect();
+        let count = logarithms.len() as f64;
+        let mean = logarithms.iter().sum::<f64>() / count;
+        let squares = logarithms.iter().map(|one| (one - mean).powi(2));
+        let error = (squares.sum::<f64>() / (count - 1.0) / count).sqrt();
+        let student = StudentsT::new(0.0, 1.0, count - 1.0).ok()?;
+        let reach = student.inverse_cdf(f64::midpoint(1.0, CONFIDENCE)) * error;
+        Some(Self {
+            pairs: pairs.len(),
+            ratio: mean.exp(),
+            low: (mean - reach).exp(),
+            high: (mean + reach).exp(),
+        })
+    }
+
+    /// Whether it is no chance that the second takes longer or shorter.
+    pub(super) fn differs(&self) -> bool {
+        self.low > 1.0 || self.high < 1.0
+    }
+}
+
+/// The chance that two sets of connections are spread at least as differently over the same pods, if all were spread alike: χ² of
+/// homogeneity.
+pub(super) fn homogeneity(base: &BTreeMap<String, u64>, head: &BTreeMap<String, u64>) -> f64 {
+    let pods: Vec<&String> = base
+        .keys()
+        .chain(head.keys().filter(|pod| !base.contains_key(*pod)))
+        .collect();
+    let of =
+        |counts: &BTreeMap<String, u64>, pod: &String| counts.get(pod).copied().unwrap_or(0) as f64;
+    let (first, second): (f64, f64) = pods.iter().fold((0.0, 0.0), |(a, b), pod| {
+        (a + of(base, pod), b + of(head, pod))
+    });
+    if pods.len() < 2 || first == 0.0 || second == 0.0 {
+        return 1.0;
+    }
+    let statistic: f64 = pods
+        .iter()
+        .map(|pod| {
+            let (a, b) = (of(base, pod), of(head, pod));
+            let share = (a + b) / (first + second);
+            let term = |got: f64, all: f64| (got - share * all).powi(2) / (share * all);
+            term(a, first) + term(b, second)
+        })
+        .sum();
+    ChiSquared::new((pods.len() - 1) as f64).map_or(1.0, |law| law.sf(statistic))
+}
+
+/// The chance of at least so many losses in the second of two, given those of both together, if both lost alike: Fisher's exact test.
+pub(super) fn more_lost((base_lost, base): (u64, u64), (head_lost, head): (u64, u64)) -> f64 {
+    let lost = base_lost + head_lost;
+    if head_lost == 0 || base == 0 || head == 0 {
+        return 1.0;
+    }
+    Hypergeometric::new(base + head, lost, head).map_or(1.0, |law| 1.0 - law.cdf(head_lost - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(of: &[(&str, u64)]) -> BTreeMap<String, u64> {
+        of.iter().map(|(pod, n)| ((*pod).to_owned(), *n)).collect()
+    }
+
+    #[test]
+    fn a_ratio_is_by_pairs_and_says_how_sure_it_is() {
+        assert_eq!(Ratio::of(&[(1.0, 2.0)]), None);
+        let same = Ratio::of(&[(0.1, 0.1), (5.0, 5.0), (0.01, 0.01)]).expect("a ratio");
+        assert!((same.ratio - 1.0).abs() < 1e-12 && !same.differs());
+        let twice: Vec<_> = (1..20)
+            .map(|n| (f64::from(n), f64::from(n) * (2.0 + 0.01 * f64::from(n % 3))))
+            .collect();
+        let twice = Ratio::of(&twice).expect("a ratio");
+        assert!(
+            twice.low > 1.99 && twice.high < 2.03 && twice.differs(),
+            "{twice:?}"
+        );
+        let noise = Ratio::of(&[(1.0, 3.0), (3.0, 1.0), (1.0, 2.0), (2.0, 1.1)]).expect("a ratio");
+        assert!(!noise.differs(), "{noise:?}");
+    }
+
+    #[test]
+    fn shares_that_moved_are_told_from_chance() {
+        let even = counts(&[("a", 100), ("b", 100), ("c", 100)]);
+        assert!((homogeneity(&even, &even) - 1.0).abs() < 1e-12);
+        assert!(homogeneity(&even, &counts(&[("a", 110), ("b", 95), ("c", 95)])) > 0.1);
+        assert!(homogeneity(&even, &counts(&[("a", 200), ("b", 50), ("c", 50)])) < 1e-9);
+        // A pod that only one of them has.
+        assert!(homogeneity(&even, &counts(&[("a", 150), ("b", 150)])) < 1e-9);
+        // By hand: χ² = 50/150·… of a 2×2 table of 40:60 and 60:40 is 8, of which p = 0.00468.
+        let (one, other) = (
+            counts(&[("a", 40), ("b", 60)]),
+            counts(&[("a", 60), ("b", 40)]),
+        );
+        assert!((homogeneity(&one, &other) - 0.00468).abs() < 1e-5);
+    }
+
+    #[test]
+    fn losses_are_compared_exactly() {
+        assert!((more_lost((0, 100), (0, 100)) - 1.0).abs() < 1e-12);
+        assert!((more_lost((0, 100), (1, 100)) - 0.5).abs() < 1e-9);
+        assert!(more_lost((0, 1000), (20, 1000)) < 1e-5);
+        assert!(more_lost((20, 1000), (1, 1000)) > 0.99);
+    }
+}

@@ -1,0 +1,183 @@
+use super::*;
+use crate::sample::sample;
+
+const SLOWER: f64 = 1.5;
+
+#[test]
+fn a_run_compared_with_itself_is_clean() {
+    let comparison = compare(&sample(), &sample(), SLOWER);
+    assert!(comparison.is_clean(), "{comparison}");
+    let [pair] = &comparison.proxies[..] else {
+        panic!("one proxy");
+    };
+    assert_eq!(
+        (pair.base.as_str(), pair.compared),
+        ("mine (mine 1.2.3)", 4)
+    );
+    assert!(pair.verdicts.is_empty() && pair.moved.is_empty());
+    assert!(comparison.to_string().ends_with("nothing is worse\n"));
+}
+
+#[test]
+fn what_fails_now_is_worse_and_what_passes_now_is_not() {
+    let (base, mut head) = (sample(), sample());
+    let cases = &mut head.results[0].cases;
+    cases[0].verdict = Verdict::Fail;
+    cases[0].reason = Some("dropped | all".to_owned());
+    cases[3].verdict = Verdict::Pass;
+    cases.remove(2);
+    let comparison = compare(&base, &head, SLOWER);
+    assert_eq!(comparison.regressions, ["external/passes: dropped | all"]);
+    let told: Vec<_> = comparison.proxies[0]
+        .verdicts
+        .iter()
+        .map(|change| {
+            (
+                change.case.as_str(),
+                change.is_regression(),
+                change.is_mended(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("external/passes", true, false),
+            ("internal/fails", false, true),
+            ("external/is-skipped", false, false),
+        ]
+    );
+    let text = comparison.to_string();
+    assert!(
+        text.contains("✘ external/passes: pass -> fail  dropped | all"),
+        "{text}"
+    );
+    let markdown = comparison.markdown();
+    assert!(markdown.starts_with("## ❌ 1 worse"), "{markdown}");
+    assert!(
+        markdown.contains("| ✘ | `external/passes` | pass | fail | dropped \\| all |"),
+        "{markdown}"
+    );
+    assert!(
+        comparison
+            .html()
+            .contains("<h1 class=\"fail\">1 worse</h1>")
+    );
+    // And back again.
+    let back = compare(&head, &base, SLOWER);
+    assert_eq!(
+        back.regressions,
+        ["internal/fails: pods 1-0-2: dropped (3 of 20)"]
+    );
+}
+
+/// A row of the sample with these answers.
+fn answers(results: &mut Results, counts: &[(&str, u64)]) {
+    let row = &mut results.results[0].cases[3].flows[1];
+    let counts: BTreeMap<_, _> = counts
+        .iter()
+        .map(|(pod, n)| ((*pod).to_owned(), *n))
+        .collect();
+    row.tally = Some(onehop_harness::verdict::Tally {
+        reached: counts,
+        ..Default::default()
+    });
+    row.shares = row
+        .tally
+        .iter()
+        .flat_map(onehop_harness::verdict::Tally::shares)
+        .collect();
+}
+
+#[test]
+fn a_distribution_that_moved_is_worse_and_another_draw_is_not() {
+    let (mut base, mut head) = (sample(), sample());
+    answers(&mut base, &[("web-0", 200), ("web-1", 200)]);
+    answers(&mut head, &[("web-0", 300), ("web-1", 100)]);
+    let comparison = compare(&base, &head, SLOWER);
+    assert_eq!(comparison.proxies[0].distributions, 1);
+    assert_eq!(
+        comparison.regressions,
+        [
+            "internal/fails: the shares of pods 1-0-2: pod(client-vm1) to cluster-ip, TCP, IPv6 moved"
+        ]
+    );
+    assert!(
+        comparison
+            .to_string()
+            .contains("web-0 50.0 %, web-1 50.0 % -> web-0 75.0 %, web-1 25.0 %")
+    );
+    answers(&mut head, &[("web-0", 205), ("web-1", 195)]);
+    assert!(compare(&base, &head, SLOWER).is_clean());
+    // A client with an affinity.
+    answers(&mut base, &[("web-0", 200)]);
+    answers(&mut head, &[("web-1", 200)]);
+    let comparison = compare(&base, &head, SLOWER);
+    assert!(comparison.is_clean() && comparison.proxies[0].distributions == 0);
+}
+
+#[test]
+fn slower_is_worse_beyond_chance_and_beyond_what_is_borne() {
+    let (mut base, mut head) = (sample(), sample());
+    for (results, time) in [(&mut base, 0.1), (&mut head, 0.4)] {
+        let passing = results.results[0].cases[0].clone();
+        let cases = (0..12).map(|number| CaseResult {
+            id: format!("many/{number}"),
+            waited_for: [(
+                onehop_harness::run::WaitedFor::Convergence,
+                time * (1.0 + f64::from(number) / 100.0),
+            )]
+            .into(),
+            ..passing.clone()
+        });
+        results.results[0].cases.extend(cases);
+    }
+    let comparison = compare(&base, &head, SLOWER);
+    assert_eq!(comparison.regressions.len(), 1, "{comparison}");
+    assert!(
+        comparison.regressions[0].starts_with("convergence takes 3."),
+        "{comparison}"
+    );
+    assert!(compare(&base, &head, 10.0).is_clean());
+    assert!(
+        compare(&head, &base, SLOWER).is_clean(),
+        "faster is not worse"
+    );
+}
+
+#[test]
+fn losses_while_something_changed_are_added_up() {
+    let (mut base, mut head) = (sample(), sample());
+    for (results, lost) in [(&mut base, 0), (&mut head, 40)] {
+        let row = &mut results.results[0].cases[3].flows[1];
+        row.to = "cluster-ip, all the while as \"inside\"".to_owned();
+        row.kind = None;
+        (row.failed, row.count) = (lost, 4000);
+    }
+    let comparison = compare(&base, &head, SLOWER);
+    assert_eq!(
+        comparison.regressions,
+        ["40 of 4000 connections were lost while something changed, and 0 before"]
+    );
+    assert!(compare(&head, &base, SLOWER).is_clean());
+}
+
+#[test]
+fn proxies_are_paired_by_name_and_the_others_in_their_order() {
+    let (mut base, mut head) = (sample(), sample());
+    let named = |name: &str| {
+        let mut one = sample().results.remove(0);
+        one.proxy.name = name.to_owned();
+        one.proxy.version = None;
+        one
+    };
+    base.results = vec![named("a"), named("old"), named("b")];
+    head.results = vec![named("b"), named("new"), named("a")];
+    let comparison = compare(&base, &head, SLOWER);
+    let pairs: Vec<_> = comparison
+        .proxies
+        .iter()
+        .map(|pair| (&*pair.base, &*pair.head))
+        .collect();
+    assert_eq!(pairs, [("a", "a"), ("old", "new"), ("b", "b")]);
+}

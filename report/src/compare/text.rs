@@ -1,0 +1,282 @@
+//! A comparison as text, as Markdown, and as a page.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+
+use maud::{DOCTYPE, PreEscaped, html};
+use onehop_harness::run::Verdict;
+use onehop_harness::verdict::AddressKind;
+
+use super::{Change, Comparison, FALSE_ALARM, Pair, Ratio};
+use crate::html::STYLE;
+use crate::markdown::cell;
+
+/// What is said of a proxy beside its verdicts: what it is about, and what became of it.
+type Line = (&'static str, String);
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for pair in &self.proxies {
+            writeln!(f, "{} -> {}\n", pair.base, pair.head)?;
+            writeln!(f, "  verdicts       {}", verdicts(pair))?;
+            for change in &pair.verdicts {
+                let Change {
+                    case,
+                    base,
+                    head,
+                    reason,
+                } = change;
+                let reason = reason.as_deref().unwrap_or_default();
+                let sign = sign(change);
+                writeln!(
+                    f,
+                    "    {sign} {case}: {} -> {}  {reason}",
+                    word(*base),
+                    word(*head)
+                )?;
+            }
+            for (what, text) in measured(pair) {
+                writeln!(f, "  {what:13}  {text}")?;
+            }
+            for moved in &pair.moved {
+                let (base, head) = (shares(&moved.base), shares(&moved.head));
+                writeln!(
+                    f,
+                    "    {}, {}: {base} -> {head} (p = {:.1e})",
+                    moved.case, moved.row, moved.p_value
+                )?;
+            }
+            writeln!(f)?;
+        }
+        match self.regressions.len() {
+            0 => writeln!(f, "nothing is worse"),
+            worse => writeln!(f, "{worse} worse:\n  {}", self.regressions.join("\n  ")),
+        }
+    }
+}
+
+impl Comparison {
+    /// Whether nothing is worse.
+    pub fn is_clean(&self) -> bool {
+        self.regressions.is_empty()
+    }
+
+    /// The comparison in GitHub-flavoured Markdown.
+    pub fn markdown(&self) -> String {
+        let mut text = match self.regressions.len() {
+            0 => "## ✅ Nothing is worse\n".to_owned(),
+            worse => format!("## ❌ {worse} worse\n"),
+        };
+        for pair in &self.proxies {
+            let _ = write!(
+                text,
+                "\n### {} → {}\n\n| | |\n|---|---|\n| verdicts | {} |\n",
+                cell(&pair.base),
+                cell(&pair.head),
+                cell(&verdicts(pair))
+            );
+            for (what, said) in measured(pair) {
+                let _ = writeln!(text, "| {what} | {} |", cell(&said));
+            }
+            if !pair.verdicts.is_empty() {
+                text.push_str("\n| | case | before | after | why |\n|---|---|---|---|---|\n");
+            }
+            for change in &pair.verdicts {
+                let reason = cell(change.reason.as_deref().unwrap_or_default());
+                let (base, head) = (word(change.base), word(change.head));
+                let _ = writeln!(
+                    text,
+                    "| {} | `{}` | {base} | {head} | {reason} |",
+                    sign(change),
+                    change.case
+                );
+            }
+            if !pair.moved.is_empty() {
+                text.push_str(
+                    "\n| case | distribution | before | after | p |\n|---|---|---|---|---|\n",
+                );
+            }
+            for moved in &pair.moved {
+                let _ = writeln!(
+                    text,
+                    "| `{}` | {} | {} | {} | {:.1e} |",
+                    moved.case,
+                    cell(&moved.row),
+                    shares(&moved.base),
+                    shares(&moved.head),
+                    moved.p_value
+                );
+            }
+        }
+        text
+    }
+
+    /// The comparison as a page that needs no network.
+    pub fn html(&self) -> String {
+        let word_of_all = match self.regressions.len() {
+            0 => "Nothing is worse".to_owned(),
+            worse => format!("{worse} worse"),
+        };
+        let page = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="color-scheme" content="light dark";
+                    link rel="icon" href="data:,";
+                    title { "onehop: " (word_of_all.to_lowercase()) }
+                    style { (PreEscaped(STYLE)) }
+                }
+                body {
+                    header {
+                        p.brand { "onehop compare" }
+                        h1.(if self.is_clean() { "pass" } else { "fail" }) { (word_of_all) }
+                        @if !self.is_clean() { ul { @for worse in &self.regressions { li { (worse) } } } }
+                    }
+                    main { @for pair in &self.proxies { (pair_section(pair)) } }
+                }
+            }
+        };
+        page.into_string()
+    }
+}
+
+fn pair_section(pair: &Pair) -> maud::Markup {
+    html! {
+        section {
+            h2 { (pair.base) " → " (pair.head) }
+            div.scroll tabindex="0" role="region" aria-label="what was measured" {
+                table {
+                    tbody {
+                        tr { th scope="row" { "verdicts" } td { (verdicts(pair)) } }
+                        @for (what, said) in measured(pair) { tr { th scope="row" { (what) } td { (said) } } }
+                    }
+                }
+            }
+            @if !pair.verdicts.is_empty() {
+                h3 { "Cases with another verdict" }
+                div.scroll tabindex="0" role="region" aria-label="verdicts" {
+                    table {
+                        thead { tr { th scope="col" { "" } th scope="col" { "case" } th scope="col" { "before" } th scope="col" { "after" } th scope="col" { "why" } } }
+                        tbody {
+                            @for change in &pair.verdicts {
+                                tr {
+                                    td { (sign(change)) } td.id { (change.case) } td { (word(change.base)) } td { (word(change.head)) }
+                                    td { (change.reason.as_deref().unwrap_or_default()) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            @if !pair.moved.is_empty() {
+                h3 { "Distributions that moved" }
+                div.scroll tabindex="0" role="region" aria-label="distributions" {
+                    table {
+                        thead { tr { th scope="col" { "case" } th scope="col" { "distribution" } th scope="col" { "before" } th scope="col" { "after" } th scope="col" { "p" } } }
+                        tbody {
+                            @for moved in &pair.moved {
+                                tr { td.id { (moved.case) } td { (moved.row) } td { (shares(&moved.base)) } td { (shares(&moved.head)) } td { (format!("{:.1e}", moved.p_value)) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn verdicts(pair: &Pair) -> String {
+    let count = |is: fn(&Change) -> bool| pair.verdicts.iter().filter(|change| is(change)).count();
+    let (worse, mended) = (count(Change::is_regression), count(Change::is_mended));
+    let others = pair.verdicts.len() - worse - mended;
+    format!(
+        "{} cases judged in both; {worse} worse, {mended} mended, {others} otherwise another",
+        pair.compared
+    )
+}
+
+/// What was measured, and how it compares.
+fn measured(pair: &Pair) -> Vec<Line> {
+    let mut lines = vec![(
+        "distributions",
+        format!(
+            "{} of {} moved (the chance that any seems to that has not: {FALSE_ALARM:.1e})",
+            pair.moved.len(),
+            pair.distributions
+        ),
+    )];
+    if let Some(ratio) = &pair.convergence {
+        lines.push((
+            "convergence",
+            format!("{}, over {} cases", ratio_text(ratio), ratio.pairs),
+        ));
+    }
+    for (kind, ratio) in &pair.latencies {
+        lines.push((
+            "latency",
+            format!(
+                "{}: {}, over {} flows",
+                address(*kind),
+                ratio_text(ratio),
+                ratio.pairs
+            ),
+        ));
+    }
+    if let Some(loss) = &pair.loss {
+        let ((before, of_before), (after, of_after)) = (loss.base, loss.head);
+        lines.push((
+            "losses",
+            format!(
+                "{before} of {of_before} connections -> {after} of {of_after} while something changed (p = {:.1e} of at least as many)",
+                loss.p_value
+            ),
+        ));
+    }
+    lines
+}
+
+fn ratio_text(ratio: &Ratio) -> String {
+    let judged = if ratio.differs() {
+        ""
+    } else {
+        ", which may be chance"
+    };
+    format!(
+        "{:.2} times as long (99 %: {:.2} to {:.2}{judged})",
+        ratio.ratio, ratio.low, ratio.high
+    )
+}
+
+pub(super) fn address(kind: AddressKind) -> &'static str {
+    match kind {
+        AddressKind::ClusterIp => "ClusterIP",
+        AddressKind::NodePort => "node port",
+        AddressKind::ExternalIp => "external IP",
+        AddressKind::LoadBalancer => "load-balancer address",
+        AddressKind::Nobodys => "service address that nobody serves",
+    }
+}
+
+fn sign(change: &Change) -> &'static str {
+    match (change.is_regression(), change.is_mended()) {
+        (true, _) => "✘",
+        (_, true) => "✔",
+        _ => "·",
+    }
+}
+
+fn word(verdict: Option<Verdict>) -> String {
+    verdict.map_or_else(
+        || "not there".to_owned(),
+        |verdict| verdict.to_string().to_lowercase(),
+    )
+}
+
+fn shares(shares: &BTreeMap<String, f64>) -> String {
+    let each = shares
+        .iter()
+        .map(|(pod, share)| format!("{pod} {:.1} %", share * 100.0));
+    each.collect::<Vec<_>>().join(", ")
+}
