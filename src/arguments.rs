@@ -34,6 +34,12 @@ pub(crate) enum Command {
     ///
     /// Every run makes them as well.
     Report(ReportArguments),
+    /// Hold two runs against each other, or two proxies that are run now: verdicts, distributions, convergence, latencies, losses
+    ///
+    /// Exits with 1 when something is worse in HEAD. Distributions and losses are tested, with a chance of 0.1 % that a comparison
+    /// of two that are alike says of any that it is another; times are compared by 99 % intervals.
+    #[command(after_help = COMPARE_EXAMPLES)]
+    Compare(CompareArguments),
     /// Measure how fast Service proxies are, side by side
     Bench(BenchArguments),
     /// Make a proxy wrong in one way after the other, and see which cases notice
@@ -49,6 +55,7 @@ pub(crate) enum Command {
         case: String,
     },
     /// Follow one connection hop by hop
+    #[command(after_help = TRACE_EXAMPLES)]
     Trace(TraceArguments),
     /// What Local traffic policies do in a cluster: who drops, who is overloaded. Reads, and changes nothing
     Survey(SurveyArguments),
@@ -82,6 +89,72 @@ pub(crate) enum Command {
     /// Keep a plain pod network on a node, as a pod of its cluster
     #[command(hide = true)]
     Network(NetworkArguments),
+}
+
+const COMPARE_EXAMPLES: &str = "\
+Examples:
+  onehop compare before/ after/                        two runs, by their --out
+  onehop compare before/ after/ --format markdown      for a comment on a change
+  onehop compare --proxy kube-proxy-nftables@v1.35.4 --proxy kube-proxy-nftables@v1.36.3
+                                                       two releases, run side by side";
+
+#[derive(Args)]
+pub(crate) struct CompareArguments {
+    /// The run that is compared with: its `--out`, or its results.json
+    #[arg(
+        value_name = "BASE",
+        required_unless_present = "proxies",
+        conflicts_with = "proxies",
+        requires = "head"
+    )]
+    pub(crate) base: Option<PathBuf>,
+    /// The run that is compared
+    #[arg(value_name = "HEAD", conflicts_with = "proxies")]
+    pub(crate) head: Option<PathBuf>,
+    /// A proxy to be run now, as for `run`: twice, first the one that is compared with. A part of the cases is run on one, then on
+    /// the other, and so on, so that whatever else the machine does meets both
+    #[arg(long = "proxy", value_name = "NAME|FILE")]
+    pub(crate) proxies: Vec<String>,
+    /// With `--proxy`, the cases to run: a part of their ids, or whole ids with `*`. Repeatable; all when there is none
+    #[arg(long = "case", value_name = "PATTERN", requires = "proxies")]
+    pub(crate) patterns: Vec<String>,
+    /// With `--proxy`, where both runs go: OUT/base and OUT/head
+    #[arg(long, value_name = "DIR", default_value = "onehop-out")]
+    pub(crate) out: PathBuf,
+    /// With `--proxy`, how many cases run side by side
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) jobs: u16,
+    /// How it is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: CompareFormat,
+    /// How many times as long something must take, beyond chance, to be worse
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.5, value_parser = factor)]
+    pub(crate) slower: f64,
+    #[command(flatten)]
+    pub(crate) lab: LabArguments,
+}
+
+/// How a comparison is printed.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum CompareFormat {
+    /// For a terminal
+    #[default]
+    Text,
+    /// GitHub-flavoured Markdown
+    Markdown,
+    /// A page that needs no network
+    Html,
+    /// For tools
+    Json,
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    let factor: f64 = text.parse().map_err(|_| "no number".to_owned())?;
+    if factor >= 1.0 && factor.is_finite() {
+        Ok(factor)
+    } else {
+        Err("not 1 or more".to_owned())
+    }
 }
 
 #[derive(Args)]
@@ -120,6 +193,14 @@ pub(crate) struct LabArguments {
 }
 
 impl LabArguments {
+    /// What the Kubernetes API is, for results.
+    pub(crate) fn api_name(&self) -> &'static str {
+        match self.api {
+            Api::Embedded => "embedded",
+            Api::Real => "kube-apiserver",
+        }
+    }
+
     /// The timings of the lab.
     pub(crate) fn timing(&self) -> Timing {
         Timing {
@@ -180,9 +261,9 @@ impl RunArguments {
 }
 
 fn api_name(provider: Provider, lab: &LabArguments) -> &'static str {
-    match (provider, lab.api) {
-        (Provider::Netns, Api::Embedded) => "embedded",
-        _ => "kube-apiserver",
+    match provider {
+        Provider::Netns => lab.api_name(),
+        Provider::Kind | Provider::Existing => "kube-apiserver",
     }
 }
 
@@ -356,14 +437,30 @@ pub(crate) enum ListFormat {
     Markdown,
 }
 
+const TRACE_EXAMPLES: &str = "\
+Examples:
+  onehop trace --etp Cluster --from external --to node-port@vm2
+  onehop trace --etp Local --to vip --svg journey.svg
+  onehop trace --itp Local --from pod@client-vm2 --to cluster-ip --endpoints web-0=terminating
+  onehop trace --to node-port@vm1 --proxy bundled --proxy kube-proxy-nftables";
+
 #[derive(Args)]
 pub(crate) struct TraceArguments {
-    /// Who calls: `external`, `external@CLIENT`, `pod@POD`, or `node@NODE`
+    /// Who calls: `external`, `external@CLIENT`, `pod@POD`, `node@NODE`, or `load-balancer`
     #[arg(long, default_value = "external")]
     pub(crate) from: String,
-    /// What is called: `node-port@NODE`, `cluster-ip`, or `vip`
+    /// What is called: `cluster-ip`, `node-port@NODE`, `external-ip@NODE`, `vip`, or `vip@NODE`, which the load balancer calls
     #[arg(long)]
     pub(crate) to: String,
+    /// The endpoints, separated by commas: pods, with their state if they are not ready: `POD=terminating`, `POD=finished`
+    /// (terminating, and serving no longer), or `POD=not-ready`
+    #[arg(
+        long,
+        value_name = "POD[=STATE]",
+        value_delimiter = ',',
+        default_value = "web-0,web-1,web-2"
+    )]
+    pub(crate) endpoints: Vec<String>,
     /// externalTrafficPolicy
     #[arg(long, value_enum, default_value_t)]
     pub(crate) etp: Policy,
@@ -379,9 +476,12 @@ pub(crate) struct TraceArguments {
     /// The transport protocol
     #[arg(long, value_enum, default_value_t)]
     pub(crate) protocol: ProtocolArgument,
-    /// The proxy under test, as for `run`
-    #[arg(long, value_name = "NAME|FILE", default_value = "bundled")]
-    pub(crate) proxy: String,
+    /// The proxy under test, as for `run`. Of several, it is said where their ways part
+    #[arg(long = "proxy", value_name = "NAME|FILE", default_value = "bundled")]
+    pub(crate) proxies: Vec<String>,
+    /// Draw the journey as well, into this file. Of several proxies, each gets a file of its own, with a number before the ending
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) lab: LabArguments,
 }

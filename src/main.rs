@@ -8,6 +8,7 @@ mod arguments;
 mod bench;
 mod catalogue;
 mod clean;
+mod compare;
 mod context;
 mod faults;
 mod image;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Run(arguments) => run::run(*arguments),
         Command::Report(arguments) => report::report(&arguments),
+        Command::Compare(arguments) => compare::compare(&arguments),
         Command::Bench(arguments) => bench::bench(&arguments),
         Command::Faults(arguments) => faults::faults(&arguments),
         Command::List(arguments) => catalogue::list(&arguments),

@@ -9,32 +9,53 @@ use onehop_harness::run::{CaseResult, Verdict};
 /// The progress of one proxy's cases.
 pub(crate) struct CaseProgress {
     bar: Option<ProgressBar>,
+    /// Whether lines go beside the output, which is for a tool.
+    aside: bool,
 }
 
 impl CaseProgress {
     /// Progress over this many cases.
     pub(crate) fn start(title: &str, cases: usize) -> Self {
+        Self::new(title, cases, false)
+    }
+
+    /// The same where nothing but what is asked for may be in the output.
+    pub(crate) fn start_aside(title: &str, cases: usize) -> Self {
+        Self::new(title, cases, true)
+    }
+
+    fn new(title: &str, cases: usize, aside: bool) -> Self {
         let bar = console::user_attended_stderr().then(|| {
             let bar =
                 ProgressBar::with_draw_target(Some(cases as u64), ProgressDrawTarget::stderr());
-            let style =
-                ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {elapsed} {msg}");
+            let style = ProgressStyle::with_template(
+                "{prefix} {bar:30} {pos}/{len} {elapsed}, {eta} left {msg}",
+            );
             bar.set_style(style.expect("a valid template"));
             bar.set_prefix(title.to_owned());
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
-        if bar.is_none() {
-            println!("{title}: {cases} cases");
+        let progress = Self { bar, aside };
+        if progress.bar.is_none() {
+            progress.say(&format!("{title}: {cases} cases"));
         }
-        Self { bar }
+        progress
+    }
+
+    fn say(&self, line: &str) {
+        if self.aside {
+            eprintln!("{line}");
+        } else {
+            println!("{line}");
+        }
     }
 
     /// Tells that a case is done.
     pub(crate) fn finished(&self, result: &CaseResult) {
         let line = line(result);
         match &self.bar {
-            None => println!("{line}"),
+            None => self.say(&line),
             Some(bar) => {
                 if result.verdict != Verdict::Pass {
                     bar.println(line);

@@ -34,7 +34,7 @@ use crate::{NOT_JUDGED, catalogue, context, lab, preparation, signals, table};
 /// The proxy that is judged where none is named.
 const DEFAULT_PROXY: &str = "bundled";
 /// The evidence, in the directory of a proxy.
-const EVIDENCE: &str = "evidence";
+pub(crate) const EVIDENCE: &str = "evidence";
 
 pub(crate) fn run(arguments: RunArguments) -> Result<ExitCode> {
     create(&arguments.out)?;
@@ -312,6 +312,7 @@ impl Run {
         let progress = CaseProgress::start(&profile.name, self.cases.len());
         let options = BatchOptions {
             jobs: self.arguments.jobs.into(),
+            first: 0,
             seed: self.seed,
             evidence: Some(dir.join(EVIDENCE)),
             interrupted: interrupted.clone(),
@@ -320,26 +321,7 @@ impl Run {
         let finished = |result: &CaseResult| progress.finished(result);
         results.cases = run_batch(&lab, &profile, &self.cases, &options, finished).await;
         progress.end();
-        results.summary = Summary::of(&results.cases);
-        results.proxy.variations = differs(&profile.variations, &results.cases);
-        match lab.proxy_fates().await {
-            Ok(fates) => {
-                results.proxy.restarts = fates.restarts;
-                results.proxy.exits = fates.exits;
-                if !profile.netns.may_restart && !fates.texts.is_empty() {
-                    results.error = Some(fates.texts.join("\n"));
-                }
-            }
-            Err(error) => results.error = Some(chain(&error)),
-        }
-        let phases = lab
-            .phases()
-            .iter()
-            .map(|(name, time)| ((*name).to_owned(), *time));
-        let phases = phases.chain([("cases".to_owned(), clock.elapsed())]);
-        results.phases = phases
-            .map(|(name, time)| (name, time.as_secs_f64()))
-            .collect();
+        conclude(&mut results, &lab, &profile, clock.elapsed()).await;
         (results, Some(lab))
     }
 
@@ -375,6 +357,31 @@ impl Run {
         report::write(&arguments.out, &results)?;
         Ok(results)
     }
+}
+
+/// Sums up what the cases came to, and adds what only the lab knows: whether its proxies are still there, and what took how long.
+pub(crate) async fn conclude(
+    results: &mut ProxyResults,
+    lab: &Lab,
+    profile: &Profile,
+    cases: Duration,
+) {
+    results.summary = Summary::of(&results.cases);
+    results.proxy.variations = differs(&profile.variations, &results.cases);
+    match lab.proxy_fates().await {
+        Ok(fates) => {
+            results.proxy.restarts = fates.restarts;
+            results.proxy.exits = fates.exits;
+            if !profile.netns.may_restart && !fates.texts.is_empty() {
+                results.error = Some(fates.texts.join("\n"));
+            }
+        }
+        Err(error) => results.error = Some(chain(&error)),
+    }
+    let phases = lab.phases().iter().map(|(name, time)| (*name, *time));
+    let phases = phases.chain([("cases", cases)]);
+    let phases = phases.map(|(name, time)| (name.to_owned(), time.as_secs_f64()));
+    results.phases = phases.collect();
 }
 
 /// Whether all cases are in the catalogue that a profile knows to fail. One that is mistyped would be news for ever.
@@ -463,7 +470,7 @@ fn exit_code(outcome: Outcome, interrupted: bool) -> ExitCode {
     }
 }
 
-fn any_seed() -> u64 {
+pub(crate) fn any_seed() -> u64 {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -302,6 +302,47 @@ fn a_trace_refuses_places_and_targets_that_are_not_there() {
     let ended = trace("external", "node-port@vm9");
     refused(&ended, &["no target node-port@vm9", "vm1, vm2, vm3"]);
     refused(&trace("external", "cluster"), &["no target cluster"]);
+    let ended = trace("external", "vip@vm1");
+    refused(&ended, &["only the load balancer", "--from load-balancer"]);
+    for (endpoints, texts) in [
+        ("web-0,web-99", ["no pod web-99", "web-7"]),
+        ("web-0=tired", ["no state tired", "not-ready"]),
+    ] {
+        let ended = run(&mut home.onehop(&["trace", "--to", "vip", "--endpoints", endpoints]));
+        refused(&ended, &texts);
+    }
+}
+
+/// Two directories with results in them, or two proxies: anything else is refused, and says what would do.
+#[test]
+fn a_comparison_takes_two_runs_that_judged_something() {
+    let home = Home::new();
+    let compare = |arguments: &[&str]| run(&mut home.onehop(&[&["compare"], arguments].concat()));
+    for arguments in [&[][..], &["here"]] {
+        refused(
+            &compare(arguments),
+            &["required arguments were not provided"],
+        );
+    }
+    let ended = compare(&["here", "there"]);
+    refused(
+        &ended,
+        &["no run to compare in here", "failed to read here"],
+    );
+    refused(
+        &compare(&["--proxy", "bundled"]),
+        &["a comparison takes two, and 1 is given"],
+    );
+    let both = ["here", "there", "--proxy", "bundled"];
+    refused(&compare(&both), &["cannot be used with"]);
+    for factor in ["0.5", "much"] {
+        let ended = compare(&["here", "there", "--slower", factor]);
+        refused(&ended, &["invalid value", "--slower"]);
+    }
+    // A run that ended before it judged anything.
+    let ended = run(&mut home.onehop(&["run", "--proxy", "./none.yaml", "--out", "here"]));
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    refused(&compare(&["here", "here"]), &["has judged nothing"]);
 }
 
 #[test]
@@ -444,13 +485,14 @@ fn reports_are_there_whatever_became_of_the_run_and_are_made_again() {
     let out = home.path().join("onehop-out");
     let read = |name: &str| fs::read_to_string(out.join(name)).expect("there");
     assert!(read("summary.md").contains("no case matches no/such"));
+    assert!(read("report.html").contains("no case matches no/such"));
     assert!(read("conformance.yaml").contains("result: incomplete"));
     let junit = read("junit.xml");
     assert!(junit.contains("errors=\"1\"") && junit.contains("no case matches no/such"));
     fs::remove_file(out.join("junit.xml")).expect("removed");
     let ended = run(&mut home.onehop(&["report"]));
     assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
-    assert_eq!(ended.stdout.lines().count(), 3);
+    assert_eq!(ended.stdout.lines().count(), 4);
     assert_eq!(read("junit.xml"), junit);
 }
 

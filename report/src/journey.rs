@@ -79,10 +79,9 @@ pub(crate) fn draw(sample: &Sample, alone: bool) -> Option<Markup> {
     let journey = sample.journey.as_ref()?;
     let hosts = hosts(journey);
     let events = events(sample, journey, &hosts);
-    let (width, height) = (
-        hosts.len() * COLUMN,
-        HEAD + events.iter().map(Event::height).sum::<usize>() + NOTE,
-    );
+    let count = count(journey);
+    let width = (hosts.len() * COLUMN).max(count.chars().count() * LETTER + 16);
+    let height = HEAD + events.iter().map(Event::height).sum::<usize>() + NOTE;
     let mut y = HEAD;
     let drawn: Vec<Markup> = events
         .iter()
@@ -104,7 +103,7 @@ pub(crate) fn draw(sample: &Sample, alone: bool) -> Option<Markup> {
                 text.host x=(middle(index)) y="22" { (host) }
             }
             @for markup in drawn { (markup) }
-            text.dim x="8" y=(height - 8) { (count(journey)) }
+            text.dim x="8" y=(height - 8) { (count) }
         }
     })
 }

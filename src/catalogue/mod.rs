@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::arguments::{ListArguments, ListFormat};
 
 pub(crate) use show::show;
+pub(crate) use text::backends;
 
 /// The schema of the catalogue as JSON.
 const SCHEMA: &str = "onehop.catalogue/v1";

@@ -103,7 +103,7 @@ pub(super) fn change(made: &Change) -> String {
 }
 
 /// Backends with what is not as usual about them.
-pub(super) fn backends(all: &[Backend]) -> String {
+pub(crate) fn backends(all: &[Backend]) -> String {
     let one = |backend: &Backend| {
         let state = match (backend.ready, backend.serving, backend.terminating) {
             (true, _, true) => Some("ready, terminating".to_owned()),

@@ -98,6 +98,7 @@ impl Judge {
         let kept = self.evidence || fault.is_none();
         let options = BatchOptions {
             jobs: self.jobs,
+            first: 0,
             seed: 0,
             evidence: kept.then(|| self.dir.join(name).join("evidence")),
             interrupted: self.interrupted.clone(),

@@ -71,6 +71,52 @@ pub(crate) fn too_early() -> Result<(), Failed> {
     Ok(())
 }
 
+/// Two proxies of which one is wrong, a part of the cases on one and then on the other: what fails on the second alone is worse.
+pub(crate) fn compared() -> Result<(), Failed> {
+    let home = Home::new();
+    let right = include_str!("../../profiles/bundled.yaml");
+    let masquerades = "nodePortAddresses: [primary]\n      nftables:\n        masqueradeAll: true";
+    let wrong = right.replacen("nodePortAddresses: [primary]", masquerades, 1);
+    fs::write(home.path().join("wrong.yaml"), wrong)?;
+    let compare = |one: &str, other: &str, format: &str| {
+        run(&mut home.onehop(&[
+            "compare",
+            "--proxy",
+            one,
+            "--proxy",
+            other,
+            "--case",
+            "internal/cluster/pod-reaches-all",
+            "--case",
+            "external/cluster/shares-are-even",
+            "--format",
+            format,
+        ]))
+    };
+    let ended = compare("bundled", "./wrong.yaml", "json");
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let comparison: serde_json::Value = serde_json::from_str(&ended.stdout)?;
+    let [change] = &comparison["proxies"][0]["verdicts"]
+        .as_array()
+        .expect("a list")[..]
+    else {
+        return Err(format!("{comparison}").into());
+    };
+    assert_eq!(change["case"], "internal/cluster/pod-reaches-all");
+    assert_eq!([&change["base"], &change["head"]], ["pass", "fail"]);
+    assert!(
+        comparison["proxies"][0]["distributions"].as_u64() > Some(1),
+        "{comparison}"
+    );
+    assert_eq!(home.results("onehop-out/base")["summary"]["failed"], 0);
+    assert_eq!(home.results("onehop-out/head")["summary"]["failed"], 1);
+    let ended = compare("./wrong.yaml", "bundled", "text");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("0 worse, 1 mended"), "{ended:?}");
+    assert!(ended.stdout.ends_with("nothing is worse\n"), "{ended:?}");
+    Ok(())
+}
+
 pub(crate) fn proxy_exits() -> Result<(), Failed> {
     let home = Home::new();
     let profile = home.profile("echo broken config >&2; exit 3");

@@ -24,6 +24,9 @@ pub const INTERRUPTED: &str = "the run was interrupted";
 pub struct BatchOptions {
     /// How many cases run side by side.
     pub jobs: usize,
+    /// The number of the first case. Numbers give backends their ports: where a lab runs one batch after the other, each begins
+    /// where the one before ended.
+    pub first: usize,
     /// Decides the order in which cases start.
     pub seed: u64,
     /// Where evidence of failures goes; `None` where nobody will look at it. It takes longer than all else of a case.
@@ -75,7 +78,7 @@ pub async fn run_batch(
             let run = CaseRun {
                 lab: lab.clone(),
                 case: cases[index].clone(),
-                number: u16::try_from(index).expect("fewer than 10 000 cases"),
+                number: u16::try_from(options.first + index).expect("fewer than 10 000 cases"),
                 evidence: options.evidence.clone(),
                 sabotage: options.sabotage.clone(),
             };

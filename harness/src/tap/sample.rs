@@ -47,6 +47,24 @@ impl Sample {
         self.outcome == other.outcome && self.shape() == other.shape()
     }
 
+    /// The way in steps, request first: where the call and its answer were seen, with the names of their ends but without ports and
+    /// times, which differ from call to call.
+    pub fn steps(&self) -> Vec<String> {
+        let Some(journey) = &self.journey else {
+            return Vec::new();
+        };
+        let halves = [("→", &journey.request), ("←", &journey.reply)];
+        let steps = halves.into_iter().flat_map(|(arrow, sightings)| {
+            sightings.iter().map(move |seen| {
+                let (source, destination) = (seen.source.ip(), seen.destination.ip());
+                let (host, way, ttl) = (&seen.host, seen.direction, seen.ttl);
+                let ends = format!("{} → {}", self.name(source), self.name(destination));
+                format!("{arrow} {host} {way}: {ends}, ttl {ttl}")
+            })
+        });
+        steps.collect()
+    }
+
     fn shape(&self) -> Option<impl PartialEq> {
         let journey = self.journey.as_ref()?;
         let seen = |sighting: &super::Sighting| {

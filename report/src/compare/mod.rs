@@ -35,8 +35,12 @@ pub struct Pair {
     pub head: String,
     /// The number of cases that both have a verdict of.
     pub compared: usize,
-    /// The cases with another verdict.
+    /// The cases with another verdict, and those that fail in HEAD and are not in BASE.
     pub verdicts: Vec<Change>,
+    /// The cases that only BASE has.
+    pub only_base: Vec<String>,
+    /// The cases that only HEAD has.
+    pub only_head: Vec<String>,
     /// The number of distributions that were compared.
     pub distributions: usize,
     /// Those of them that moved.
@@ -168,6 +172,8 @@ fn pair(base: &ProxyResults, head: &ProxyResults) -> Pair {
             })
             .count(),
         verdicts: changes(&of_base, &of_head),
+        only_base: only(&of_base, &of_head),
+        only_head: only(&of_head, &of_base),
         distributions,
         moved,
         convergence: convergence(&both),
@@ -183,6 +189,12 @@ fn name(results: &ProxyResults) -> String {
     }
 }
 
+/// The cases that one has and the other has not.
+fn only(one: &BTreeMap<String, CaseResult>, other: &BTreeMap<String, CaseResult>) -> Vec<String> {
+    let own = one.keys().filter(|id| !other.contains_key(*id));
+    own.cloned().collect()
+}
+
 fn changes(
     base: &BTreeMap<String, CaseResult>,
     head: &BTreeMap<String, CaseResult>,
@@ -194,12 +206,15 @@ fn changes(
             let (before, after) = (base.get(id), head.get(id));
             let verdict = |case: Option<&CaseResult>| case.map(|case| case.verdict);
             let reason = |case: Option<&CaseResult>| case.and_then(|case| case.reason.clone());
-            (verdict(before) != verdict(after)).then(|| Change {
+            let change = Change {
                 case: id.clone(),
                 base: verdict(before),
                 head: verdict(after),
                 reason: reason(after).or_else(|| reason(before)),
-            })
+            };
+            let both = before.is_some() && after.is_some();
+            let is_another = both && change.base != change.head;
+            (is_another || change.is_regression()).then_some(change)
         })
         .collect();
     changes.sort_by_key(|change| (!change.is_regression(), !change.is_mended()));

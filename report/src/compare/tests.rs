@@ -44,10 +44,11 @@ fn what_fails_now_is_worse_and_what_passes_now_is_not() {
         [
             ("external/passes", true, false),
             ("internal/fails", false, true),
-            ("external/is-skipped", false, false),
         ]
     );
+    assert_eq!(comparison.proxies[0].only_base, ["external/is-skipped"]);
     let text = comparison.to_string();
+    assert!(text.contains("1 worse, 1 mended, 1 only before"), "{text}");
     assert!(
         text.contains("✘ external/passes: pass -> fail  dropped | all"),
         "{text}"

@@ -190,11 +190,20 @@ fn pair_section(pair: &Pair) -> maud::Markup {
 fn verdicts(pair: &Pair) -> String {
     let count = |is: fn(&Change) -> bool| pair.verdicts.iter().filter(|change| is(change)).count();
     let (worse, mended) = (count(Change::is_regression), count(Change::is_mended));
-    let others = pair.verdicts.len() - worse - mended;
-    format!(
-        "{} cases judged in both; {worse} worse, {mended} mended, {others} otherwise another",
+    let mut text = format!(
+        "{} cases judged in both; {worse} worse, {mended} mended",
         pair.compared
-    )
+    );
+    for (count, what) in [
+        (pair.verdicts.len() - worse - mended, "otherwise another"),
+        (pair.only_base.len(), "only before"),
+        (pair.only_head.len(), "only after"),
+    ] {
+        if count > 0 {
+            let _ = write!(text, ", {count} {what}");
+        }
+    }
+    text
 }
 
 /// What was measured, and how it compares.
@@ -241,7 +250,7 @@ fn ratio_text(ratio: &Ratio) -> String {
     let judged = if ratio.differs() {
         ""
     } else {
-        ", which may be chance"
+        ", not beyond chance"
     };
     format!(
         "{:.2} times as long (99 %: {:.2} to {:.2}{judged})",

@@ -1,0 +1,195 @@
+//! `onehop compare`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use miette::{IntoDiagnostic, Result, WrapErr, miette};
+use onehop_harness::case::Case;
+use onehop_harness::lab::{Lab, directory};
+use onehop_harness::profile::Profile;
+use onehop_harness::provided::Provided;
+use onehop_harness::run::{BatchOptions, ProxyResults, Results, run_batch};
+use onehop_report::Comparison;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+use crate::arguments::{CompareArguments, CompareFormat};
+use crate::progress::CaseProgress;
+use crate::report::{self, RESULTS};
+use crate::run::{self, EVIDENCE};
+use crate::{NOT_JUDGED, catalogue, preparation};
+
+/// How many cases are run on one proxy before the other has its turn: enough to keep all that run side by side busy.
+const TURN: usize = 24;
+
+pub(crate) fn compare(arguments: &CompareArguments) -> Result<ExitCode> {
+    let (base, head, interrupted) = match (&arguments.base, &arguments.head) {
+        (Some(base), Some(head)) => (read(base)?, read(head)?, false),
+        _ => side_by_side(arguments)?,
+    };
+    let comparison = onehop_report::compare(&base, &head, arguments.slower);
+    print(&comparison, arguments.format)?;
+    Ok(match comparison.is_clean() {
+        _ if interrupted => ExitCode::from(NOT_JUDGED),
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(1),
+    })
+}
+
+fn print(comparison: &Comparison, format: CompareFormat) -> Result<()> {
+    match format {
+        CompareFormat::Text => print!("{comparison}"),
+        CompareFormat::Markdown => print!("{}", comparison.markdown()),
+        CompareFormat::Html => println!("{}", comparison.html()),
+        CompareFormat::Json => {
+            let text = serde_json::to_string_pretty(comparison).into_diagnostic()?;
+            println!("{text}");
+        }
+    }
+    Ok(())
+}
+
+/// Reads the results in a directory, or in a file. A run that judged nothing compares with nothing.
+fn read(path: &Path) -> Result<Results> {
+    let file = if path.is_dir() {
+        path.join(RESULTS)
+    } else {
+        path.to_owned()
+    };
+    let results = Results::read(&file)
+        .into_diagnostic()
+        .wrap_err_with(|| format!("no run to compare in {}", path.display()))?;
+    let summary = results.summary;
+    if summary.passed + summary.failed + summary.known == 0 {
+        let help = "onehop run writes results.json into its --out";
+        return Err(miette!(
+            help = help,
+            "{} has judged nothing",
+            file.display()
+        ));
+    }
+    Ok(results)
+}
+
+/// One of two proxies that are run now.
+struct Side {
+    profile: Profile,
+    lab: Arc<Lab>,
+    results: ProxyResults,
+    dir: PathBuf,
+    took: Duration,
+}
+
+/// Runs two proxies in labs of their own, a part of the cases on one and then on the other.
+fn side_by_side(arguments: &CompareArguments) -> Result<(Results, Results, bool)> {
+    if arguments.proxies.len() != 2 {
+        let help = "name two runs, BASE and HEAD, or two proxies: --proxy A --proxy B";
+        return Err(miette!(
+            help = help,
+            "a comparison takes two, and {} is given",
+            arguments.proxies.len()
+        ));
+    }
+    let cases = catalogue::select(&arguments.patterns, None)?;
+    let prepared = preparation::prepare(&arguments.proxies, &arguments.lab, false)?;
+    let (api, _sandbox) = (prepared.api, prepared.sandbox);
+    let provided = prepared.proxies.into_iter().map(|proxy| Provided::Netns {
+        proxy: Box::new(proxy),
+        api: api.clone(),
+    });
+    let provided: Vec<_> = provided.collect();
+    // Only now: a runtime has threads.
+    let runtime = Runtime::new().into_diagnostic()?;
+    runtime.block_on(async {
+        let interrupted = run::interruption()?;
+        let (started, clock) = (SystemTime::now(), Instant::now());
+        let mut sides = Vec::new();
+        for (provided, name) in provided.into_iter().zip(["base", "head"]) {
+            sides.push(Side::start(provided, &arguments.out.join(name), arguments).await?);
+        }
+        let seed = run::any_seed();
+        let progress = CaseProgress::start_aside("both", 2 * cases.len());
+        for (number, part) in cases.chunks(TURN).enumerate() {
+            for side in &mut sides {
+                let first = number * TURN;
+                side.take_turn(part, (first, seed), &progress, &interrupted, arguments.jobs)
+                    .await;
+            }
+        }
+        progress.end();
+        let api = arguments.lab.api_name();
+        let mut runs = Vec::new();
+        for side in sides {
+            let info = report::run_info(
+                ("netns", api),
+                seed,
+                (started, clock.elapsed()),
+                &arguments.lab.timing(),
+            );
+            runs.push(side.end(info).await?);
+        }
+        let head = runs.pop().expect("two were started");
+        let base = runs.pop().expect("two were started");
+        Ok((base, head, *interrupted.borrow()))
+    })
+}
+
+impl Side {
+    async fn start(provided: Provided, dir: &Path, arguments: &CompareArguments) -> Result<Self> {
+        let dir = std::path::absolute(dir).into_diagnostic()?;
+        std::fs::create_dir_all(&dir)
+            .into_diagnostic()
+            .wrap_err_with(|| format!("failed to create {}", dir.display()))?;
+        directory::make_empty(&dir.join(EVIDENCE)).into_diagnostic()?;
+        let (profile, info) = (provided.profile().clone(), provided.info());
+        let lab = provided.start(dir.join("lab"), arguments.lab.timing());
+        let lab = Arc::new(lab.await.into_diagnostic()?);
+        Ok(Self {
+            profile,
+            results: ProxyResults {
+                world: Some(lab.world().into()),
+                ..ProxyResults::none(info)
+            },
+            lab,
+            dir,
+            took: Duration::ZERO,
+        })
+    }
+
+    async fn take_turn(
+        &mut self,
+        cases: &[Case],
+        (first, seed): (usize, u64),
+        progress: &CaseProgress,
+        interrupted: &watch::Receiver<bool>,
+        jobs: u16,
+    ) {
+        let clock = Instant::now();
+        let options = BatchOptions {
+            jobs: jobs.into(),
+            first,
+            seed,
+            evidence: Some(self.dir.join(EVIDENCE)),
+            interrupted: interrupted.clone(),
+            sabotage: None,
+        };
+        let finished = |result: &_| progress.finished(result);
+        let done = run_batch(&self.lab, &self.profile, cases, &options, finished).await;
+        self.results.cases.extend(done);
+        self.took += clock.elapsed();
+    }
+
+    /// Writes its results, as those of a run of its own.
+    async fn end(mut self, info: onehop_harness::run::RunInfo) -> Result<Results> {
+        run::conclude(&mut self.results, &self.lab, &self.profile, self.took).await;
+        if let Err(error) = self.lab.end().await {
+            let error = onehop_harness::error::chain(&error);
+            self.results.error.get_or_insert(error);
+        }
+        let results = Results::of(info, vec![self.results]);
+        report::write(&self.dir, &results)?;
+        Ok(results)
+    }
+}

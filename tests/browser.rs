@@ -1,0 +1,510 @@
+//! What people look at, in a real browser: the report of a real run with failures, a comparison, and a drawing.
+//!
+//! Needs Debian's chromium and chromium-driver; without them these tests are ignored, with the reason. Screenshots are kept in the
+//! tests' own directory, or where ONEHOP_SCREENSHOTS says: those in `docs/pictures` were made so.
+
+mod support;
+
+use std::fs;
+use std::future::Future;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::OnceLock;
+
+use fantoccini::{Client, ClientBuilder, Locator};
+use libtest_mimic::{Arguments, Failed, Trial};
+use onehop_harness::run::Results;
+use serde_json::{Value, json};
+use support::{Home, run};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// The width and height of a window on a desk, and of a telephone.
+const DESK: (u32, u32) = (1280, 900);
+const TELEPHONE: (u32, u32) = (390, 844);
+
+type Test = fn() -> Result<(), Failed>;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let tests: [(&str, Test); 5] = [
+        ("a_report_can_be_used", || block(a_report_can_be_used())),
+        ("a_report_fits_a_telephone_and_the_dark", || {
+            block(a_report_fits_a_telephone_and_the_dark())
+        }),
+        ("a_report_of_500_cases_opens", || {
+            block(a_report_of_500_cases_opens())
+        }),
+        ("a_comparison_opens", || block(a_comparison_opens())),
+        ("a_traced_way_is_drawn", || block(a_traced_way_is_drawn())),
+    ];
+    let missing = ["chromium", "chromedriver"]
+        .into_iter()
+        .find(|program| !is_there(program));
+    let trials = tests.into_iter().map(|(name, test)| match missing {
+        None => Trial::test(name, test),
+        Some(program) => Trial::test(name, || Ok(()))
+            .with_kind(format!("needs {program}, which is not on the PATH"))
+            .with_ignored_flag(true),
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+fn is_there(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+fn block(test: impl Future<Output = Result<(), Failed>>) -> Result<(), Failed> {
+    let runtime = Runtime::new().map_err(|error| error.to_string())?;
+    runtime.block_on(test)
+}
+
+/// The directory of a real run with failures in it: the bundled proxy, told to masquerade everything, so that no backend sees a
+/// client's address. Made once.
+fn a_run() -> &'static Path {
+    static RUN: OnceLock<Home> = OnceLock::new();
+    let home = RUN.get_or_init(|| {
+        let home = Home::new();
+        let right = include_str!("../profiles/bundled.yaml");
+        let wrong = right
+            .replace("name: bundled", "name: masquerades-all")
+            .replace(
+                "      nodePortAddresses: [primary]\n",
+                "      nodePortAddresses: [primary]\n      nftables:\n        masqueradeAll: true\n",
+            );
+        assert_ne!(wrong, right);
+        fs::write(home.path().join("wrong.yaml"), wrong).expect("written");
+        let ended = run(&mut home.onehop(&[
+            "run",
+            "external/",
+            "internal/",
+            "distribution/",
+            "live/handed-over",
+            "--proxy",
+            "./wrong.yaml",
+        ]));
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let results = home.results("onehop-out");
+        assert_ne!(results["summary"]["failed"], 0);
+        assert_ne!(results["summary"]["passed"], 0);
+        home
+    });
+    static OUT: OnceLock<PathBuf> = OnceLock::new();
+    OUT.get_or_init(|| home.path().join("onehop-out"))
+}
+
+/// A browser with a window, and its driver. Both end with it.
+struct Browser {
+    client: Client,
+    base: String,
+    driver: Child,
+    _profile: TempDir,
+}
+
+impl Browser {
+    async fn start() -> Result<Self, Failed> {
+        let profile = TempDir::new()?;
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let output = driver.stdout.take().ok_or("a pipe")?;
+        let mut lines = BufReader::new(output).lines();
+        let port = lines.by_ref().find_map(|line| {
+            let line = line.ok()?;
+            let port = line.split_once("started successfully on port ")?.1;
+            port.trim_end_matches('.').parse::<u16>().ok()
+        });
+        // Nobody reads what else it says, and it must not wait for that.
+        std::thread::spawn(move || lines.for_each(drop));
+        let base = format!(
+            "http://127.0.0.1:{}",
+            port.ok_or("chromedriver says no port")?
+        );
+        let capabilities = json!({
+            "browserName": "chrome",
+            "goog:chromeOptions": {"args": [
+                "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
+                format!("--user-data-dir={}", profile.path().display()),
+            ]},
+            "goog:loggingPrefs": {"browser": "ALL"},
+        });
+        let Value::Object(capabilities) = capabilities else {
+            unreachable!("an object");
+        };
+        let client = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new())
+            .capabilities(capabilities)
+            .connect(&base)
+            .await?;
+        let browser = Self {
+            client,
+            base,
+            driver,
+            _profile: profile,
+        };
+        browser.size(DESK).await?;
+        Ok(browser)
+    }
+
+    async fn open(&self, page: &Path) -> Result<(), Failed> {
+        Ok(self
+            .client
+            .goto(&format!("file://{}", page.display()))
+            .await?)
+    }
+
+    async fn size(&self, (width, height): (u32, u32)) -> Result<(), Failed> {
+        // A window of a desk is not as narrow as a telephone: it is the page that is told.
+        self.developer(
+            "Emulation.setDeviceMetricsOverride",
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}),
+        )
+        .await
+    }
+
+    /// A command of the browser's own protocol.
+    async fn developer(&self, command: &str, parameters: Value) -> Result<(), Failed> {
+        let body = json!({"cmd": command, "params": parameters});
+        self.driver("goog/cdp/execute", &body).await.map(drop)
+    }
+
+    async fn driver(&self, path: &str, body: &Value) -> Result<Value, Failed> {
+        let session = self.client.session_id().await?.ok_or("a session")?;
+        let url = format!("{}/session/{session}/{path}", self.base);
+        let answer = reqwest::Client::new().post(url).json(body).send().await?;
+        let answer: Value = answer.error_for_status()?.json().await?;
+        Ok(answer["value"].clone())
+    }
+
+    /// The value of a script.
+    async fn value(&self, script: &str) -> Result<Value, Failed> {
+        Ok(self
+            .client
+            .execute(&format!("return {script}"), Vec::new())
+            .await?)
+    }
+
+    /// Asserts that a script's value is this one.
+    async fn is(&self, script: &str, expected: Value) -> Result<(), Failed> {
+        let got = self.value(script).await?;
+        if got == expected {
+            return Ok(());
+        }
+        Err(format!("{script} is {got}, not {expected}").into())
+    }
+
+    async fn click(&self, what: &str) -> Result<(), Failed> {
+        Ok(self.client.find(Locator::Css(what)).await?.click().await?)
+    }
+
+    /// Keeps a picture of the window.
+    async fn picture(&self, name: &str) -> Result<(), Failed> {
+        let default = Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser");
+        let dir = std::env::var_os("ONEHOP_SCREENSHOTS").map_or(default, PathBuf::from);
+        fs::create_dir_all(&dir)?;
+        Ok(fs::write(
+            dir.join(format!("{name}.png")),
+            self.client.screenshot().await?,
+        )?)
+    }
+
+    /// Ends it; the console must be empty.
+    async fn end(mut self) -> Result<(), Failed> {
+        let console = self.driver("se/log", &json!({"type": "browser"})).await?;
+        self.client.clone().close().await?;
+        self.driver.kill()?;
+        self.driver.wait()?;
+        match console.as_array().map(Vec::len) {
+            Some(0) => Ok(()),
+            _ => Err(format!("the console says {console}").into()),
+        }
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // What has ended is ended.
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
+
+/// What is shown of cases now.
+const SHOWN: &str =
+    "[...document.querySelectorAll('details.case')].filter(one => one.checkVisibility()).length";
+
+async fn a_report_can_be_used() -> Result<(), Failed> {
+    let browser = Browser::start().await?;
+    browser.open(&a_run().join("report.html")).await?;
+    browser
+        .is(
+            "document.querySelector('h1').textContent",
+            json!("Something is not as expected"),
+        )
+        .await?;
+    browser
+        .is(
+            "document.querySelectorAll('details.case.fail:not([open])').length",
+            json!(0),
+        )
+        .await?;
+    browser
+        .is(
+            "document.querySelectorAll('details.case.pass[open]').length",
+            json!(0),
+        )
+        .await?;
+    browser
+        .is("[...document.querySelectorAll('a[href^=\"#\"]')].filter(a => !document.getElementById(decodeURIComponent(a.hash.slice(1)))).length", json!(0))
+        .await?;
+    let failed = browser
+        .value("document.querySelectorAll('details.case.fail').length")
+        .await?;
+    browser
+        .is(
+            "document.querySelectorAll('details.case.fail svg.journey').length > 0",
+            json!(true),
+        )
+        .await?;
+    browser.picture("report").await?;
+
+    // A cell opens its cases, and a case of them.
+    browser.click("button.cell.fail").await?;
+    browser
+        .is(
+            "document.querySelectorAll('.cases:popover-open').length",
+            json!(1),
+        )
+        .await?;
+    browser.picture("report-cell").await?;
+    browser.click(".cases:popover-open a").await?;
+    browser
+        .is(
+            "document.querySelectorAll('.cases:popover-open').length",
+            json!(0),
+        )
+        .await?;
+    browser
+        .is(
+            "document.activeElement.id == location.hash.slice(1)",
+            json!(true),
+        )
+        .await?;
+    browser
+        .is("document.activeElement.checkVisibility()", json!(true))
+        .await?;
+    browser
+        .is("(box => box.top >= 0 && box.top < innerHeight)(document.activeElement.getBoundingClientRect())", json!(true))
+        .await?;
+    browser.picture("report-case").await?;
+
+    // A way of a row is shown by its number.
+    browser
+        .click("details.case.fail .flows a[href*='-way-']")
+        .await?;
+    browser
+        .is(
+            "document.getElementById(location.hash.slice(1)).open",
+            json!(true),
+        )
+        .await?;
+    browser.picture("report-way").await?;
+
+    // What is not asked for is hidden, and comes again.
+    let field = browser.client.find(Locator::Css("[name=text]")).await?;
+    let all = browser.value(SHOWN).await?;
+    field.send_keys("client-ip-kept").await?;
+    browser
+        .is("[...document.querySelectorAll('details.case')].filter(one => one.checkVisibility()).every(one => one.dataset.text.includes('client-ip-kept'))", json!(true))
+        .await?;
+    assert!(browser.value(SHOWN).await?.as_u64() > Some(0));
+    field.send_keys("no such case").await?;
+    browser.is(SHOWN, json!(0)).await?;
+    browser
+        .is(
+            "document.querySelector('p.none').checkVisibility()",
+            json!(true),
+        )
+        .await?;
+    field.clear().await?;
+    browser
+        .value("document.querySelector('.filter').dispatchEvent(new Event('input'))")
+        .await?;
+    browser.is(SHOWN, all).await?;
+    browser.click("label.pass input").await?;
+    browser.click("label.skip input").await?;
+    browser.is(SHOWN, failed).await?;
+
+    // By the keyboard alone: the first stop leads to the cases.
+    browser.value("scrollTo(0, 0)").await?;
+    browser
+        .is(
+            "document.querySelector('a').textContent",
+            json!("to the cases"),
+        )
+        .await?;
+    browser.end().await
+}
+
+/// Texts of drawings that are open and not inside of them.
+const CLIPPED: &str = "[...document.querySelectorAll('svg.journey')].filter(svg => svg.checkVisibility()).flatMap(svg => \
+    [...svg.querySelectorAll('text,rect')].filter(one => { const box = one.getBBox(), all = svg.viewBox.baseVal; \
+    return box.x < 0 || box.y < 0 || box.x + box.width > all.width || box.y + box.height > all.height }).map(one => one.outerHTML))";
+
+async fn a_report_fits_a_telephone_and_the_dark() -> Result<(), Failed> {
+    let browser = Browser::start().await?;
+    browser.open(&a_run().join("report.html")).await?;
+    browser.click("[name=open]").await?;
+    browser
+        .value("document.querySelectorAll('details').forEach(one => one.open = true)")
+        .await?;
+    browser.is(CLIPPED, json!([])).await?;
+    for (name, size) in [("desk", DESK), ("telephone", TELEPHONE)] {
+        browser.size(size).await?;
+        browser
+            .is(
+                "document.documentElement.scrollWidth <= document.documentElement.clientWidth",
+                json!(true),
+            )
+            .await
+            .map_err(|error| {
+                format!(
+                    "on a {name} the page is wider than the window: {}",
+                    error.message().unwrap_or_default()
+                )
+            })?;
+    }
+    browser
+        .value(
+            "document.querySelectorAll('details').forEach(one => one.open = one.matches('.fail'))",
+        )
+        .await?;
+    browser.value("scrollTo(0, 0)").await?;
+    browser.picture("report-telephone").await?;
+    browser.size(DESK).await?;
+    let light = browser
+        .value("getComputedStyle(document.body).backgroundColor")
+        .await?;
+    let dark = json!({"features": [{"name": "prefers-color-scheme", "value": "dark"}]});
+    browser
+        .developer("Emulation.setEmulatedMedia", dark)
+        .await?;
+    let background = browser
+        .value("getComputedStyle(document.body).backgroundColor")
+        .await?;
+    assert_ne!(light, background);
+    browser.picture("report-dark").await?;
+    browser.end().await
+}
+
+/// How long that takes is printed, and nobody's verdict.
+async fn a_report_of_500_cases_opens() -> Result<(), Failed> {
+    let mut results = Results::read(&a_run().join("results.json"))?;
+    let cases = results.results[0].cases.clone();
+    let many = (0..500).map(|number| {
+        let mut case = cases[number % cases.len()].clone();
+        case.id = format!("{}/{number}", case.id);
+        case
+    });
+    results.results[0].cases = many.collect();
+    let dir = TempDir::new()?;
+    let page = dir.path().join("report.html");
+    let text = onehop_report::html(&results);
+    fs::write(&page, &text)?;
+    let browser = Browser::start().await?;
+    browser.open(&page).await?;
+    browser
+        .is(
+            "document.querySelectorAll('details.case').length",
+            json!(500),
+        )
+        .await?;
+    let took = browser
+        .value("performance.getEntriesByType('navigation')[0].loadEventEnd")
+        .await?;
+    println!(
+        "500 cases in {} kB: loaded after {took} ms",
+        text.len() / 1000
+    );
+    browser.end().await
+}
+
+async fn a_comparison_opens() -> Result<(), Failed> {
+    let run_with_failures = a_run();
+    let mut before = Results::read(&run_with_failures.join("results.json"))?;
+    for case in &mut before.results[0].cases {
+        case.verdict = onehop_harness::run::Verdict::Pass;
+    }
+    let home = Home::new();
+    fs::create_dir(home.path().join("before"))?;
+    fs::write(
+        home.path().join("before/results.json"),
+        serde_json::to_string(&before)?,
+    )?;
+    let after = run_with_failures.display().to_string();
+    let ended = run(&mut home.onehop(&["compare", "before", &after, "--format", "html"]));
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let page = home.path().join("comparison.html");
+    fs::write(&page, &ended.stdout)?;
+    let browser = Browser::start().await?;
+    browser.open(&page).await?;
+    let failed = before.summary.failed;
+    browser
+        .is(
+            "document.querySelector('h1').textContent",
+            json!(format!("{failed} worse")),
+        )
+        .await?;
+    for size in [TELEPHONE, DESK] {
+        browser.size(size).await?;
+        browser
+            .is(
+                "document.documentElement.scrollWidth <= document.documentElement.clientWidth",
+                json!(true),
+            )
+            .await?;
+    }
+    browser.picture("comparison").await?;
+    browser.end().await
+}
+
+async fn a_traced_way_is_drawn() -> Result<(), Failed> {
+    let home = Home::new();
+    let ended = run(&mut home.onehop(&[
+        "trace",
+        "--etp",
+        "Cluster",
+        "--to",
+        "node-port@vm2",
+        "--svg",
+        "way.svg",
+    ]));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let browser = Browser::start().await?;
+    browser.open(&home.path().join("way.svg")).await?;
+    browser
+        .is("document.documentElement.tagName", json!("svg"))
+        .await?;
+    browser.is(CLIPPED, json!([])).await?;
+    let texts = browser
+        .value("[...document.querySelectorAll('text')].map(one => one.textContent).join('|')")
+        .await?;
+    let texts = texts.as_str().unwrap_or_default();
+    for word in [
+        "client-public",
+        "router",
+        "vm2",
+        "DNAT →",
+        "SNAT →",
+        "DNAT undone",
+        "SNAT undone",
+        "hops there",
+    ] {
+        assert!(texts.contains(word), "no {word} in {texts}");
+    }
+    browser.picture("way").await?;
+    browser.end().await
+}
