@@ -217,8 +217,14 @@ impl Browser {
         self.client.clone().close().await?;
         self.driver.kill()?;
         self.driver.wait()?;
-        match console.as_array().map(Vec::len) {
-            Some(0) => Ok(()),
+        // The page that a browser begins with has things to say of its own.
+        let entries = console.as_array().ok_or("a list")?.iter();
+        let about_ours = entries.filter(|entry| {
+            let message = entry["message"].as_str();
+            !message.is_some_and(|message| message.starts_with("chrome://"))
+        });
+        match about_ours.collect::<Vec<_>>()[..] {
+            [] => Ok(()),
             _ => Err(format!("the console says {console}").into()),
         }
     }

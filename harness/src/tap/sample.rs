@@ -42,9 +42,19 @@ impl Sample {
     }
 
     /// Whether the other one shows the same: the same call by name, with the same end, over the same interfaces, rewritten in
-    /// the same places. Ports, times and the family may differ.
+    /// the same places. Ports, times and the family may differ, and so may the pod that was reached, of several on a node.
     pub fn is_like(&self, other: &Self) -> bool {
-        self.outcome == other.outcome && self.shape() == other.shape()
+        self.end() == other.end() && self.shape() == other.shape()
+    }
+
+    /// The pod that was reached.
+    fn pod(&self) -> Option<&str> {
+        self.outcome.strip_prefix("reached ")
+    }
+
+    /// What became of it, whichever pod that was.
+    fn end(&self) -> &str {
+        self.pod().map_or(&self.outcome, |_| "reached")
     }
 
     /// The way in steps, request first: where the call and its answer were seen, with the names of their ends but without ports and
@@ -67,12 +77,16 @@ impl Sample {
 
     fn shape(&self) -> Option<impl PartialEq> {
         let journey = self.journey.as_ref()?;
+        let any = |name: &str| match self.pod() {
+            Some(pod) => name.replace(pod, "the pod"),
+            None => name.to_owned(),
+        };
         let seen = |sighting: &super::Sighting| {
-            let (host, interface) = (sighting.host.clone(), sighting.interface.clone());
+            let (host, interface) = (any(&sighting.host), any(&sighting.interface));
             (host, interface, sighting.direction)
         };
         let rewrites = journey.rewrites().into_iter();
-        let rewrites = rewrites.map(|r| (r.host, r.half, r.what, self.name(r.to.ip())));
+        let rewrites = rewrites.map(|r| (any(&r.host), r.half, r.what, any(&self.name(r.to.ip()))));
         Some((
             self.name(journey.call.remote.ip()),
             journey.request.iter().map(seen).collect::<Vec<_>>(),
@@ -97,5 +111,68 @@ impl fmt::Display for Sample {
             Some(journey) => journey.display(|address| self.name(address)).fmt(f),
             None => f.write_str("it never left the calling node\n"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::tap::{Call, Direction, Kind, Sighting};
+
+    /// A call from a client to a pod by way of its node, at this port.
+    fn sample(pod: &str, node: &str, port: u16) -> Sample {
+        let (client, service): (IpAddr, IpAddr) = ([10, 0, 0, 1].into(), [10, 96, 0, 1].into());
+        let address: IpAddr = [10, 0, 0, pod.len() as u8 + pod.as_bytes()[pod.len() - 1]].into();
+        let seen = |host: &str, interface: &str, direction, destination, at| Sighting {
+            host: host.to_owned(),
+            interface: interface.to_owned(),
+            direction,
+            source: (client, port).into(),
+            destination,
+            ttl: 64,
+            kind: Kind::Syn,
+            sequence: 7,
+            at: Duration::from_micros(at),
+        };
+        let (called, reached) = ((service, 80).into(), (address, 8080).into());
+        let sightings = vec![
+            seen("client", "eth0", Direction::Out, called, 0),
+            seen(node, "eth0", Direction::In, called, 1),
+            seen(node, pod, Direction::Out, reached, 2),
+            seen(pod, "eth0", Direction::In, reached, 3),
+        ];
+        let call = Call::new("client", (client, port).into(), called);
+        let journey = Journey::assemble(call, sightings);
+        let name = |ip: IpAddr| {
+            if ip == address {
+                pod.to_owned()
+            } else {
+                ip.to_string()
+            }
+        };
+        Sample::new(format!("reached {pod}"), journey, name)
+    }
+
+    #[test]
+    fn examples_are_alike_whatever_the_port_and_the_pod_but_not_by_another_node() {
+        let one = sample("web-1", "vm3", 4000);
+        assert!(one.is_like(&sample("web-1", "vm3", 4001)));
+        assert!(one.is_like(&sample("web-2", "vm3", 4000)));
+        assert!(!one.is_like(&sample("web-1", "vm1", 4000)));
+        let dropped = Sample {
+            outcome: "dropped".to_owned(),
+            ..one.clone()
+        };
+        assert!(!one.is_like(&dropped) && dropped.is_like(&dropped));
+    }
+
+    #[test]
+    fn only_addresses_with_a_name_have_one() {
+        let sample = sample("web-1", "vm3", 4000);
+        assert_eq!(sample.names.values().collect::<Vec<_>>(), ["web-1"]);
+        assert_eq!(sample.name([10, 96, 0, 1].into()), "10.96.0.1");
+        assert_eq!(sample.steps()[2], "→ vm3 out: 10.0.0.1 → web-1, ttl 64");
     }
 }

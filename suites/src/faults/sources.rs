@@ -104,6 +104,23 @@ pub(super) const FAULTS: &[Fault] = &[
                 "udp/node-port/local/client-ip-kept",
                 "+1 hops instead of +0",
             ),
+            (
+                "external/cluster/pod-client-is-masqueraded",
+                "+1 hops instead of +0",
+            ),
+            (
+                "load-balancer/proxy/cluster/client-ip-lost",
+                "+1 hops instead of +0",
+            ),
+            (
+                "load-balancer/proxy/cluster/shares-are-even",
+                "+1 hops instead of +0",
+            ),
+            (
+                "load-balancer/vip/cluster/every-node-answers",
+                "+1 hops instead of +0",
+            ),
+            ("topology/zone/load-balancer", "+1 hops instead of +0"),
         ],
         spares: &["external/local/node-without-pods-drops"],
         deed: Deed::Rules(detour),
