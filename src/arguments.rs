@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use onehop_harness::bench::Measure;
 use onehop_harness::case::{self, BalancerMode};
@@ -29,6 +29,7 @@ pub(crate) struct Arguments {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Judge a Service proxy by the conformance cases
+    #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArguments>),
     /// Make the reports of a run again, from its results.json: JUnit, a conformance report, and a summary in Markdown
     ///
@@ -90,6 +91,14 @@ pub(crate) enum Command {
     #[command(hide = true)]
     Network(NetworkArguments),
 }
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  onehop run                                            the bundled proxy, by every case
+  onehop run --proxy kube-proxy-nftables@v1.36.3        a release of kube-proxy, built where it is missing
+  onehop run --proxy my.yaml external/local health-check   yours, by some cases
+  onehop run --provider kind --proxy kube-proxy-nftables   in a kind cluster, made for the run
+  onehop run --shard 2/4                                a quarter of the cases, for one of four machines";
 
 const COMPARE_EXAMPLES: &str = "\
 Examples:
@@ -167,6 +176,21 @@ pub(crate) struct ReportArguments {
     pub(crate) schema: bool,
 }
 
+impl Command {
+    /// How often it was asked to log more.
+    pub(crate) fn verbosity(&self) -> u8 {
+        let lab = match self {
+            Self::Run(arguments) => &arguments.lab,
+            Self::Compare(arguments) => &arguments.lab,
+            Self::Faults(arguments) => &arguments.lab,
+            Self::Trace(arguments) => &arguments.lab,
+            Self::Lab(LabCommand::Up { lab, .. }) => lab,
+            _ => return 0,
+        };
+        lab.verbose
+    }
+}
+
 /// Which Kubernetes API the lab has.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub(crate) enum Api {
@@ -190,6 +214,9 @@ pub(crate) struct LabArguments {
     #[arg(long, value_name = "N", default_value_t = 30)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) proxy_ready_seconds: u64,
+    /// Log what onehop does on standard error, and with -vv in detail; ONEHOP_LOG has a filter of its own, `info,kube=debug`
+    #[arg(short, long, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
 }
 
 impl LabArguments {

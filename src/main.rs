@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         Command::Survey(_) => logging::start("off"),
         // What runs in a container has nobody else to tell.
         Command::Agent(_) | Command::Pod(_) | Command::Network(_) => logging::start("info"),
-        _ => logging::start("error"),
+        ref command => logging::start(logging::filter(command.verbosity())),
     }
     // A terminal wraps lines by itself; a command or a path that was broken in two cannot be copied.
     let plain = |_: &_| Box::new(MietteHandlerOpts::new().wrap_lines(false).build()) as _;

@@ -53,6 +53,7 @@ impl CaseRun {
     pub async fn run(self) -> CaseResult {
         let mut watch = Stopwatch::start();
         let name = service_name(&self.case.id);
+        tracing::info!(case = self.case.id, "begins");
         // They listen until the Service is gone: one that is still served would be reached.
         let listening = self.listen().await;
         watch.lap(WaitedFor::Backends);
@@ -113,6 +114,8 @@ impl CaseRun {
         watch.lap(WaitedFor::Removal);
         result.waited_for = watch.spent();
         result.seconds = result.waited_for.values().sum();
+        let (case, seconds) = (&result.id, result.seconds);
+        tracing::info!(case, verdict = %result.verdict, seconds, "has ended");
         result
     }
 
@@ -158,6 +161,7 @@ impl CaseRun {
     async fn run_steps(&self, name: &str, watch: &mut Stopwatch) -> Result<Progress, LabError> {
         let mut progress = self.create(name, watch).await?;
         for step in &self.case.steps {
+            tracing::debug!(case = self.case.id, ?step, "next");
             let (done, on) = match step {
                 Step::Change(change) => {
                     let done = self.change(name, change, &mut progress).await;
@@ -335,6 +339,12 @@ impl CaseRun {
         let converged = self.converge(name, check, progress).await;
         watch.lap(WaitedFor::Convergence);
         let converged = converged?;
+        tracing::debug!(
+            case = self.case.id,
+            check = check.label,
+            converged,
+            "is judged"
+        );
         let scene = self.scene(name, progress).await?;
         let answers = self
             .ask_in(&scene, name, check, progress, Asked::Fully)

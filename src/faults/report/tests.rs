@@ -33,6 +33,8 @@ fn result(id: &str, verdict: Verdict) -> CaseResult {
         seconds: 0.0,
         waited_for: Spent::new(),
         flows: Vec::new(),
+        journeys: Vec::new(),
+        situations: Vec::new(),
         evidence: None,
     }
 }
