@@ -41,6 +41,9 @@ pub(crate) enum Command {
     /// of two that are alike says of any that it is another; times are compared by 99 % intervals.
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(CompareArguments),
+    /// Say why cases of a run failed: what was expected, by which way the packet went, where it was last seen, who tracked it
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(ExplainArguments),
     /// Measure how fast Service proxies are, side by side
     Bench(BenchArguments),
     /// Make a proxy wrong in one way after the other, and see which cases notice
@@ -106,6 +109,22 @@ Examples:
   onehop compare before/ after/ --format markdown      for a comment on a change
   onehop compare --proxy kube-proxy-nftables@v1.35.4 --proxy kube-proxy-nftables@v1.36.3
                                                        two releases, run side by side";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  onehop explain                                   every case of the last run that failed
+  onehop explain external/local/client-ip-kept     one case
+  onehop explain --dir before/                     of another run";
+
+#[derive(Args)]
+pub(crate) struct ExplainArguments {
+    /// The ids of cases; all that failed where there is none
+    #[arg(value_name = "CASE")]
+    pub(crate) cases: Vec<String>,
+    /// The directory of the run: its `--out`
+    #[arg(long, value_name = "DIR", default_value = "onehop-out")]
+    pub(crate) dir: PathBuf,
+}
 
 #[derive(Args)]
 pub(crate) struct CompareArguments {

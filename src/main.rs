@@ -10,6 +10,7 @@ mod catalogue;
 mod clean;
 mod compare;
 mod context;
+mod explain;
 mod faults;
 mod image;
 mod lab;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(*arguments),
         Command::Report(arguments) => report::report(&arguments),
         Command::Compare(arguments) => compare::compare(&arguments),
+        Command::Explain(arguments) => explain::explain(&arguments),
         Command::Bench(arguments) => bench::bench(&arguments),
         Command::Faults(arguments) => faults::faults(&arguments),
         Command::List(arguments) => catalogue::list(&arguments),

@@ -496,6 +496,32 @@ fn reports_are_there_whatever_became_of_the_run_and_are_made_again() {
     assert_eq!(read("junit.xml"), junit);
 }
 
+/// A run that ended before it began has cases that could not be judged, and each says why.
+#[test]
+fn what_failed_is_explained_and_what_is_not_there_is_refused() {
+    let home = Home::new();
+    let explain = |arguments: &[&str]| run(&mut home.onehop(&[&["explain"], arguments].concat()));
+    refused(&explain(&[]), &["onehop-out/results.json", "No such file"]);
+    let arguments = [
+        "run",
+        "external/local/client-ip-kept",
+        "--proxy-binary",
+        "/none",
+    ];
+    let ended = run(&mut home.onehop(&arguments));
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    let ended = explain(&[]);
+    assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
+    for text in ["bundled", "ERROR  external/local/client-ip-kept", "/none"] {
+        assert!(ended.stdout.contains(text), "{ended:?}");
+    }
+    let ended = explain(&["no/such"]);
+    refused(
+        &ended,
+        &["has no case no/such", "summary.md names those that failed"],
+    );
+}
+
 #[test]
 fn what_has_no_results_is_no_report() {
     let home = Home::new();

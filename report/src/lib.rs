@@ -5,6 +5,7 @@
 
 mod compare;
 mod conformance;
+mod explain;
 mod html;
 mod journey;
 mod junit;
@@ -15,6 +16,7 @@ use onehop_harness::run::Results;
 
 pub use compare::{Change, Comparison, FALSE_ALARM, Loss, Moved, Pair, Ratio, compare};
 pub use conformance::conformance;
+pub use explain::explain;
 pub use html::html;
 pub use journey::journey_svg;
 pub use junit::junit;

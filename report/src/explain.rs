@@ -1,0 +1,224 @@
+//! Why a case failed, from its results and its evidence: what was expected, what came instead, where the packet was last seen, and what
+//! connection tracking knew of it.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use onehop_harness::run::{CaseResult, EndpointState, Situation};
+use onehop_harness::tap::{Direction, Half, Journey, Sample, What};
+use onehop_harness::verdict::FlowResult;
+
+/// How many entries of connection tracking are shown of a node.
+const ENTRIES: usize = 4;
+
+/// Explains every row of a case that is not as expected. `evidence` reads a file of the case's evidence by its name, if it is there.
+pub fn explain(case: &CaseResult, evidence: &dyn Fn(&str) -> Option<String>) -> String {
+    let mut text = format!("{}  {}\n  {}\n", case.verdict, case.id, case.claim);
+    if let Some(finding) = &case.finding {
+        let _ = writeln!(text, "  known: {finding}");
+    }
+    let wrong: Vec<_> = case.flows.iter().filter(|row| !row.passed()).collect();
+    if wrong.is_empty() {
+        let reason = case.reason.as_deref().unwrap_or("every row is as expected");
+        let _ = writeln!(text, "  {reason}");
+    }
+    // Rows of both families have an example together.
+    let mut shown = BTreeSet::new();
+    for row in wrong {
+        let situation = case.situations.iter().find(|one| one.check == row.check);
+        text.push_str(&of_row(row, situation));
+        for place in &row.journeys {
+            match case.journeys.get(*place) {
+                Some(sample) if shown.insert(*place) => {
+                    text.push_str(&of_sample(row, sample, evidence));
+                }
+                Some(sample) => {
+                    let _ = writeln!(
+                        text,
+                        "\n    {}: the way is one that is shown above",
+                        sample.outcome
+                    );
+                }
+                None => {}
+            }
+        }
+    }
+    if let Some(path) = &case.evidence {
+        let _ = writeln!(text, "\n  evidence: {}", path.display());
+    }
+    text
+}
+
+fn of_row(row: &FlowResult, situation: Option<&Situation>) -> String {
+    let family = row
+        .family
+        .map_or_else(String::new, |family| format!(", {family}"));
+    let mut text = format!(
+        "\n  {}: {} to {} by {}{family}\n",
+        row.check, row.from, row.to, row.protocol
+    );
+    if let Some(situation) = situation {
+        let _ = writeln!(text, "    world     {}", world(situation));
+    }
+    let _ = writeln!(
+        text,
+        "    expected  {}\n    got       {}",
+        row.expected, row.got
+    );
+    for wrong in &row.wrong {
+        let _ = writeln!(text, "    wrong     {wrong}");
+    }
+    text
+}
+
+fn world(situation: &Situation) -> String {
+    let endpoints = situation.endpoints.iter().map(|endpoint| {
+        let state = match endpoint.state {
+            EndpointState::Ready => "ready",
+            EndpointState::Terminating => "terminating",
+            EndpointState::NotServing => "not serving",
+        };
+        format!("{} on {} {state}", endpoint.pod, endpoint.node)
+    });
+    let endpoints: Vec<_> = endpoints.collect();
+    let endpoints = match &endpoints[..] {
+        [] => "no endpoints".to_owned(),
+        some => some.join(", "),
+    };
+    format!(
+        "{}, externalTrafficPolicy {}, internalTrafficPolicy {}; {endpoints}",
+        situation.service_type, situation.external, situation.internal
+    )
+}
+
+fn of_sample(
+    row: &FlowResult,
+    sample: &Sample,
+    evidence: &dyn Fn(&str) -> Option<String>,
+) -> String {
+    let mut text = format!("\n    {}, for example:\n", sample.outcome);
+    for line in sample.to_string().lines() {
+        let _ = writeln!(text, "      {line}");
+    }
+    let Some(journey) = &sample.journey else {
+        let _ = writeln!(text, "    => {} decided before any interface", row.from);
+        return text;
+    };
+    let _ = writeln!(text, "    => {}", verdict(row, sample, journey));
+    let mut nodes: Vec<&str> = journey.hosts();
+    nodes.dedup();
+    for node in nodes {
+        let Some(table) = evidence(&format!("{node}.conntrack")) else {
+            continue;
+        };
+        for entry in entries(&table, journey.call.local) {
+            let _ = writeln!(text, "    {node} tracked: {entry}");
+        }
+    }
+    text
+}
+
+/// Who did what, and what should have come in its place.
+fn verdict(row: &FlowResult, sample: &Sample, journey: &Journey) -> String {
+    let rewritten = journey
+        .rewrites()
+        .into_iter()
+        .find(|rewrite| (rewrite.half, rewrite.what) == (Half::Request, What::Destination));
+    let decides = row
+        .kind
+        .as_ref()
+        .and_then(|kind| kind.decided_on.as_deref());
+    let expected = row.expected.split(';').next().unwrap_or_default();
+    match (&rewritten, journey.last_seen()) {
+        (Some(rewrite), None) => format!(
+            "{} sent it on to {}, and the answer came back; expected was: {expected}",
+            rewrite.host,
+            sample.name(rewrite.to.ip())
+        ),
+        (None, None) => format!(
+            "{} answered, and no host had rewritten it; expected was: {expected}",
+            journey.reply.first().map_or("nobody", |seen| &seen.host)
+        ),
+        (_, Some(last)) => {
+            let (half, how) = match (journey.reply.is_empty(), last.direction) {
+                (true, Direction::In) => ("it", "arriving at"),
+                (true, Direction::Out) => ("it", "leaving"),
+                (false, Direction::In) => ("its answer", "arriving at"),
+                (false, Direction::Out) => ("its answer", "leaving"),
+            };
+            let next = match (&rewritten, decides) {
+                (None, Some(node)) if journey.reply.is_empty() => {
+                    format!("{node} should have decided next: {expected}")
+                }
+                _ => format!("expected was: {expected}"),
+            };
+            format!(
+                "{half} was last seen {how} {}/{}; {next}",
+                last.host, last.interface
+            )
+        }
+    }
+}
+
+/// The entries of a connection-tracking table that have a call's port as a source, the first of them.
+fn entries(table: &str, local: SocketAddr) -> Vec<&str> {
+    let (address, port) = (
+        format!("src={} ", local.ip()),
+        format!("sport={} ", local.port()),
+    );
+    let own = table.lines().map(str::trim);
+    let own = own.filter(|line| line.contains(&port) && line.contains(&address));
+    own.take(ENTRIES).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::sample;
+
+    fn nothing(_: &str) -> Option<String> {
+        None
+    }
+
+    #[test]
+    fn what_failed_is_said_with_its_world_its_way_and_what_should_have_come() {
+        let case = &sample().results[0].cases[3];
+        let text = explain(case, &nothing);
+        for words in [
+            "FAIL  internal/fails\n  A claim | of a case.",
+            "pods 1-0-2: pod(client-vm1) to cluster-ip by TCP, IPv4",
+            "ClusterIP, externalTrafficPolicy Cluster, internalTrafficPolicy Local; web-0 on vm1 ready, web-1 on vm2 terminating",
+            "wrong     dropped (3 of 20)",
+            "DNAT cluster-ip:80 → web-0:8080",
+            "=> it was last seen leaving vm1/eth0; expected was: web-0 <& nobody else>",
+            "evidence: out/mine/evidence/internal-fails",
+        ] {
+            assert!(text.contains(words), "no `{words}` in:\n{text}");
+        }
+        assert!(
+            !text.contains("IPv6"),
+            "what is as expected is not said:\n{text}"
+        );
+    }
+
+    #[test]
+    fn connection_tracking_is_asked_for_the_call_alone() {
+        let table = "tcp 6 100 SYN_SENT src=10.0.0.9 dst=10.96.0.1 sport=4000 dport=80 [UNREPLIED] src=10.0.0.7\n\
+                     tcp 6 100 SYN_SENT src=10.0.0.9 dst=10.96.0.1 sport=40001 dport=80 x\n\
+                     udp 17 3 src=10.0.0.8 dst=10.96.0.1 sport=4000 dport=80 x\n";
+        let read = |name: &str| (name == "vm1.conntrack").then(|| table.to_owned());
+        let text = explain(&sample().results[0].cases[3], &read);
+        assert_eq!(text.matches("vm1 tracked: ").count(), 1, "{text}");
+        assert!(
+            text.contains("tracked: tcp 6 100 SYN_SENT src=10.0.0.9 dst=10.96.0.1 sport=4000 ")
+        );
+    }
+
+    #[test]
+    fn what_could_not_be_judged_says_why() {
+        let text = explain(&sample().results[0].cases[4], &nothing);
+        assert!(text.starts_with("ERROR  internal/errs"), "{text}");
+        assert!(text.contains("no lab"), "{text}");
+    }
+}

@@ -1,0 +1,60 @@
+//! `onehop explain`.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use miette::{IntoDiagnostic, Result, miette};
+use onehop_harness::run::{CaseResult, Results, Verdict};
+
+use crate::arguments::ExplainArguments;
+use crate::report::RESULTS;
+
+/// Says of cases of a run why they failed. Exits with 0: that they did is no news.
+pub(crate) fn explain(arguments: &ExplainArguments) -> Result<ExitCode> {
+    let file = arguments.dir.join(RESULTS);
+    let results = Results::read(&file).into_diagnostic()?;
+    let cases = results.results.iter().flat_map(|proxy| {
+        let cases = proxy.cases.iter().filter(|case| wanted(arguments, case));
+        cases.map(|case| (&proxy.proxy.name, case))
+    });
+    let cases: Vec<_> = cases.collect();
+    if cases.is_empty() {
+        let asked = if arguments.cases.is_empty() {
+            "no case that failed".to_owned()
+        } else {
+            format!("no case {}", arguments.cases.join(", "))
+        };
+        let help = "its summary.md names those that failed; --dir is the --out of the run";
+        return Err(miette!(help = help, "{} has {asked}", file.display()));
+    }
+    for (proxy, case) in cases {
+        let read = |name: &str| fs::read_to_string(beside(arguments, case)?.join(name)).ok();
+        println!("{proxy}\n{}", onehop_report::explain(case, &read));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn wanted(arguments: &ExplainArguments, case: &CaseResult) -> bool {
+    let failed = matches!(
+        case.verdict,
+        Verdict::Fail | Verdict::Error | Verdict::Known
+    );
+    if arguments.cases.is_empty() {
+        return failed;
+    }
+    arguments.cases.contains(&case.id)
+}
+
+/// The evidence of a case, which may have been moved together with the results.
+fn beside(arguments: &ExplainArguments, case: &CaseResult) -> Option<std::path::PathBuf> {
+    let evidence = case.evidence.as_ref()?;
+    let parts: Vec<_> = evidence.iter().collect();
+    let last: std::path::PathBuf = parts[parts.len().saturating_sub(3)..].iter().collect();
+    let moved = arguments.dir.join(last);
+    Some(if Path::is_dir(&moved) {
+        moved
+    } else {
+        evidence.clone()
+    })
+}
