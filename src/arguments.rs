@@ -37,8 +37,9 @@ pub(crate) enum Command {
     Report(ReportArguments),
     /// Hold two runs against each other, or two proxies that are run now: verdicts, distributions, convergence, latencies, losses
     ///
-    /// Exits with 1 when something is worse in HEAD. Distributions and losses are tested, with a chance of 0.1 % that a comparison
-    /// of two that are alike says of any that it is another; times are compared by 99 % intervals.
+    /// Exits with 1 when something is worse in HEAD, and with 2 when one of them has not judged what the other has. Distributions are
+    /// tested, with a chance of 0.1 % for each pair of proxies that one seems to have moved though they are alike; times are compared by
+    /// 99 % intervals, and are worse where the whole interval is beyond `--slower`.
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(CompareArguments),
     /// Say why cases of a run failed: what was expected, by which way the packet went, where it was last seen, who tracked it

@@ -33,6 +33,7 @@ pub(crate) fn compare(arguments: &CompareArguments) -> Result<ExitCode> {
     print(&comparison, arguments.format)?;
     Ok(match comparison.is_clean() {
         _ if interrupted => ExitCode::from(NOT_JUDGED),
+        true if !comparison.unjudged.is_empty() => ExitCode::from(NOT_JUDGED),
         true => ExitCode::SUCCESS,
         false => ExitCode::from(1),
     })
@@ -142,9 +143,11 @@ impl Side {
         std::fs::create_dir_all(&dir)
             .into_diagnostic()
             .wrap_err_with(|| format!("failed to create {}", dir.display()))?;
-        directory::make_empty(&dir.join(EVIDENCE)).into_diagnostic()?;
         let (profile, info) = (provided.profile().clone(), provided.info());
-        let lab = provided.start(dir.join("lab"), arguments.lab.timing());
+        // As a run has it.
+        let own = dir.join(&profile.name);
+        directory::make_empty(&own.join(EVIDENCE)).into_diagnostic()?;
+        let lab = provided.start(own.join("lab"), arguments.lab.timing());
         let lab = Arc::new(lab.await.into_diagnostic()?);
         Ok(Self {
             profile,
@@ -171,7 +174,7 @@ impl Side {
             jobs: jobs.into(),
             first,
             seed,
-            evidence: Some(self.dir.join(EVIDENCE)),
+            evidence: Some(self.dir.join(&self.profile.name).join(EVIDENCE)),
             interrupted: interrupted.clone(),
             sabotage: None,
         };

@@ -100,7 +100,7 @@ impl Judge {
             jobs: self.jobs,
             first: 0,
             seed: 0,
-            evidence: kept.then(|| self.dir.join(name).join("evidence")),
+            evidence: kept.then(|| self.dir.join(name).join(&profile.name).join("evidence")),
             interrupted: self.interrupted.clone(),
             sabotage: fault.and_then(Fault::sabotage),
         };

@@ -81,15 +81,21 @@ impl Progress {
             samples,
         } in answers
         {
-            let places = samples.into_iter().map(|sample| self.keep(sample));
+            let right = result.passed();
+            let places = samples.into_iter().map(|sample| self.keep(sample, right));
             result.journeys = places.collect();
             self.flows.push(result);
         }
     }
 
-    /// Keeps an example, unless one like it is there already; its position.
-    fn keep(&mut self, sample: Sample) -> usize {
-        let there = self.samples.iter().position(|one| one.is_like(&sample));
+    /// Keeps an example, unless one like it is there already; its position. What is wrong has examples of its own: it may be the hops
+    /// or the source that are wrong on a way that looks like another.
+    fn keep(&mut self, sample: Sample, right: bool) -> usize {
+        let mut alike = (0..self.samples.len()).filter(|place| {
+            let of = |row: &FlowResult| row.passed() == right && row.journeys.contains(place);
+            self.samples[*place].is_like(&sample) && self.flows.iter().any(of)
+        });
+        let there = alike.next();
         there.unwrap_or_else(|| {
             self.samples.push(sample);
             self.samples.len() - 1

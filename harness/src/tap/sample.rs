@@ -14,7 +14,8 @@ use super::journey::Journey;
 pub struct Sample {
     /// What became of it, in a word or two.
     pub outcome: String,
-    /// Its journey; none when no interface saw it, because the calling node refused or dropped it itself.
+    /// Its journey; none when no interface saw it, because the calling node refused or dropped it itself, or when its way could not be
+    /// had, which the outcome says then.
     pub journey: Option<Journey>,
     /// What people call the addresses in it. One without a name is not here.
     pub names: BTreeMap<IpAddr, String>,
@@ -44,7 +45,8 @@ impl Sample {
     /// Whether the other one shows the same: the same call by name, with the same end, over the same interfaces, rewritten in
     /// the same places. Ports, times and the family may differ, and so may the pod that was reached, of several on a node.
     pub fn is_like(&self, other: &Self) -> bool {
-        self.end() == other.end() && self.shape() == other.shape()
+        let both = self.shape().zip(other.shape());
+        self.end() == other.end() && both.is_some_and(|(one, other)| one == other)
     }
 
     /// The pod that was reached.
@@ -77,13 +79,15 @@ impl Sample {
 
     fn shape(&self) -> Option<impl PartialEq> {
         let journey = self.journey.as_ref()?;
+        // On its node, a pod's interface has the name of the pod in it.
         let any = |name: &str| match self.pod() {
-            Some(pod) => name.replace(pod, "the pod"),
-            None => name.to_owned(),
+            Some(pod) if name.ends_with(pod) => "the pod".to_owned(),
+            _ => name.to_owned(),
         };
         let seen = |sighting: &super::Sighting| {
             let (host, interface) = (any(&sighting.host), any(&sighting.interface));
-            (host, interface, sighting.direction)
+            let kind = sighting.kind.is_call().then_some(sighting.kind);
+            (host, interface, sighting.direction, sighting.ttl, kind)
         };
         let rewrites = journey.rewrites().into_iter();
         let rewrites = rewrites.map(|r| (any(&r.host), r.half, r.what, any(&self.name(r.to.ip()))));
@@ -109,7 +113,7 @@ impl fmt::Display for Sample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.journey {
             Some(journey) => journey.display(|address| self.name(address)).fmt(f),
-            None => f.write_str("it never left the calling node\n"),
+            None => f.write_str("no interface saw it\n"),
         }
     }
 }
@@ -166,6 +170,14 @@ mod tests {
             ..one.clone()
         };
         assert!(!one.is_like(&dropped) && dropped.is_like(&dropped));
+        let unseen = Sample {
+            journey: None,
+            ..one.clone()
+        };
+        assert!(!unseen.is_like(&unseen), "nothing is known of whose it is");
+        let mut further = one.clone();
+        further.journey.as_mut().expect("a way").request[3].ttl -= 1;
+        assert!(!one.is_like(&further), "a hop more");
     }
 
     #[test]

@@ -14,7 +14,8 @@ use serde::Serialize;
 
 pub use statistics::Ratio;
 
-/// The chance that a comparison of two runs that are alike says of any distribution that it has moved, or of losses that there are more.
+/// The chance that a pair of proxies that are alike has any distribution that seems to have moved; and the same again for their losses
+/// together, as if connections were lost one by one. Losses come in bursts, so that this one is a bound for a few only.
 pub const FALSE_ALARM: f64 = 1e-3;
 
 /// Two runs, compared.
@@ -22,6 +23,8 @@ pub const FALSE_ALARM: f64 = 1e-3;
 pub struct Comparison {
     /// What is worse.
     pub regressions: Vec<String>,
+    /// What could not be compared, because one of the two has not judged it.
+    pub unjudged: Vec<String>,
     /// Each proxy of BASE with the one of HEAD that it is compared with.
     pub proxies: Vec<Pair>,
 }
@@ -79,6 +82,8 @@ pub struct Moved {
     pub head: BTreeMap<String, f64>,
     /// The chance of such a difference, if nothing had moved.
     pub p_value: f64,
+    /// Whether they were as expected in BASE.
+    pub was_right: bool,
 }
 
 /// Connections that were lost while something changed, of all that were made then.
@@ -97,7 +102,9 @@ impl Change {
     pub fn is_regression(&self) -> bool {
         let bad =
             |verdict: Option<Verdict>| matches!(verdict, Some(Verdict::Fail | Verdict::Error));
-        bad(self.head) && !bad(self.base)
+        // What a profile excuses is worse all the same than what works.
+        let excused = (self.base, self.head) == (Some(Verdict::Pass), Some(Verdict::Known));
+        (bad(self.head) && !bad(self.base)) || excused
     }
 
     /// Whether what failed does so no longer.
@@ -117,10 +124,49 @@ pub fn compare(base: &Results, head: &Results, slower: f64) -> Comparison {
         .map(|(base, head)| pair(base, head))
         .collect();
     let regressions = proxies.iter().flat_map(|pair| regressions(pair, slower));
+    let regressions = regressions.collect();
     Comparison {
-        regressions: regressions.collect(),
+        regressions,
+        unjudged: unjudged(base, head, &proxies),
         proxies,
     }
+}
+
+/// What of two runs says nothing about the other one.
+fn unjudged(base: &Results, head: &Results, pairs: &[Pair]) -> Vec<String> {
+    let errors = [("BASE", base), ("HEAD", head)]
+        .into_iter()
+        .flat_map(|(which, run)| {
+            let wrong = run
+                .results
+                .iter()
+                .filter_map(|one| Some((one, one.error.as_ref()?)));
+            wrong.map(move |(one, error)| format!("{} of {which}: {error}", name(one)))
+        });
+    let mut unjudged: Vec<String> = errors.collect();
+    let empty = pairs.iter().filter(|pair| pair.compared == 0);
+    unjudged.extend(empty.map(|pair| {
+        format!(
+            "{} and {}: no case was judged in both",
+            pair.base, pair.head
+        )
+    }));
+    for (which, run, paired) in [
+        (
+            "BASE",
+            base,
+            pairs.iter().map(|pair| &pair.base).collect::<Vec<_>>(),
+        ),
+        ("HEAD", head, pairs.iter().map(|pair| &pair.head).collect()),
+    ] {
+        let alone = run
+            .results
+            .iter()
+            .map(name)
+            .filter(|one| !paired.contains(&one));
+        unjudged.extend(alone.map(|one| format!("{one} is only in {which}")));
+    }
+    unjudged
 }
 
 /// Which proxies are compared: those of the same name, and the others in their order.
@@ -146,14 +192,10 @@ fn pairs<'a>(
 }
 
 fn pair(base: &ProxyResults, head: &ProxyResults) -> Pair {
-    let by_id = |results: &ProxyResults| -> BTreeMap<String, CaseResult> {
-        let cases = results.cases.iter();
-        cases.map(|case| (case.id.clone(), case.clone())).collect()
-    };
-    let (of_base, of_head) = (by_id(base), by_id(head));
+    let (of_base, of_head) = (by_id(&base.cases), by_id(&head.cases));
     let both: Vec<(&CaseResult, &CaseResult)> = of_base
         .iter()
-        .filter_map(|(id, case)| Some((case, of_head.get(id)?)))
+        .filter_map(|(id, case)| Some((*case, *of_head.get(id)?)))
         .collect();
     let rows: Vec<Rows<'_>> = both
         .iter()
@@ -182,6 +224,10 @@ fn pair(base: &ProxyResults, head: &ProxyResults) -> Pair {
     }
 }
 
+fn by_id(cases: &[CaseResult]) -> BTreeMap<&str, &CaseResult> {
+    cases.iter().map(|case| (&*case.id, case)).collect()
+}
+
 fn name(results: &ProxyResults) -> String {
     match &results.proxy.version {
         Some(version) => format!("{} ({version})", results.proxy.name),
@@ -190,24 +236,21 @@ fn name(results: &ProxyResults) -> String {
 }
 
 /// The cases that one has and the other has not.
-fn only(one: &BTreeMap<String, CaseResult>, other: &BTreeMap<String, CaseResult>) -> Vec<String> {
+fn only(one: &BTreeMap<&str, &CaseResult>, other: &BTreeMap<&str, &CaseResult>) -> Vec<String> {
     let own = one.keys().filter(|id| !other.contains_key(*id));
-    own.cloned().collect()
+    own.map(|id| (*id).to_owned()).collect()
 }
 
-fn changes(
-    base: &BTreeMap<String, CaseResult>,
-    head: &BTreeMap<String, CaseResult>,
-) -> Vec<Change> {
-    let ids: BTreeSet<&String> = base.keys().chain(head.keys()).collect();
+fn changes(base: &BTreeMap<&str, &CaseResult>, head: &BTreeMap<&str, &CaseResult>) -> Vec<Change> {
+    let ids: BTreeSet<&&str> = base.keys().chain(head.keys()).collect();
     let mut changes: Vec<Change> = ids
         .into_iter()
         .filter_map(|id| {
             let (before, after) = (base.get(id), head.get(id));
-            let verdict = |case: Option<&CaseResult>| case.map(|case| case.verdict);
-            let reason = |case: Option<&CaseResult>| case.and_then(|case| case.reason.clone());
+            let verdict = |case: Option<&&CaseResult>| case.map(|case| case.verdict);
+            let reason = |case: Option<&&CaseResult>| case.and_then(|case| case.reason.clone());
             let change = Change {
-                case: id.clone(),
+                case: (*id).to_owned(),
                 base: verdict(before),
                 head: verdict(after),
                 reason: reason(after).or_else(|| reason(before)),
@@ -266,6 +309,7 @@ fn moved(rows: &[Rows<'_>]) -> (usize, Vec<Moved>) {
         base: rows.base.shares.clone(),
         head: rows.head.shares.clone(),
         p_value: *p_value,
+        was_right: rows.base.passed(),
     });
     (tested.len(), moved.collect())
 }
@@ -344,9 +388,15 @@ fn regressions(pair: &Pair, slower: f64) -> Vec<String> {
             )
         })
         .collect();
+    // Of a case whose verdict is another, that is the news; what failed before may well move.
+    let is_news = |moved: &&Moved| {
+        let other = pair.verdicts.iter().any(|change| change.case == moved.case);
+        !other && moved.was_right
+    };
     worse.extend(
         pair.moved
             .iter()
+            .filter(is_news)
             .map(|moved| format!("{}: the shares of {} moved", moved.case, moved.row)),
     );
     let mut slow = |what: String, ratio: &Ratio| {

@@ -85,7 +85,7 @@ pub(super) fn more_lost((base_lost, base): (u64, u64), (head_lost, head): (u64, 
     if head_lost == 0 || base == 0 || head == 0 {
         return 1.0;
     }
-    Hypergeometric::new(base + head, lost, head).map_or(1.0, |law| 1.0 - law.cdf(head_lost - 1))
+    Hypergeometric::new(base + head, lost, head).map_or(1.0, |law| law.sf(head_lost - 1))
 }
 
 #[cfg(test)]

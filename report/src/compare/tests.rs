@@ -3,10 +3,53 @@ use crate::sample::sample;
 
 const SLOWER: f64 = 1.5;
 
+/// A run whose proxy stayed up.
+fn whole() -> Results {
+    let mut results = sample();
+    results.results[0].error = None;
+    results
+}
+
+#[test]
+fn what_was_not_judged_is_no_clean_comparison() {
+    let comparison = compare(&whole(), &sample(), SLOWER);
+    assert_eq!(
+        comparison.unjudged,
+        ["mine (mine 1.2.3) of HEAD: the proxy of vm1 has exited"]
+    );
+    assert!(
+        comparison
+            .to_string()
+            .ends_with("nothing that was judged is worse\n")
+    );
+    let mut alone = whole();
+    alone.results.push(sample().results.remove(0));
+    alone.results[1].proxy.name = "other".to_owned();
+    alone.results[1].error = None;
+    let comparison = compare(&alone, &whole(), SLOWER);
+    assert_eq!(comparison.unjudged, ["other (mine 1.2.3) is only in BASE"]);
+    let mut nothing = whole();
+    for case in &mut nothing.results[0].cases {
+        case.verdict = Verdict::Skip;
+    }
+    assert_eq!(compare(&whole(), &nothing, SLOWER).unjudged.len(), 1);
+}
+
+#[test]
+fn what_a_profile_comes_to_excuse_is_worse() {
+    let mut head = whole();
+    head.results[0].cases[0].verdict = Verdict::Known;
+    assert_eq!(compare(&whole(), &head, SLOWER).regressions.len(), 1);
+    assert!(compare(&head, &whole(), SLOWER).is_clean());
+}
+
 #[test]
 fn a_run_compared_with_itself_is_clean() {
-    let comparison = compare(&sample(), &sample(), SLOWER);
-    assert!(comparison.is_clean(), "{comparison}");
+    let comparison = compare(&whole(), &whole(), SLOWER);
+    assert!(
+        comparison.is_clean() && comparison.unjudged.is_empty(),
+        "{comparison}"
+    );
     let [pair] = &comparison.proxies[..] else {
         panic!("one proxy");
     };
@@ -108,6 +151,13 @@ fn a_distribution_that_moved_is_worse_and_another_draw_is_not() {
             .to_string()
             .contains("web-0 50.0 %, web-1 50.0 % -> web-0 75.0 %, web-1 25.0 %")
     );
+    // What was wrong before may move, and a verdict that is another is the news.
+    let mut wrong = base.clone();
+    wrong.results[0].cases[3].flows[1].wrong = vec!["shares".to_owned()];
+    assert!(compare(&wrong, &head, SLOWER).is_clean());
+    let mut mended = head.clone();
+    mended.results[0].cases[3].verdict = Verdict::Pass;
+    assert!(compare(&base, &mended, SLOWER).is_clean());
     answers(&mut head, &[("web-0", 205), ("web-1", 195)]);
     assert!(compare(&base, &head, SLOWER).is_clean());
     // A client with an affinity.

@@ -48,7 +48,11 @@ impl fmt::Display for Comparison {
             }
             writeln!(f)?;
         }
+        for unjudged in &self.unjudged {
+            writeln!(f, "not judged: {unjudged}")?;
+        }
         match self.regressions.len() {
+            0 if !self.unjudged.is_empty() => writeln!(f, "nothing that was judged is worse"),
             0 => writeln!(f, "nothing is worse"),
             worse => writeln!(f, "{worse} worse:\n  {}", self.regressions.join("\n  ")),
         }
@@ -64,9 +68,13 @@ impl Comparison {
     /// The comparison in GitHub-flavoured Markdown.
     pub fn markdown(&self) -> String {
         let mut text = match self.regressions.len() {
+            0 if !self.unjudged.is_empty() => "## ⚠️ Not everything was judged\n".to_owned(),
             0 => "## ✅ Nothing is worse\n".to_owned(),
             worse => format!("## ❌ {worse} worse\n"),
         };
+        for unjudged in &self.unjudged {
+            let _ = write!(text, "\n**Not judged:** {}\n", cell(unjudged));
+        }
         for pair in &self.proxies {
             let _ = write!(
                 text,
@@ -114,6 +122,7 @@ impl Comparison {
     /// The comparison as a page that needs no network.
     pub fn html(&self) -> String {
         let word_of_all = match self.regressions.len() {
+            0 if !self.unjudged.is_empty() => "Not everything was judged".to_owned(),
             0 => "Nothing is worse".to_owned(),
             worse => format!("{worse} worse"),
         };
@@ -132,6 +141,7 @@ impl Comparison {
                     header {
                         p.brand { "onehop compare" }
                         h1.(if self.is_clean() { "pass" } else { "fail" }) { (word_of_all) }
+                        @if !self.unjudged.is_empty() { ul { @for unjudged in &self.unjudged { li { "Not judged: " (unjudged) } } } }
                         @if !self.is_clean() { ul { @for worse in &self.regressions { li { (worse) } } } }
                     }
                     main { @for pair in &self.proxies { (pair_section(pair)) } }

@@ -45,7 +45,16 @@ pub(super) fn case(case: &CaseResult, surroundings: Option<&WorldInfo>, prefix: 
 /// The way from the report to the evidence of a case, which is in `PROXY/evidence/CASE` beside it.
 fn beside(evidence: &Path) -> String {
     let parts: Vec<_> = evidence.iter().map(|part| part.to_string_lossy()).collect();
-    format!("{}/", parts[parts.len().saturating_sub(3)..].join("/"))
+    let encoded = parts[parts.len().saturating_sub(3)..].iter().map(|part| {
+        let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-._@".contains(&byte);
+        let one = |byte: u8| match harmless(byte) {
+            true => char::from(byte).to_string(),
+            false => format!("%{byte:02X}"),
+        };
+        part.bytes().map(one).collect::<String>()
+    });
+    // Without the dot, a first part with a colon would be a scheme.
+    format!("./{}/", encoded.collect::<Vec<_>>().join("/"))
 }
 
 /// What a reader may look for.
@@ -90,7 +99,7 @@ fn flows(case: &CaseResult, prefix: &str) -> Markup {
                                 (row.got)
                                 @if !row.wrong.is_empty() { ul.wrong { @for text in &row.wrong { li { (text) } } } }
                             }
-                            td { @for place in &row.journeys { a href=(format!("#{}", way(prefix, case, *place))) { (place + 1) } " " } }
+                            td { @for place in row.journeys.iter().filter(|place| **place < case.journeys.len()) { a href=(format!("#{}", way(prefix, case, *place))) { (place + 1) } " " } }
                         }
                     }
                 }

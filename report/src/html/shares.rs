@@ -9,10 +9,12 @@ use statrs::distribution::{Binomial, DiscreteCDF};
 /// The range in which the share of one pod lies but for a chance of `false_alarm`, given the share that it should have and the
 /// number of connections. The verdict is by all pods together (χ²); this is what the same rate means for one.
 pub(super) fn bounds(share: f64, count: u64, false_alarm: f64) -> RangeInclusive<f64> {
-    let Ok(binomial) = Binomial::new(share, count) else {
+    // Results that somebody else has written may say anything.
+    let false_alarm = false_alarm.clamp(f64::MIN_POSITIVE, 1.0);
+    let Ok(binomial) = Binomial::new(share, count.clamp(1, 1 << 40)) else {
         return 0.0..=1.0;
     };
-    let quantile = |p: f64| binomial.inverse_cdf(p) as f64 / count as f64;
+    let quantile = |p: f64| binomial.inverse_cdf(p) as f64 / binomial.n() as f64;
     quantile(false_alarm / 2.0)..=quantile(1.0 - false_alarm / 2.0)
 }
 

@@ -63,6 +63,13 @@ fn nothing_is_fetched_and_no_text_is_markup() {
     results.results[0].cases[3].reason = Some("</style><script>alert(1)</script>".to_owned());
     let page = html(&results);
     assert!(!page.contains("<script>alert"));
+    results.results[0].cases[3].evidence = Some("javascript:alert(1);/x?#%".into());
+    assert!(html(&results).contains("href=\"./javascript%3Aalert%281%29%3B/x%3F%23%25/\""));
+    results.results[0].cases[3].flows[0].false_alarm = Some(-1.0);
+    results.results[0].cases[3].flows[0].p_value = Some(7.0);
+    results.results[0].cases[3].flows[0].expected_shares = [("web-0".to_owned(), 0.5)].into();
+    results.results[0].cases[3].flows[0].journeys = vec![usize::MAX];
+    let _ = html(&results);
     for attribute in ["src", "srcset", "action", "poster"] {
         assert_eq!(values(&page, attribute), Vec::<&str>::new());
     }
