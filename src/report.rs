@@ -55,7 +55,8 @@ pub(crate) fn run_info(
 
 /// Writes the results, and all that is made from them.
 pub(crate) fn write(out: &Path, results: &Results) -> Result<()> {
-    let text = serde_json::to_string_pretty(results).into_diagnostic()?;
+    // In lines of their own, the thousands of steps of ways would be three times as much.
+    let text = serde_json::to_string(results).into_diagnostic()?;
     write_file(out, RESULTS, &text)?;
     make(out, results)
 }
