@@ -1,7 +1,7 @@
 //! `onehop explain`.
 
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use miette::{IntoDiagnostic, Result, miette};
@@ -29,7 +29,7 @@ pub(crate) fn explain(arguments: &ExplainArguments) -> Result<ExitCode> {
         return Err(miette!(help = help, "{} has {asked}", file.display()));
     }
     for (proxy, case) in cases {
-        let read = |name: &str| fs::read_to_string(beside(arguments, case)?.join(name)).ok();
+        let read = |name: &str| fs::read_to_string(evidence(arguments, case)?.join(name)).ok();
         println!("{proxy}\n{}", onehop_report::explain(case, &read));
     }
     Ok(ExitCode::SUCCESS)
@@ -46,15 +46,11 @@ fn wanted(arguments: &ExplainArguments, case: &CaseResult) -> bool {
     arguments.cases.contains(&case.id)
 }
 
-/// The evidence of a case, which may have been moved together with the results.
-fn beside(arguments: &ExplainArguments, case: &CaseResult) -> Option<std::path::PathBuf> {
-    let evidence = case.evidence.as_ref()?;
-    let parts: Vec<_> = evidence.iter().collect();
-    let last: std::path::PathBuf = parts[parts.len().saturating_sub(3)..].iter().collect();
-    let moved = arguments.dir.join(last);
-    Some(if Path::is_dir(&moved) {
-        moved
-    } else {
-        evidence.clone()
-    })
+/// The evidence of a case: beside the results, or where it was when they were written.
+fn evidence(arguments: &ExplainArguments, case: &CaseResult) -> Option<PathBuf> {
+    let beside = arguments.dir.join(case.evidence_below()?);
+    if beside.is_dir() {
+        return Some(beside);
+    }
+    case.evidence.clone()
 }

@@ -136,8 +136,7 @@ impl Default for Timing {
     }
 }
 
-/// A time as a number of seconds.
-/// Times in reports are seconds.
+/// A time as a number of seconds, as reports have it.
 pub(crate) mod seconds {
     use std::time::Duration;
 

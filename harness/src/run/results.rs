@@ -83,6 +83,12 @@ pub struct CaseResult {
 }
 
 impl CaseResult {
+    /// The evidence, by its way from the directory of the results: `PROXY/evidence/CASE`. They may have been moved together.
+    pub fn evidence_below(&self) -> Option<PathBuf> {
+        let parts: Vec<_> = self.evidence.as_ref()?.iter().collect();
+        Some(parts[parts.len().saturating_sub(3)..].iter().collect())
+    }
+
     /// Seconds that the world took after each change to behave as expected, summed up.
     pub fn converged_in(&self) -> f64 {
         let converging = self.waited_for.get(&WaitedFor::Convergence);

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
-use maud::{DOCTYPE, PreEscaped, html};
+use maud::html;
 use onehop_harness::run::Verdict;
 use onehop_harness::verdict::AddressKind;
 
 use super::{Change, Comparison, FALSE_ALARM, Pair, Ratio};
-use crate::html::STYLE;
+use crate::html::page;
 use crate::markdown::cell;
 
 /// What is said of a proxy beside its verdicts: what it is about, and what became of it.
@@ -126,29 +126,16 @@ impl Comparison {
             0 => "Nothing is worse".to_owned(),
             worse => format!("{worse} worse"),
         };
-        let page = html! {
-            (DOCTYPE)
-            html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    meta name="viewport" content="width=device-width, initial-scale=1";
-                    meta name="color-scheme" content="light dark";
-                    link rel="icon" href="data:,";
-                    title { "onehop: " (word_of_all.to_lowercase()) }
-                    style { (PreEscaped(STYLE)) }
-                }
-                body {
-                    header {
-                        p.brand { "onehop compare" }
-                        h1.(if self.is_clean() { "pass" } else { "fail" }) { (word_of_all) }
-                        @if !self.unjudged.is_empty() { ul { @for unjudged in &self.unjudged { li { "Not judged: " (unjudged) } } } }
-                        @if !self.is_clean() { ul { @for worse in &self.regressions { li { (worse) } } } }
-                    }
-                    main { @for pair in &self.proxies { (pair_section(pair)) } }
-                }
+        let body = html! {
+            header {
+                p.brand { "onehop compare" }
+                h1.(if self.is_clean() { "pass" } else { "fail" }) { (word_of_all) }
+                @if !self.unjudged.is_empty() { ul { @for unjudged in &self.unjudged { li { "Not judged: " (unjudged) } } } }
+                @if !self.is_clean() { ul { @for worse in &self.regressions { li { (worse) } } } }
             }
+            main { @for pair in &self.proxies { (pair_section(pair)) } }
         };
-        page.into_string()
+        page(&word_of_all, &html! {}, &body)
     }
 }
 

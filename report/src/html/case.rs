@@ -34,24 +34,27 @@ pub(super) fn case(case: &CaseResult, surroundings: Option<&WorldInfo>, prefix: 
                 @for row in &case.flows { (shares::bars(row)) }
                 (journeys(case, prefix))
                 (waited(case))
-                @if let Some(evidence) = &case.evidence {
-                    p { "Evidence: " a href=(beside(evidence)) { code { (evidence.display()) } } }
+                @if let (Some(evidence), Some(beside)) = (&case.evidence, case.evidence_below()) {
+                    p { "Evidence: " a href=(link(&beside)) { code { (evidence.display()) } } }
                 }
             }
         }
     }
 }
 
-/// The way from the report to the evidence of a case, which is in `PROXY/evidence/CASE` beside it.
-fn beside(evidence: &Path) -> String {
-    let parts: Vec<_> = evidence.iter().map(|part| part.to_string_lossy()).collect();
-    let encoded = parts[parts.len().saturating_sub(3)..].iter().map(|part| {
+/// A link to a directory below the report.
+fn link(directory: &Path) -> String {
+    let encoded = directory.iter().map(|part| {
         let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-._@".contains(&byte);
         let one = |byte: u8| match harmless(byte) {
             true => char::from(byte).to_string(),
             false => format!("%{byte:02X}"),
         };
-        part.bytes().map(one).collect::<String>()
+        part.as_encoded_bytes()
+            .iter()
+            .copied()
+            .map(one)
+            .collect::<String>()
     });
     // Without the dot, a first part with a colon would be a scheme.
     format!("./{}/", encoded.collect::<Vec<_>>().join("/"))

@@ -13,8 +13,7 @@ use onehop_harness::run::{CaseResult, Outcome, ProxyResults, Results, Verdict};
 use self::matrix::class;
 use crate::journey;
 
-/// The style of all pages.
-pub(crate) const STYLE: &str = include_str!("style.css");
+const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 
 /// The whole report.
@@ -24,6 +23,32 @@ pub fn html(results: &Results) -> String {
         Outcome::Failed => ("fail", "Something is not as expected"),
         Outcome::NotJudged => ("error", "Not everything could be judged"),
     };
+    let head = html! {
+        meta name="generator" content=(format!("onehop {}", results.run.tool_version));
+        style { (PreEscaped(journey::RULES)) }
+    };
+    let body = html! {
+        a.skip href="#cases" { "to the cases" }
+        header {
+            p.brand { "onehop" }
+            h1.(verdict) { (word) }
+            (summaries(results))
+            (run(results))
+        }
+        main {
+            (filter())
+            @for (number, proxy) in results.results.iter().enumerate() {
+                (proxy_section(proxy, number))
+            }
+            p.none hidden { "No case matches." }
+        }
+        script { (PreEscaped(SCRIPT)) }
+    };
+    page(word, &head, &body)
+}
+
+/// A page that needs no network, with what is its own of head and body.
+pub(crate) fn page(title: &str, head: &Markup, body: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -31,29 +56,13 @@ pub fn html(results: &Results) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                meta name="generator" content=(format!("onehop {}", results.run.tool_version));
                 // A browser would ask a server for a picture of its own otherwise.
                 link rel="icon" href="data:,";
-                title { "onehop: " (word.to_lowercase()) }
-                style { (PreEscaped(STYLE)) (PreEscaped(journey::RULES)) }
+                title { "onehop: " (title.to_lowercase()) }
+                style { (PreEscaped(STYLE)) }
+                (head)
             }
-            body {
-                a.skip href="#cases" { "to the cases" }
-                header {
-                    p.brand { "onehop" }
-                    h1.(verdict) { (word) }
-                    (summaries(results))
-                    (run(results))
-                }
-                main {
-                    (filter())
-                    @for (number, proxy) in results.results.iter().enumerate() {
-                        (proxy_section(proxy, number))
-                    }
-                    p.none hidden { "No case matches." }
-                }
-                script { (PreEscaped(SCRIPT)) }
-            }
+            body { (body) }
         }
     };
     page.into_string()
