@@ -6,19 +6,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use miette::{IntoDiagnostic, Result, WrapErr, miette};
+use onehop::files::{self, EVIDENCE, RESULTS};
 use onehop_harness::case::Case;
 use onehop_harness::lab::{Lab, directory};
 use onehop_harness::profile::Profile;
 use onehop_harness::provided::Provided;
-use onehop_harness::run::{BatchOptions, ProxyResults, Results, run_batch};
+use onehop_harness::run::{BatchOptions, ProxyResults, Results, RunInfo, run_batch};
 use onehop_report::Comparison;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::arguments::{CompareArguments, CompareFormat};
 use crate::progress::CaseProgress;
-use crate::report::{self, RESULTS};
-use crate::run::{self, EVIDENCE};
+use crate::run;
 use crate::{NOT_JUDGED, catalogue, preparation};
 
 /// How many cases are run on one proxy before the other has its turn: enough to keep all that run side by side busy.
@@ -123,7 +123,7 @@ fn side_by_side(arguments: &CompareArguments) -> Result<(Results, Results, bool)
         let api = arguments.lab.api_name();
         let mut runs = Vec::new();
         for side in sides {
-            let info = report::run_info(
+            let info = RunInfo::of(
                 ("netns", api),
                 seed,
                 (started, clock.elapsed()),
@@ -185,14 +185,16 @@ impl Side {
     }
 
     /// Writes its results, as those of a run of its own.
-    async fn end(mut self, info: onehop_harness::run::RunInfo) -> Result<Results> {
-        run::conclude(&mut self.results, &self.lab, &self.profile, self.took).await;
+    async fn end(mut self, info: RunInfo) -> Result<Results> {
+        self.results
+            .conclude(&self.lab, &self.profile, self.took)
+            .await;
         if let Err(error) = self.lab.end().await {
             let error = onehop_harness::error::chain(&error);
             self.results.error.get_or_insert(error);
         }
         let results = Results::of(info, vec![self.results]);
-        report::write(&self.dir, &results)?;
+        files::write(&self.dir, &results).into_diagnostic()?;
         Ok(results)
     }
 }

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use miette::{IntoDiagnostic, Result, miette};
+use onehop::files::RESULTS;
 use onehop_harness::run::{CaseResult, Results, Verdict};
 
 use crate::arguments::ExplainArguments;
-use crate::report::RESULTS;
 
 /// Says of cases of a run why they failed. Exits with 0: that they did is no news.
 pub(crate) fn explain(arguments: &ExplainArguments) -> Result<ExitCode> {

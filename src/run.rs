@@ -1,6 +1,5 @@
 //! `onehop run`.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -8,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use miette::{IntoDiagnostic, Report, Result, WrapErr, miette};
+use onehop::files::{self, EVIDENCE, RESULTS};
 use onehop_harness::case::Case;
 use onehop_harness::cluster::{self, PodImage, RunId};
 use onehop_harness::error::chain;
@@ -18,23 +18,19 @@ use onehop_harness::netns::Sandbox;
 use onehop_harness::profile::Profile;
 use onehop_harness::provided::Provided;
 use onehop_harness::run::{
-    BatchOptions, CaseResult, INTERRUPTED, Outcome, ProxyInfo, ProxyResults, Results, Summary,
-    differs, not_judged, run_batch, skipped,
+    BatchOptions, CaseResult, INTERRUPTED, Outcome, ProxyInfo, ProxyResults, Results, RunInfo,
+    Summary, not_judged, run_batch, skipped,
 };
 use onehop_harness::timing::Timing;
-use onehop_report::FILES;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::arguments::{Provider, RunArguments, Shard};
 use crate::progress::CaseProgress;
-use crate::report::{self, RESULTS};
 use crate::{NOT_JUDGED, catalogue, context, lab, preparation, signals, table};
 
 /// The proxy that is judged where none is named.
 const DEFAULT_PROXY: &str = "bundled";
-/// The evidence, in the directory of a proxy.
-pub(crate) const EVIDENCE: &str = "evidence";
 
 pub(crate) fn run(arguments: RunArguments) -> Result<ExitCode> {
     create(&arguments.out)?;
@@ -115,7 +111,8 @@ impl Run {
         let selected = catalogue::select(&arguments.patterns, arguments.feature.as_deref())?;
         self.cases = share(selected, arguments.shard)?;
         for spec in &self.proxies {
-            check_known(&Profile::load(spec).into_diagnostic()?)?;
+            let profile = Profile::load(spec).into_diagnostic()?;
+            onehop_suites::check_known(&profile, &[]).into_diagnostic()?;
         }
         match arguments.provider {
             Provider::Netns => {
@@ -321,7 +318,7 @@ impl Run {
         let finished = |result: &CaseResult| progress.finished(result);
         results.cases = run_batch(&lab, &profile, &self.cases, &options, finished).await;
         progress.end();
-        conclude(&mut results, &lab, &profile, clock.elapsed()).await;
+        results.conclude(&lab, &profile, clock.elapsed()).await;
         (results, Some(lab))
     }
 
@@ -347,55 +344,15 @@ impl Run {
 
     fn write(&self, results: &[ProxyResults]) -> Result<Results> {
         let arguments = &self.arguments;
-        let run = report::run_info(
+        let run = RunInfo::of(
             (&arguments.provider.to_string(), arguments.api_name()),
             self.seed,
             (self.started, self.clock.elapsed()),
             &self.timing,
         );
         let results = Results::of(run, results.to_vec());
-        report::write(&arguments.out, &results)?;
+        files::write(&arguments.out, &results).into_diagnostic()?;
         Ok(results)
-    }
-}
-
-/// Sums up what the cases came to, and adds what only the lab knows: whether its proxies are still there, and what took how long.
-pub(crate) async fn conclude(
-    results: &mut ProxyResults,
-    lab: &Lab,
-    profile: &Profile,
-    cases: Duration,
-) {
-    results.summary = Summary::of(&results.cases);
-    results.proxy.variations = differs(&profile.variations, &results.cases);
-    match lab.proxy_fates().await {
-        Ok(fates) => {
-            results.proxy.restarts = fates.restarts;
-            results.proxy.exits = fates.exits;
-            if !profile.netns.may_restart && !fates.texts.is_empty() {
-                results.error = Some(fates.texts.join("\n"));
-            }
-        }
-        Err(error) => results.error = Some(chain(&error)),
-    }
-    let phases = lab.phases().iter().map(|(name, time)| (*name, *time));
-    let phases = phases.chain([("cases", cases)]);
-    let phases = phases.map(|(name, time)| (name.to_owned(), time.as_secs_f64()));
-    results.phases = phases.collect();
-}
-
-/// Whether all cases are in the catalogue that a profile knows to fail. One that is mistyped would be news for ever.
-fn check_known(profile: &Profile) -> Result<()> {
-    let catalogue = onehop_suites::catalogue();
-    let mut known = profile.known.iter().flat_map(|known| &known.cases);
-    let there = |id: &String| catalogue.iter().any(|case| case.id == *id);
-    match known.find(|id| !there(id)) {
-        Some(id) => Err(miette!(
-            help = "onehop list names every case",
-            "proxy `{}` knows of a defect in case {id}, which is not in the catalogue",
-            profile.name
-        )),
-        None => Ok(()),
     }
 }
 
@@ -420,23 +377,7 @@ fn directories(subjects: &[Provided]) -> Vec<String> {
         Some(tool) => format!("{}@{}", profile.name, tool.version),
         None => profile.name.clone(),
     });
-    distinct(names)
-}
-
-/// These names, with a number at the end of those that are taken.
-fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
-    let files = FILES.into_iter().map(|(name, _)| name);
-    let mut taken: BTreeSet<_> = files.chain([RESULTS]).map(str::to_owned).collect();
-    names
-        .map(|name| {
-            let numbered = (2..).map(|number| format!("{name}-{number}"));
-            let mut candidates = std::iter::once(name.clone()).chain(numbered);
-            let free = candidates.find(|candidate| !taken.contains(candidate));
-            let free = free.expect("numbers do not end");
-            taken.insert(free.clone());
-            free
-        })
-        .collect()
+    files::distinct(names)
 }
 
 async fn becomes_true(mut receiver: watch::Receiver<bool>) {
@@ -475,38 +416,4 @@ pub(crate) fn any_seed() -> u64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     u64::from(now.subsec_nanos())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_case_that_a_built_in_profile_knows_to_fail_is_in_the_catalogue() {
-        let profiles = Profile::built_in().map(|name| Profile::load(name).expect("valid"));
-        let profiles: Vec<_> = profiles.collect();
-        assert!(profiles.iter().any(|profile| !profile.known.is_empty()));
-        for mut profile in profiles {
-            check_known(&profile).expect("all of them");
-            for known in &mut profile.known {
-                known.cases.push("no/such-case".to_owned());
-            }
-            assert_eq!(check_known(&profile).is_ok(), profile.known.is_empty());
-        }
-    }
-
-    #[test]
-    fn no_two_proxies_share_a_directory_and_none_is_that_of_the_results() {
-        let names = ["mine", "other", "mine", "mine-2", "mine", RESULTS];
-        let dirs = distinct(names.into_iter().map(str::to_owned));
-        let expected = [
-            "mine",
-            "other",
-            "mine-2",
-            "mine-2-2",
-            "mine-3",
-            "results.json-2",
-        ];
-        assert_eq!(dirs, expected);
-    }
 }

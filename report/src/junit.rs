@@ -104,8 +104,8 @@ fn skipped(message: String) -> TestCaseStatus {
     status
 }
 
-/// Everything that is wrong in a case, a question a paragraph.
-fn wrong(case: &CaseResult) -> String {
+/// Everything that is wrong in a case as text: its claim, a paragraph a question, and where its evidence is.
+pub fn wrong(case: &CaseResult) -> String {
     let wrong = case.flows.iter().filter(|flow| !flow.passed());
     let paragraphs = wrong.map(|flow| {
         let family = flow

@@ -19,7 +19,7 @@ pub use conformance::conformance;
 pub use explain::explain;
 pub use html::html;
 pub use journey::journey_svg;
-pub use junit::junit;
+pub use junit::{junit, wrong};
 pub use markdown::markdown;
 pub use source::source_link;
 

@@ -32,13 +32,14 @@ mod with_faults {
 
     use futures::{StreamExt, stream};
     use miette::{IntoDiagnostic, miette};
+    use onehop::files;
     use onehop_harness::case::Case;
     use onehop_harness::cluster::RunId;
     use onehop_harness::error::chain;
     use onehop_harness::kind;
     use onehop_harness::profile::Profile;
     use onehop_harness::provided::Provided;
-    use onehop_harness::run::{CaseResult, ProxyResults, Results, Verdict};
+    use onehop_harness::run::{CaseResult, ProxyResults, Results, RunInfo, Verdict};
     use onehop_harness::timing::Timing;
     use tokio::runtime::Runtime;
 
@@ -48,7 +49,7 @@ mod with_faults {
     use super::select::select;
     use super::{ExitCode, FaultsArguments, Result};
     use crate::arguments::{KindArguments, Provider};
-    use crate::{NOT_JUDGED, preparation, report as run_report, run};
+    use crate::{NOT_JUDGED, preparation, run};
 
     /// Judges the proxy with each fault that is asked for.
     ///
@@ -200,9 +201,9 @@ mod with_faults {
         arguments: &FaultsArguments,
     ) -> Result<()> {
         let places = (&*arguments.provider.to_string(), arguments.api_name());
-        let run = run_report::run_info(places, 0, time, &judge.timing);
+        let run = RunInfo::of(places, 0, time, &judge.timing);
         let results = Results::of(run, vec![results.clone()]);
-        run_report::write(&judge.dir.join(fault.name()), &results)
+        files::write(&judge.dir.join(fault.name()), &results).into_diagnostic()
     }
 
     async fn judge_one(

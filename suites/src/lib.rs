@@ -28,13 +28,14 @@ mod policies;
 mod proxy_health;
 mod scope;
 mod source_ranges;
-mod story;
+pub mod story;
 mod subject;
 mod topology;
 mod transitions;
 mod udp;
 
 use onehop_harness::case::Case;
+use onehop_harness::profile::Profile;
 
 pub use subject::Subject;
 
@@ -90,6 +91,35 @@ pub fn matching(patterns: &[String]) -> Result<Vec<Case>, Vec<String>> {
     Ok(cases.into_iter().filter(wanted).collect())
 }
 
+/// A case that a profile knows to fail, and that is none.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "proxy `{proxy}` knows of a defect in case {case}, which is not in the catalogue; onehop list names every case"
+)]
+pub struct UnknownCase {
+    /// The profile's name.
+    pub proxy: String,
+    /// The case.
+    pub case: String,
+}
+
+/// Checks that all cases which a profile knows to fail are in the catalogue, or among these others.
+///
+/// # Errors
+/// One is not: mistyped, its failure would be news for ever.
+pub fn check_known(profile: &Profile, others: &[Case]) -> Result<(), UnknownCase> {
+    let catalogue = catalogue();
+    let mut known = profile.known.iter().flat_map(|known| &known.cases);
+    let there = |id: &String| catalogue.iter().chain(others).any(|case| case.id == *id);
+    match known.find(|id| !there(id)) {
+        None => Ok(()),
+        Some(case) => Err(UnknownCase {
+            proxy: profile.name.clone(),
+            case: case.clone(),
+        }),
+    }
+}
+
 fn matches(pattern: &str, id: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
         return id.contains(pattern);
@@ -121,6 +151,20 @@ mod tests {
     use onehop_harness::world::World;
 
     use super::*;
+
+    #[test]
+    fn every_case_that_a_built_in_profile_knows_to_fail_is_in_the_catalogue() {
+        let profiles = Profile::built_in().map(|name| Profile::load(name).expect("valid"));
+        let profiles: Vec<_> = profiles.collect();
+        assert!(profiles.iter().any(|profile| !profile.known.is_empty()));
+        for mut profile in profiles {
+            check_known(&profile, &[]).expect("all of them");
+            for known in &mut profile.known {
+                known.cases.push("no/such-case".to_owned());
+            }
+            assert_eq!(check_known(&profile, &[]).is_ok(), profile.known.is_empty());
+        }
+    }
 
     fn reaches(case: &Case) -> Vec<Reach> {
         let flows = case.flows().into_iter();

@@ -8,16 +8,16 @@ use onehop_harness::case::{external, node, pod};
 use onehop_harness::world::{CLIENT_PRIVATE, CLIENT_PUBLIC, Protocol};
 
 /// The nodes.
-pub(crate) const NODES: [&str; 3] = ["vm1", "vm2", "vm3"];
+pub const NODES: [&str; 3] = ["vm1", "vm2", "vm3"];
 /// The backends: `web-0` on vm1, none on vm2, `web-1` and `web-2` on vm3.
-pub(crate) const STORY: [&str; 3] = ["web-0", "web-1", "web-2"];
+pub const STORY: [&str; 3] = ["web-0", "web-1", "web-2"];
 /// Backends of another placement: five on vm1, `web-1` alone on vm3.
-pub(crate) const FIVE_AND_ONE: [&str; 6] = ["web-0", "web-4", "web-5", "web-6", "web-7", "web-1"];
+pub const FIVE_AND_ONE: [&str; 6] = ["web-0", "web-4", "web-5", "web-6", "web-7", "web-1"];
 /// A pod on vm2, for when one moves there.
-pub(crate) const ON_VM2: &str = "web-3";
+pub const ON_VM2: &str = "web-3";
 
 /// The backends of the story on this node.
-pub(crate) fn on(node: &str) -> &'static [&'static str] {
+pub fn on(node: &str) -> &'static [&'static str] {
     match node {
         "vm1" => &STORY[..1],
         "vm3" => &STORY[1..],
@@ -26,49 +26,55 @@ pub(crate) fn on(node: &str) -> &'static [&'static str] {
 }
 
 /// The outside client with a private address.
-pub(crate) fn private() -> Place {
+pub fn private() -> Place {
     external(CLIENT_PRIVATE)
 }
 
 /// The outside client with a public address.
-pub(crate) fn public() -> Place {
+pub fn public() -> Place {
     external(CLIENT_PUBLIC)
 }
 
 /// The client pod on this node.
-pub(crate) fn client_on(node: &str) -> Place {
+pub fn client_on(node: &str) -> Place {
     pod(&format!("client-{node}"))
 }
 
 /// The node itself as a client.
-pub(crate) fn host(name: &str) -> Place {
+pub fn host(name: &str) -> Place {
     node(name)
 }
 
 /// The node port on this node.
-pub(crate) fn node_port(node: &str) -> Target {
+pub fn node_port(node: &str) -> Target {
     Target::NodePort(node.to_owned())
 }
 
 /// The external address that the network sends to this node.
-pub(crate) fn external_ip(node: &str) -> Target {
+pub fn external_ip(node: &str) -> Target {
     Target::ExternalIp(node.to_owned())
 }
 
 /// An address beside the node port, to which the same applies: who calls it from outside by a node, and as what, and what
 /// calls it on a node.
-#[derive(Clone, Copy)]
-pub(crate) struct Address {
-    pub(crate) name: &'static str,
-    pub(crate) about: &'static str,
-    pub(crate) service: fn() -> Service,
-    pub(crate) outside: fn() -> Place,
-    pub(crate) by: fn(&str) -> Target,
-    pub(crate) inside: fn(&str) -> Target,
+#[derive(Clone, Copy, Debug)]
+pub struct Address {
+    /// As a part of a case's id.
+    pub name: &'static str,
+    /// As a part of its claim.
+    pub about: &'static str,
+    /// A Service that has it.
+    pub service: fn() -> Service,
+    /// Who calls it from outside.
+    pub outside: fn() -> Place,
+    /// The address by which a caller outside enters at this node.
+    pub by: fn(&str) -> Target,
+    /// The address that is called on this node.
+    pub inside: fn(&str) -> Target,
 }
 
 /// Both of them.
-pub(crate) const ADDRESSES: [Address; 2] = [
+pub const ADDRESSES: [Address; 2] = [
     Address {
         name: "external-ip",
         about: "external addresses",
@@ -88,7 +94,7 @@ pub(crate) const ADDRESSES: [Address; 2] = [
 ];
 
 /// A named TCP port.
-pub(crate) const fn tcp(name: &'static str, number: u16) -> Port {
+pub const fn tcp(name: &'static str, number: u16) -> Port {
     Port {
         name,
         number,
@@ -97,7 +103,7 @@ pub(crate) const fn tcp(name: &'static str, number: u16) -> Port {
 }
 
 /// A named UDP port.
-pub(crate) const fn udp(name: &'static str, number: u16) -> Port {
+pub const fn udp(name: &'static str, number: u16) -> Port {
     Port {
         name,
         number,
@@ -106,18 +112,18 @@ pub(crate) const fn udp(name: &'static str, number: u16) -> Port {
 }
 
 /// These pods, all ready.
-pub(crate) fn ready(pods: &[&str]) -> Vec<Backend> {
+pub fn ready(pods: &[&str]) -> Vec<Backend> {
     pods.iter().map(|pod| Backend::ready(pod)).collect()
 }
 
 /// The load balancer's own host: a client outside that can choose the node by which it enters.
-pub(crate) fn balancer() -> Place {
+pub fn balancer() -> Place {
     Place::LoadBalancer
 }
 
 /// Traffic from outside under Cluster: any of these pods, the source lost to the entry node, one
 /// hop more to a pod elsewhere.
-pub(crate) fn spread_by(node: &str, pods: &[&str]) -> Reach {
+pub fn spread_by(node: &str, pods: &[&str]) -> Reach {
     Reach::pods(
         pods,
         Source::EntryNode,
@@ -127,7 +133,7 @@ pub(crate) fn spread_by(node: &str, pods: &[&str]) -> Reach {
 }
 
 /// Traffic that stays on its node: these pods, the source kept, no extra hop.
-pub(crate) fn kept_on(node: &str, pods: &[&str]) -> Reach {
+pub fn kept_on(node: &str, pods: &[&str]) -> Reach {
     Reach::pods(
         pods,
         Source::Preserved,
@@ -138,12 +144,12 @@ pub(crate) fn kept_on(node: &str, pods: &[&str]) -> Reach {
 
 /// Traffic of a pod that its own node sends to any of these pods, the source kept. No hop is
 /// extra: the direct way crosses the same node.
-pub(crate) fn from_pod_on(node: &str, pods: &[&str]) -> Reach {
+pub fn from_pod_on(node: &str, pods: &[&str]) -> Reach {
     kept_on(node, pods)
 }
 
 /// Traffic of a node's own processes, which have an address of the node in any case.
-pub(crate) fn from_node(node: &str, pods: &[&str]) -> Reach {
+pub fn from_node(node: &str, pods: &[&str]) -> Reach {
     Reach::pods(
         pods,
         Source::EntryNode,
@@ -153,27 +159,27 @@ pub(crate) fn from_node(node: &str, pods: &[&str]) -> Reach {
 }
 
 /// A flow that must be answered.
-pub(crate) fn reaches(from: &Place, to: Target, reach: Reach) -> Question {
+pub fn reaches(from: &Place, to: Target, reach: Reach) -> Question {
     from.calls(to, reach.into())
 }
 
 /// A flow that must be answered, or may be, in one of the ways in which implementations differ.
-pub(crate) fn varies(from: &Place, to: Target, how: Variation, reach: &Reach) -> Question {
+pub fn varies(from: &Place, to: Target, how: Variation, reach: &Reach) -> Question {
     from.calls(to, Expectation::varies(how, Some(reach)))
 }
 
 /// A flow that must be dropped.
-pub(crate) fn dropped(from: &Place, to: Target) -> Question {
+pub fn dropped(from: &Place, to: Target) -> Question {
     from.calls(to, Expectation::Dropped)
 }
 
 /// A flow that must be refused.
-pub(crate) fn refused(from: &Place, to: Target) -> Question {
+pub fn refused(from: &Place, to: Target) -> Question {
     from.calls(to, Expectation::Refused)
 }
 
 /// What a pod on each node sees of the ClusterIP, of which these pods serve the node: none means a drop.
-pub(crate) fn inside(pods: impl Fn(&str) -> &'static [&'static str]) -> [Question; 3] {
+pub fn inside(pods: impl Fn(&str) -> &'static [&'static str]) -> [Question; 3] {
     NODES.map(|node| match pods(node) {
         [] => dropped(&client_on(node), Target::ClusterIp),
         pods => reaches(&client_on(node), Target::ClusterIp, from_pod_on(node, pods)),

@@ -92,12 +92,16 @@ impl Profile {
 /// How a profile names the program that reads it.
 const ITSELF: &str = "onehop";
 
-/// The program `onehop`, given the one that runs. They are the same, except in tests: those run from the folder
-/// `deps` beside it, where cargo puts them.
+/// The program `onehop`, given the one that runs. They are the same, except in tests and examples: those run from the folders
+/// `deps` and `examples` beside it, where cargo puts them.
 fn itself(running: Option<&Path>) -> Option<PathBuf> {
     let running = running?;
     let folder = running.parent()?;
-    if folder.file_name() == Some(OsStr::new("deps")) {
+    let beside = ["deps", "examples"].map(OsStr::new);
+    if folder
+        .file_name()
+        .is_some_and(|name| beside.contains(&name))
+    {
         return Some(folder.parent()?.join(ITSELF));
     }
     Some(running.to_owned())
@@ -195,6 +199,10 @@ mod tests {
             ("/opt/bin/onehop-1.2", "/opt/bin/onehop-1.2"),
             (
                 "/w/target/debug/deps/conformance-0123",
+                "/w/target/debug/onehop",
+            ),
+            (
+                "/w/target/debug/examples/conformance",
                 "/w/target/debug/onehop",
             ),
         ] {

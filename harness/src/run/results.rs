@@ -2,16 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 use std::{fmt, fs, io};
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::differs::Differs;
+use super::differs::{Differs, differs};
 use super::situation::{Situation, WorldInfo};
 use super::spent::{Spent, WaitedFor};
 use crate::case::Feature;
-use crate::profile::Implementation;
+use crate::error::chain;
+use crate::lab::Lab;
+use crate::profile::{Implementation, Profile};
 use crate::tap::Sample;
 use crate::timing::Timing;
 use crate::verdict::FlowResult;
@@ -195,6 +199,27 @@ impl ProxyResults {
         }
     }
 
+    /// Sums up what the cases came to in this time, and adds what only their lab knows: whether its proxies are still there, and
+    /// what took how long.
+    pub async fn conclude(&mut self, lab: &Lab, profile: &Profile, cases: Duration) {
+        self.summary = Summary::of(&self.cases);
+        self.proxy.variations = differs(&profile.variations, &self.cases);
+        match lab.proxy_fates().await {
+            Ok(fates) => {
+                self.proxy.restarts = fates.restarts;
+                self.proxy.exits = fates.exits;
+                if !profile.netns.may_restart && !fates.texts.is_empty() {
+                    self.error = Some(fates.texts.join("\n"));
+                }
+            }
+            Err(error) => self.error = Some(chain(&error)),
+        }
+        let phases = lab.phases().iter().map(|(name, time)| (*name, *time));
+        let phases = phases.chain([("cases", cases)]);
+        let phases = phases.map(|(name, time)| (name.to_owned(), time.as_secs_f64()));
+        self.phases = phases.collect();
+    }
+
     /// What the results come to.
     pub fn outcome(&self) -> Outcome {
         let Summary {
@@ -243,6 +268,29 @@ pub struct RunInfo {
     pub seconds: f64,
     /// The timings and tolerances behind its verdicts.
     pub timing: Timing,
+}
+
+impl RunInfo {
+    /// What results say of a run: who provided its labs and by which API, its seed, when it began and how long it took.
+    pub fn of(
+        (provider, api): (&str, &str),
+        seed: u64,
+        (started, took): (SystemTime, Duration),
+        timing: &Timing,
+    ) -> Self {
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let started = Timestamp::try_from(started).map(|time| time.to_string());
+        Self {
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            provider: provider.to_owned(),
+            api: api.to_owned(),
+            kernel: kernel.trim().to_owned(),
+            seed,
+            started: started.unwrap_or_default(),
+            seconds: took.as_secs_f64(),
+            timing: timing.clone(),
+        }
+    }
 }
 
 /// A whole `results.json`.
