@@ -1,6 +1,8 @@
 //! The command line.
 
 mod clusters;
+#[cfg(test)]
+mod documented;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -331,7 +331,7 @@ fn a_mode_is_one_word_and_a_required_program_has_no_folder() {
 
 #[test]
 fn the_documentation_is_true() {
-    let readme = include_str!("../../../../profiles/README.md");
+    let readme = include_str!("../../../../docs/guide/profiles.md");
     let example = readme
         .split("```yaml\n")
         .nth(1)

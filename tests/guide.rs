@@ -1,0 +1,180 @@
+//! The documentation: its links lead somewhere, the guide is built, and its story is what packets do.
+//!
+//! Building the guide needs `mdbook`; without it that test is ignored, with the reason. The pictures of the story are kept where
+//! ONEHOP_SCREENSHOTS says: those in `docs/pictures` were made so.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use regex::Regex;
+use support::{Home, run};
+
+/// Pages beside those in `docs`.
+const PAGES: [&str; 6] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "profiles/README.md",
+    "kind-configs/offline/README.md",
+];
+
+fn main() -> ExitCode {
+    let book = Trial::test("the_guide_is_built_and_its_links_lead_somewhere", || {
+        the_guide_is_built_and_its_links_lead_somewhere()
+    });
+    let is_there = Command::new("mdbook").arg("--version").output().is_ok();
+    let trials = vec![
+        Trial::test("links_of_pages_lead_somewhere", || {
+            links_of_pages_lead_somewhere()
+        }),
+        Trial::test("the_story_is_what_packets_do", || {
+            the_story_is_what_packets_do()
+        }),
+        if is_there {
+            book
+        } else {
+            book.with_kind("needs mdbook: cargo install mdbook")
+                .with_ignored_flag(true)
+        },
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All files below a directory that end so.
+fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).expect("a directory");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let found = paths.flat_map(|path| {
+        if path.is_dir() {
+            files(&path, ending)
+        } else {
+            vec![path]
+        }
+    });
+    let ends = |path: &PathBuf| path.to_string_lossy().ends_with(ending);
+    found.filter(ends).collect()
+}
+
+/// What these links of a page lead to that is not there. Links to elsewhere are left alone: nobody asks the network.
+fn dead(page: &Path, links: &Regex) -> Vec<String> {
+    let text = fs::read_to_string(page).unwrap_or_else(|e| panic!("{}: {e}", page.display()));
+    let folder = page.parent().expect("a file is in a folder");
+    let targets = links.captures_iter(&text).map(|link| link[1].to_owned());
+    let dead = targets.filter(|target| {
+        let path = target.split('#').next().unwrap_or_default();
+        let elsewhere = target.contains("://") || path.is_empty() || path.starts_with('/');
+        !elsewhere && !folder.join(path).exists()
+    });
+    dead.map(|target| format!("{}: {target}", page.display()))
+        .collect()
+}
+
+fn links_of_pages_lead_somewhere() -> Result<(), Failed> {
+    let links = Regex::new(r"\]\(([^)\s]+)\)")?;
+    let pages = PAGES.iter().map(|page| root().join(page));
+    let pages: Vec<_> = pages.chain(files(&root().join("docs"), ".md")).collect();
+    let dead: Vec<_> = pages.iter().flat_map(|page| dead(page, &links)).collect();
+    if dead.is_empty() {
+        Ok(())
+    } else {
+        Err(dead.join("\n").into())
+    }
+}
+
+fn the_guide_is_built_and_its_links_lead_somewhere() -> Result<(), Failed> {
+    let home = Home::new();
+    let built = home.path().join("guide");
+    let mut mdbook = Command::new("mdbook");
+    mdbook
+        .arg("build")
+        .arg(root().join("docs"))
+        .arg("--dest-dir")
+        .arg(&built);
+    let output = mdbook.output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() || said.contains("WARN") || said.contains("ERROR") {
+        return Err(said.into_owned().into());
+    }
+    let links = Regex::new(r#"(?:href|src)="([^"]+)""#)?;
+    let pages = files(&built, ".html");
+    assert!(pages.len() > 20, "a page for each chapter");
+    let dead: Vec<_> = pages.iter().flat_map(|page| dead(page, &links)).collect();
+    if dead.is_empty() {
+        Ok(())
+    } else {
+        Err(dead.join("\n").into())
+    }
+}
+
+/// A command of the story, and the last line that it prints.
+struct Told {
+    arguments: Vec<String>,
+    picture: String,
+    outcome: String,
+}
+
+/// Every command of the story, each in a block with what it prints last.
+fn story() -> Vec<Told> {
+    let text = fs::read_to_string(root().join("docs/guide/story.md")).expect("the story");
+    let blocks = text.split("```console\n").skip(1);
+    let blocks = blocks.map(|rest| rest.split("```").next().expect("a block ends"));
+    let told = blocks.map(|block| {
+        let lines: Vec<_> = block.lines().collect();
+        let [command, .., outcome] = lines[..] else {
+            panic!("a command and an outcome: {block}");
+        };
+        let command = command
+            .strip_prefix("$ onehop ")
+            .expect("a command of onehop");
+        let (arguments, picture) = command.split_once(" --svg ").expect("draws a picture");
+        Told {
+            arguments: arguments.split(' ').map(str::to_owned).collect(),
+            picture: picture.to_owned(),
+            outcome: outcome.to_owned(),
+        }
+    });
+    told.collect()
+}
+
+/// Runs every command of the story: it must end as the story says, but for ports and times, and draw its picture.
+fn the_story_is_what_packets_do() -> Result<(), Failed> {
+    let chance = Regex::new(r":\d+ |[\d.]+(?:µs|ms)$")?;
+    let home = Home::new();
+    let kept = std::env::var_os("ONEHOP_SCREENSHOTS").map(PathBuf::from);
+    let story = story();
+    assert!(story.len() >= 8, "a story has this many scenes");
+    for told in &story {
+        let name = Path::new(&told.picture).file_name().ok_or("a file")?;
+        let picture = home.path().join(name);
+        let mut arguments: Vec<_> = told.arguments.iter().map(String::as_str).collect();
+        let path = picture.to_str().ok_or("text")?;
+        arguments.extend(["--svg", path]);
+        let ended = run(&mut home.onehop(&arguments));
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let plain = |line: &str| chance.replace_all(line, "·").into_owned();
+        let expected = plain(&told.outcome);
+        if !ended.stdout.lines().any(|line| plain(line) == expected) {
+            return Err(format!("{}\n{}", told.outcome, ended.stdout).into());
+        }
+        let svg = fs::read_to_string(&picture)?;
+        assert!(svg.starts_with("<svg") && svg.ends_with("</svg>"), "{svg}");
+        if let Some(kept) = &kept {
+            fs::write(kept.join(name), svg)?;
+        }
+        assert!(
+            root().join(&told.picture).is_file(),
+            "{} is shown",
+            told.picture
+        );
+    }
+    Ok(())
+}
