@@ -47,7 +47,7 @@ pub fn make(dir: &Path, results: &Results) -> Result<(), Unwritten> {
     files.try_for_each(|(name, text)| write_file(dir, name, &text(results)))
 }
 
-/// Removes what [`write`] has written for an earlier run, which must not be taken for what comes of this one.
+/// Removes what [`write()`] has written for an earlier run, which must not be taken for what comes of this one.
 ///
 /// # Errors
 /// A file is there and cannot be removed.

@@ -139,7 +139,7 @@ impl Remote {
     }
 
     /// Has the agent act on a node, its own machine, and on these pods of a run there. The addresses of
-    /// the node's interfaces, and [which machine](super::machine) it is.
+    /// the node's interfaces, and which machine it is.
     ///
     /// # Errors
     /// When a pod does not run there, or the kernel refuses a tap.
