@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::OnceLock;
 
+use fantoccini::key::Key;
 use fantoccini::{Client, ClientBuilder, Locator};
 use libtest_mimic::{Arguments, Failed, Trial};
 use onehop_harness::run::Results;
@@ -23,6 +24,9 @@ use tokio::runtime::Runtime;
 /// The width and height of a window on a desk, and of a telephone.
 const DESK: (u32, u32) = (1280, 900);
 const TELEPHONE: (u32, u32) = (390, 844);
+
+/// Stops of the keyboard from the beginning of the cases to the first of them, at the most.
+const STOPS: usize = 12;
 
 type Test = fn() -> Result<(), Failed>;
 
@@ -200,6 +204,12 @@ impl Browser {
         Ok(self.client.find(Locator::Css(what)).await?.click().await?)
     }
 
+    /// Presses a key, wherever the focus is.
+    async fn press(&self, key: Key) -> Result<(), Failed> {
+        let focus = self.client.active_element().await?;
+        Ok(focus.send_keys(&char::from(key).to_string()).await?)
+    }
+
     /// Keeps a picture of the window.
     async fn picture(&self, name: &str) -> Result<(), Failed> {
         let default = Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser");
@@ -344,13 +354,44 @@ async fn a_report_can_be_used() -> Result<(), Failed> {
     browser.click("label.skip input").await?;
     browser.is(SHOWN, failed).await?;
 
-    // By the keyboard alone: the first stop leads to the cases.
-    browser.value("scrollTo(0, 0)").await?;
+    // A way that was folded is drawn when it is unfolded.
+    browser.open(&a_run().join("report.html")).await?;
+    let folded = "document.querySelector('details.way:not([open])')";
+    browser
+        .is(&format!("{folded}.querySelector('svg')"), Value::Null)
+        .await?;
+    browser
+        .value(&format!(
+            "(way => {{ way.closest('details.case').open = way.open = true; way.id = 'unfolded' }})({folded})"
+        ))
+        .await?;
     browser
         .is(
-            "document.querySelector('a').textContent",
-            json!("to the cases"),
+            "document.querySelectorAll('#unfolded svg.journey text').length > 5",
+            json!(true),
         )
+        .await?;
+
+    // By the keyboard alone: the first stop leads to the cases, and on to the first of them, which folds.
+    browser.open(&a_run().join("report.html")).await?;
+    browser.press(Key::Tab).await?;
+    browser
+        .is("document.activeElement.textContent", json!("to the cases"))
+        .await?;
+    browser.press(Key::Enter).await?;
+    browser.is("location.hash", json!("#cases")).await?;
+    for _ in 0..STOPS {
+        browser.press(Key::Tab).await?;
+        let there = "document.activeElement.matches('details.case > summary')";
+        if browser.value(there).await? == json!(true) {
+            break;
+        }
+    }
+    let open = "document.activeElement.closest('details.case').open";
+    let before = browser.value(open).await?;
+    browser.press(Key::Enter).await?;
+    browser
+        .is(open, json!(!before.as_bool().ok_or("a state")?))
         .await?;
     browser.end().await
 }

@@ -25,6 +25,12 @@
     form.open.textContent = open ? 'Fold all' : 'Unfold all';
   });
 
+  // What is folded was left as text, because all of it at once takes a second to read.
+  addEventListener('toggle', event => {
+    const text = event.target.querySelector?.(':scope > .scroll > noscript');
+    if (text) text.outerHTML = text.textContent;
+  }, true);
+
   // A link shows what it points to, whatever is folded or filtered away.
   const reveal = () => {
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
