@@ -32,6 +32,7 @@ pub(crate) mod operation {
     pub(crate) const DELETE_ELEMENT: u8 = 14;
     pub(crate) const NEW_GENERATION: u8 = 15;
     pub(crate) const GET_GENERATION: u8 = 16;
+    pub(crate) const TRACE: u8 = 17;
 }
 
 /// A transaction that is being written, for [`Netfilter::commit`](crate::Netfilter::commit).

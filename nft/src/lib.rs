@@ -2,7 +2,8 @@
 //!
 //! Objects are data ([`Table`], [`Chain`], [`Set`], [`Element`], [`Rule`]). A [`Batch`] takes what is
 //! to be done with them, and [`Netfilter::commit`] carries it out, wholly or not at all. What the
-//! kernel has is read back as the same data. [`Changes`] tells when somebody else wrote.
+//! kernel has is read back as the same data. [`Changes`] tells when somebody else wrote, and [`Traces`] which rules a packet
+//! meets.
 //!
 //! Rules read like the text of `nft`, and their bytes are those that `nft` would send:
 //!
@@ -32,6 +33,7 @@ mod error;
 mod netfilter;
 pub mod netlink;
 mod object;
+mod trace;
 
 pub use batch::Batch;
 pub use changes::{Change, Changes};
@@ -40,3 +42,4 @@ pub use error::{Error, Refusal};
 pub use netfilter::Netfilter;
 pub use netlink::NetlinkError;
 pub use object::*;
+pub use trace::{Met, Step, Traces};

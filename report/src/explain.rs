@@ -1,11 +1,12 @@
 //! Why a case failed, from its results and its evidence: what was expected, what came instead, where the packet was last seen, and what
-//! connection tracking knew of it.
+//! connection tracking and the rules knew of it.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use onehop_harness::run::{CaseResult, EndpointState, Situation};
+use onehop_harness::lab::{RuleMet, RulesMet};
+use onehop_harness::run::{CaseResult, EndpointState, RULES_MET, Ruled, Situation};
 use onehop_harness::tap::{Direction, Half, Journey, Sample, What};
 use onehop_harness::verdict::FlowResult;
 
@@ -23,6 +24,8 @@ pub fn explain(case: &CaseResult, evidence: &dyn Fn(&str) -> Option<String>) -> 
         let reason = case.reason.as_deref().unwrap_or("every row is as expected");
         let _ = writeln!(text, "  {reason}");
     }
+    let ruled = evidence(RULES_MET).and_then(|text| serde_json::from_str(&text).ok());
+    let ruled: Vec<Ruled> = ruled.unwrap_or_default();
     // Rows of both families have an example together.
     let mut shown = BTreeSet::new();
     for row in wrong {
@@ -43,6 +46,8 @@ pub fn explain(case: &CaseResult, evidence: &dyn Fn(&str) -> Option<String>) -> 
                 None => {}
             }
         }
+        let ruled = ruled.iter().filter(|ruled| ruled.is_of(row));
+        ruled.for_each(|ruled| text.push_str(&of_rules(ruled)));
     }
     if let Some(path) = &case.evidence {
         let _ = writeln!(text, "\n  evidence: {}", path.display());
@@ -119,6 +124,54 @@ fn of_sample(
     text
 }
 
+/// Which rules a call like those of the row met, made once more.
+fn of_rules(ruled: &Ruled) -> String {
+    let mut text = String::new();
+    if let Some(error) = &ruled.error {
+        let _ = writeln!(text, "\n    which rules it met could not be seen: {error}");
+    }
+    for RulesMet { node, rules } in &ruled.nodes {
+        if rules.is_empty() {
+            let _ = writeln!(text, "\n    one more such call met no rule of {node}");
+            continue;
+        }
+        let _ = writeln!(
+            text,
+            "\n    the rules of {node} that one more such call met:"
+        );
+        for RuleMet {
+            table,
+            chain,
+            rule,
+            verdict,
+        } in rules
+        {
+            let what = match &**rule {
+                "" => "its policy",
+                rule => rule,
+            };
+            // The text of a rule mostly ends with its verdict.
+            let verdict = match what.contains(&**verdict) {
+                true => String::new(),
+                false => format!(" => {verdict}"),
+            };
+            let _ = writeln!(text, "      {table} {chain}: {what}{verdict}");
+        }
+    }
+    let dropped = ruled
+        .nodes
+        .iter()
+        .find_map(|met| Some((&met.node, met.dropped()?)));
+    if let Some((node, rule)) = dropped {
+        let (table, chain) = (&rule.table, &rule.chain);
+        let _ = writeln!(
+            text,
+            "    => {node} dropped it in table {table}, chain {chain}"
+        );
+    }
+    text
+}
+
 /// Who did what, and what should have come in its place.
 fn verdict(row: &FlowResult, sample: &Sample, journey: &Journey) -> String {
     let rewritten = journey
@@ -179,6 +232,46 @@ mod tests {
 
     fn nothing(_: &str) -> Option<String> {
         None
+    }
+
+    #[test]
+    fn the_rule_that_dropped_a_call_is_named_where_the_kernel_told_it() {
+        let case = &sample().results[0].cases[3];
+        let row = case.flows.iter().find(|row| !row.passed()).expect("fails");
+        let met = |chain: &str, rule: &str, verdict: &str| RuleMet {
+            table: "ip kube-proxy".to_owned(),
+            chain: chain.to_owned(),
+            rule: rule.to_owned(),
+            verdict: verdict.to_owned(),
+        };
+        let ruled = |from: &str| Ruled {
+            check: row.check.clone(),
+            from: from.to_owned(),
+            to: row.to.clone(),
+            protocol: row.protocol,
+            family: row.family.expect("of a family"),
+            nodes: vec![RulesMet {
+                node: "vm1".to_owned(),
+                rules: vec![
+                    met("services", "ip daddr vmap @service-ips", "goto service-X"),
+                    met("service-X", "counter drop", "drop"),
+                ],
+            }],
+            error: None,
+        };
+        let kept = |ruled: Ruled| serde_json::to_string(&[ruled]).expect("JSON");
+        let read = |text: String| move |name: &str| (name == RULES_MET).then(|| text.clone());
+        let text = explain(case, &read(kept(ruled(&row.from))));
+        for words in [
+            "the rules of vm1 that one more such call met:",
+            "      ip kube-proxy services: ip daddr vmap @service-ips => goto service-X\n",
+            "      ip kube-proxy service-X: counter drop\n",
+            "=> vm1 dropped it in table ip kube-proxy, chain service-X",
+        ] {
+            assert!(text.contains(words), "no `{words}` in:\n{text}");
+        }
+        let of_another = explain(case, &read(kept(ruled("pod(somebody-else)"))));
+        assert!(!of_another.contains("rules of vm1"), "{of_another}");
     }
 
     #[test]

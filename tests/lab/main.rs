@@ -84,6 +84,7 @@ fn main() -> ExitCode {
             entered::kubectl_outside,
         ),
         trial("two_proxies_are_compared", &[lab], runs::compared),
+        trial("a_rule_that_drops_is_named", &[lab], runs::rule_named),
         trial("a_proxy_that_exits_is_reported", &[lab], runs::proxy_exits),
         trial(
             "a_proxy_that_exits_later_is_no_success",

@@ -257,3 +257,36 @@ pub(crate) fn forbidden() -> Result<(), Failed> {
     assert!(error.contains(advice), "{error}");
     Ok(())
 }
+
+/// A rule that is nobody's whom it should be drops what comes to node ports: it is named, with the way.
+pub(crate) fn rule_named() -> Result<(), Failed> {
+    let home = Home::new();
+    let onehop = env!("CARGO_BIN_EXE_onehop");
+    home.program(&format!(
+        "nft add table ip elsewhere
+        nft add chain ip elsewhere early '{{ type filter hook prerouting priority -150; }}'
+        nft add rule ip elsewhere early tcp dport 30000-32767 counter drop
+        exec {onehop} proxy --config \"$1\""
+    ));
+    let right = include_str!("../../profiles/bundled.yaml");
+    let beside = right
+        .replace("version: [onehop, --version]\n", "")
+        .replace("name: bundled", "name: beside-another")
+        .replace("[onehop, proxy, --config, ", "[./proxy.sh, ");
+    fs::write(home.path().join("beside.yaml"), beside)?;
+    let case = "external/cluster/every-node-answers";
+    let ended = run(&mut home.onehop(&["run", case, "--proxy", "./beside.yaml"]));
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let ended = run(&mut home.onehop(&["explain"]));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for text in [
+        "the rules of vm2 that one more such call met:",
+        "ip elsewhere early: tcp dport 30000-32767 counter packets",
+        "=> vm2 dropped it in table ip elsewhere, chain early",
+    ] {
+        assert!(ended.stdout.contains(text), "no `{text}`: {}", ended.stdout);
+    }
+    // In IPv6 there is no such rule, and nothing to explain.
+    assert!(!ended.stdout.contains("IPv6"), "{}", ended.stdout);
+    Ok(())
+}

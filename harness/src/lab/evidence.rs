@@ -37,7 +37,8 @@ pub(super) async fn capture(netns: &Netns, world: &World, dir: &Path) -> io::Res
     Ok(())
 }
 
-async fn output_of(command: &[&str], host: &Namespace) -> Vec<u8> {
+/// What a command on a host says, or why it says nothing.
+pub(super) async fn output_of(command: &[&str], host: &Namespace) -> Vec<u8> {
     let mut run = Command::new(command[0]);
     run.args(&command[1..])
         .stdin(std::process::Stdio::null())

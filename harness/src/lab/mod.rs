@@ -13,6 +13,7 @@ mod objects;
 mod phases;
 mod provider;
 mod proxy;
+mod rules;
 mod sites;
 mod trip;
 
@@ -40,6 +41,7 @@ pub(crate) use phases::Phases;
 pub(crate) use provider::Provider;
 pub use provider::ProxyFates;
 pub use proxy::{NodeProxy, ProxyError, UnexpectedExit};
+pub use rules::{RuleMet, RulesMet};
 pub(crate) use sites::Sites;
 
 pub use crate::case::SERVICE_PORT;

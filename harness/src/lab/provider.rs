@@ -31,6 +31,14 @@ pub struct ProxyFates {
 }
 
 impl Provider {
+    /// The network namespaces that it is made of, if it is.
+    pub(crate) fn netns(&self) -> Option<&Netns> {
+        match self {
+            Self::Netns(netns) => Some(netns),
+            Self::Cluster(_) => None,
+        }
+    }
+
     /// What it is: for results.
     pub(crate) fn name(&self) -> &'static str {
         match self {

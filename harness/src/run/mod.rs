@@ -11,6 +11,7 @@ mod progress;
 mod proxy_health;
 mod results;
 mod row;
+mod ruled;
 mod runner;
 mod sabotage;
 mod situation;
@@ -25,6 +26,7 @@ pub use results::{
     CaseResult, Outcome, ProxyInfo, ProxyResults, ReadError, Results, RunInfo, SCHEMA, Summary,
     Verdict,
 };
+pub use ruled::{RULES_MET, Ruled};
 pub use runner::{CaseRun, skipped};
 pub use sabotage::{Sabotage, Victim};
 pub use situation::{ClientInfo, Endpoint, EndpointState, NodeInfo, PodInfo, Situation, WorldInfo};

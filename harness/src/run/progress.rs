@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use super::held::HeldByName;
 use super::row::Answer;
+use super::ruled::Ruled;
 use super::situation::Situation;
 use super::traffic::TrafficByName;
 use super::workload::Running;
@@ -29,6 +30,8 @@ pub(super) struct Progress {
     pub(super) samples: Vec<Sample>,
     /// The Service as each check found it.
     pub(super) situations: Vec<Situation>,
+    /// Which rules calls met that went wrong.
+    pub(super) ruled: Vec<Ruled>,
     /// The flows that it keeps open.
     pub(super) held: HeldByName,
     /// The traffic that goes on.

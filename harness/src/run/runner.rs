@@ -12,6 +12,7 @@ use super::held::HeldByName;
 use super::progress::Progress;
 use super::results::{CaseResult, Verdict};
 use super::row::Answer;
+use super::ruled::Ruled;
 use super::sabotage::{Sabotage, Victim};
 use super::situation::Situation;
 use super::spent::{Spent, Stopwatch, WaitedFor};
@@ -74,14 +75,14 @@ impl CaseRun {
             Err(error) => {
                 result.verdict = Verdict::Error;
                 result.reason = Some(chain(&error));
-                result.evidence = self.capture(&name, &[]).await;
+                result.evidence = self.capture(&name, &[], &[]).await;
             }
             Ok(progress) => {
                 let journeys = progress.journeys();
                 if let Some(reason) = progress.failure {
                     result.verdict = Verdict::Fail;
                     result.reason = Some(reason);
-                    result.evidence = self.capture(&name, &journeys).await;
+                    result.evidence = self.capture(&name, &journeys, &progress.ruled).await;
                 }
                 result.flows = progress.flows;
                 result.journeys = progress.samples;
@@ -143,9 +144,9 @@ impl CaseRun {
         &node.expect("a node of the world").object
     }
 
-    async fn capture(&self, name: &str, journeys: &[String]) -> Option<PathBuf> {
+    async fn capture(&self, name: &str, journeys: &[String], ruled: &[Ruled]) -> Option<PathBuf> {
         let dir = self.evidence.as_ref()?.join(name);
-        match evidence::capture(&self.lab, &dir, name, journeys).await {
+        match evidence::capture(&self.lab, &dir, name, journeys, ruled).await {
             Ok(()) => Some(dir),
             Err(error) => {
                 tracing::error!(%error, case = self.case.id, "no evidence could be kept");
@@ -292,6 +293,7 @@ impl CaseRun {
             flows: Vec::new(),
             samples: Vec::new(),
             situations: Vec::new(),
+            ruled: Vec::new(),
             held: HeldByName::new(),
             traffic: TrafficByName::new(),
             crowd: 0,
@@ -352,6 +354,14 @@ impl CaseRun {
         self.still(name, &scene).await?;
         let situation = Situation::of(&check.label, progress, &scene);
         progress.situations.push(situation);
+        // While everything is as it was when they were asked.
+        if self.evidence.is_some()
+            && let Ok(check) = scene.named(check)
+        {
+            let subject = self.subject(name, &scene, progress);
+            let ruled = subject.ruled(&check, &answers).await;
+            progress.ruled.extend(ruled);
+        }
         progress.take(answers);
         if progress.failure.is_none() && !converged {
             let seconds = self.lab.timing().converge.as_secs();

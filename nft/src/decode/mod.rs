@@ -364,7 +364,7 @@ fn raw_value(attribute: Attribute<'_>) -> Result<Value, Malformed> {
     Value::raw(attribute.value).ok_or(Malformed("a value of more than 64 bytes"))
 }
 
-fn verdict(all: Attributes<'_>) -> Result<Verdict, Malformed> {
+pub(crate) fn verdict(all: Attributes<'_>) -> Result<Verdict, Malformed> {
     let (mut code, mut chain) = (None, None);
     for each in all {
         let each = each?;

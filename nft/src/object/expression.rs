@@ -231,6 +231,8 @@ pub enum MetaKey {
     IifType,
     /// The kind of device by which it leaves (`ARPHRD_…`, 16 bits in the kernel's byte order).
     OifType,
+    /// Whether each rule that it meets is reported, one byte: see [`Traces`](crate::Traces). It can be set and not read.
+    NfTrace,
     /// Its family, one byte: [`Family::number`].
     NfProto,
     /// Its transport protocol, one byte.
@@ -241,7 +243,7 @@ pub enum MetaKey {
 
 impl MetaKey {
     /// Every key.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Mark,
         Self::Iif,
         Self::Oif,
@@ -249,6 +251,7 @@ impl MetaKey {
         Self::OifName,
         Self::IifType,
         Self::OifType,
+        Self::NfTrace,
         Self::NfProto,
         Self::L4Proto,
         Self::PktType,
@@ -265,6 +268,7 @@ impl MetaKey {
             Self::OifName => 7,
             Self::IifType => 8,
             Self::OifType => 9,
+            Self::NfTrace => 12,
             Self::NfProto => 15,
             Self::L4Proto => 16,
             Self::PktType => 19,
@@ -278,7 +282,7 @@ impl MetaKey {
             Self::Mark | Self::Iif | Self::Oif => 4,
             Self::IifName | Self::OifName => 16,
             Self::IifType | Self::OifType => 2,
-            Self::NfProto | Self::L4Proto | Self::PktType => 1,
+            Self::NfTrace | Self::NfProto | Self::L4Proto | Self::PktType => 1,
         }
     }
 }

@@ -209,6 +209,17 @@ impl Rule {
         })
     }
 
+    /// `meta nftrace set 1`: from here on, [`Traces`](crate::Traces) tells which rules the packet meets.
+    #[must_use]
+    pub fn set_nftrace(mut self) -> Self {
+        let load = Load::Constant(Value::new().byte(1));
+        emit(&mut self.expressions, load, Register::FIRST);
+        self.push(Expression::MetaSet {
+            key: MetaKey::NfTrace,
+            from: Register::FIRST,
+        })
+    }
+
     /// `ct mark set LOAD`.
     #[must_use]
     pub fn set_ct_mark(mut self, load: Load) -> Self {

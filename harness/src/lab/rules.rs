@@ -1,0 +1,277 @@
+//! Which rules of a node a call meets, as its kernel tells it: made once more for a call that went wrong, so that it can be said which
+//! rule is to blame.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use onehop_nft::{
+    Batch, Chain, ChainKind, Error, Family, Hook, Met, Netfilter, Rule, Step, TH_DPORT, Table,
+    Traces, Value, Verdict, daddr, priority,
+};
+use serde::{Deserialize, Serialize};
+
+use super::netns::Netns;
+use super::{Calls, Lab, LabError, evidence};
+use crate::error::chain;
+
+/// Where the tracing begins: before all rules but those of other tracers.
+const FIRST: i32 = priority::RAW - 50;
+
+/// What the rules of one node did with a packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RulesMet {
+    /// The node.
+    pub node: String,
+    /// Every rule that applied to it, in their order.
+    pub rules: Vec<RuleMet>,
+}
+
+/// A rule that applied to a packet, or the policy of a chain that did not accept it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleMet {
+    /// Its table, with the family: `ip kube-proxy`.
+    pub table: String,
+    /// Its chain.
+    pub chain: String,
+    /// Its text, as `nft` has it; its handle where there is no `nft`, or the rule is gone. Empty for a policy.
+    pub rule: String,
+    /// What became of the packet: `drop`, `accept`, `jump services`, `return`, `continue`.
+    pub verdict: String,
+}
+
+impl RulesMet {
+    /// The rule that dropped the packet, if one did.
+    pub fn dropped(&self) -> Option<&RuleMet> {
+        self.rules.iter().find(|met| met.verdict == "drop")
+    }
+}
+
+impl Lab {
+    /// Makes the first of these calls once more, and says which rules its first packet met on each node that it came to by the
+    /// address that was called. Nothing where the kernels of nodes are not at hand: on a cluster.
+    ///
+    /// # Errors
+    /// When the call cannot be made, or a kernel refuses.
+    pub(crate) async fn rules_met(&self, calls: Calls<'_>) -> Result<Vec<RulesMet>, String> {
+        let Some(netns) = self.provider().netns() else {
+            return Ok(Vec::new());
+        };
+        let Some(remote) = calls.remotes.first() else {
+            return Ok(Vec::new());
+        };
+        let nodes = self.world().nodes.iter().map(|node| node.name.as_str());
+        let watches = nodes.map(|node| Watch::begin(netns, node, *remote));
+        let watches = watches.collect::<Result<Vec<_>, _>>()?;
+        let called = self
+            .call_each(Calls {
+                remotes: &calls.remotes[..1],
+                ..calls
+            })
+            .await;
+        called.map_err(|error: LabError| chain(&error))?;
+        let mut met = Vec::new();
+        for watch in watches {
+            let node = watch.node.clone();
+            let steps = watch.end()?;
+            if steps.is_empty() {
+                continue;
+            }
+            let ruleset = ["nft", "-a", "list", "ruleset"];
+            let ruleset = evidence::output_of(&ruleset, netns.namespace(&node)).await;
+            let ruleset = String::from_utf8_lossy(&ruleset);
+            let steps = steps.iter().filter(|step| decides(step));
+            let rules = steps.map(|step| told(step, &ruleset)).collect();
+            met.push(RulesMet { node, rules });
+        }
+        Ok(met)
+    }
+}
+
+/// A node whose kernel tells which rules packets to an address meet, until it ends.
+struct Watch {
+    node: String,
+    table: Table,
+    netfilter: Netfilter,
+    traces: Traces,
+}
+
+impl Watch {
+    fn begin(netns: &Netns, node: &str, remote: SocketAddr) -> Result<Self, String> {
+        // Several cases may watch one node at a time.
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let family = match remote {
+            SocketAddr::V4(_) => Family::Ip,
+            SocketAddr::V6(_) => Family::Ip6,
+        };
+        let table = Table::new(family, format!("onehop-watch-{number}"));
+        let rule = Rule::new()
+            .eq(daddr(family), Value::new().ip(remote.ip()))
+            .eq(TH_DPORT, Value::new().port(remote.port()))
+            .set_nftrace();
+        let mut batch = Batch::new();
+        batch.add_table(&table);
+        for (name, hook) in [("arriving", Hook::Prerouting), ("own", Hook::Output)] {
+            let chain = Chain::base(name, ChainKind::Filter, hook, FIRST);
+            batch.add_chain(&table, &chain);
+            batch.add_rule(&table, name, &rule);
+        }
+        let begun = netns.namespace(node).within(|| {
+            let traces = Traces::subscribe()?;
+            let mut netfilter = Netfilter::open()?;
+            netfilter.commit(&mut batch)?;
+            Ok((netfilter, traces))
+        });
+        let begun = begun.map_err(|error| error.to_string())?;
+        let (netfilter, traces) = begun.map_err(|error: Error| chain(&error))?;
+        Ok(Self {
+            node: node.to_owned(),
+            table,
+            netfilter,
+            traces,
+        })
+    }
+
+    /// Stops watching. The steps of the first packet that was watched, but for those in its own table.
+    fn end(mut self) -> Result<Vec<Step>, String> {
+        let mut batch = Batch::new();
+        batch.delete_table(&self.table);
+        let ended = self.netfilter.commit(&mut batch);
+        ended.map_err(|error| chain(&error))?;
+        let mut steps: Vec<Step> = Vec::new();
+        while let Some(step) = self.traces.read().map_err(|error| chain(&error))? {
+            steps.push(step);
+        }
+        let own = |step: &Step| step.table == self.table.name;
+        let Some(first) = steps.iter().find(|step| own(step)).map(|step| step.packet) else {
+            return Ok(Vec::new());
+        };
+        // Others may trace other packets.
+        steps.retain(|step| step.packet == first && !step.table.starts_with("onehop-watch-"));
+        Ok(steps)
+    }
+}
+
+/// Whether a step is more than that a chain has come to its end.
+fn decides(step: &Step) -> bool {
+    match step.met {
+        Met::Rule(_) => true,
+        Met::Return => false,
+        Met::Policy => step.verdict != Some(Verdict::Accept),
+    }
+}
+
+/// A step in words, with the text of its rule out of `nft -a list ruleset`.
+fn told(step: &Step, ruleset: &str) -> RuleMet {
+    let family = step.family.map_or("?", Family::keyword);
+    let table = format!("{family} {}", step.table);
+    let rule = match step.met {
+        Met::Rule(handle) => text(ruleset, &table, &step.chain, handle)
+            .map_or_else(|| format!("rule {handle}"), str::to_owned),
+        Met::Policy | Met::Return => String::new(),
+    };
+    let verdict = match &step.verdict {
+        Some(Verdict::Drop) => "drop".to_owned(),
+        Some(Verdict::Accept) => "accept".to_owned(),
+        Some(Verdict::Continue) => "continue".to_owned(),
+        Some(Verdict::Return) => "return".to_owned(),
+        Some(Verdict::Jump(chain)) => format!("jump {chain}"),
+        Some(Verdict::Goto(chain)) => format!("goto {chain}"),
+        None => "something else".to_owned(),
+    };
+    RuleMet {
+        table,
+        chain: step.chain.clone(),
+        rule,
+        verdict,
+    }
+}
+
+/// The text of a rule in a listing with handles.
+fn text<'a>(ruleset: &'a str, table: &str, chain: &str, handle: u64) -> Option<&'a str> {
+    let opens = |line: &str, what: &str| {
+        let rest = line.trim_start().strip_prefix(what)?;
+        Some(rest.split(" {").next()?.to_owned())
+    };
+    let mark = format!(" # handle {handle}");
+    let (mut in_table, mut in_chain) = (false, false);
+    for line in ruleset.lines() {
+        if let Some(name) = opens(line, "table ") {
+            (in_table, in_chain) = (name == table, false);
+        } else if let Some(name) = opens(line, "chain ") {
+            in_chain = name == chain;
+        } else if in_table && in_chain && line.ends_with(&mark) {
+            return line.strip_suffix(&mark).map(str::trim);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LISTING: &str = "\
+table ip kube-proxy { # handle 1
+\tchain services { # handle 5
+\t\tip daddr . meta l4proto . th dport vmap @service-ips # handle 12
+\t}
+
+\tchain external-X { # handle 6
+\t\tip saddr 10.0.0.0/8 goto service-X comment \"a # handle 3\" # handle 13
+\t\tdrop # handle 14
+\t}
+}
+table ip6 kube-proxy { # handle 2
+\tchain services { # handle 5
+\t\taccept # handle 12
+\t}
+}
+";
+
+    #[test]
+    fn rules_are_found_by_their_table_chain_and_handle() {
+        let of = |table, chain, handle| text(LISTING, table, chain, handle);
+        assert_eq!(of("ip kube-proxy", "external-X", 14), Some("drop"));
+        assert_eq!(of("ip6 kube-proxy", "services", 12), Some("accept"));
+        assert_eq!(
+            of("ip kube-proxy", "services", 12),
+            Some("ip daddr . meta l4proto . th dport vmap @service-ips")
+        );
+        assert_eq!(of("ip kube-proxy", "services", 14), None);
+        assert_eq!(of("ip kube-proxy", "external-X", 3), None);
+        assert_eq!(of("inet kube-proxy", "services", 12), None);
+    }
+
+    #[test]
+    fn a_step_says_which_rule_and_what_became_of_the_packet() {
+        let step = |met, verdict| Step {
+            packet: 1,
+            family: Some(Family::Ip),
+            table: "kube-proxy".to_owned(),
+            chain: "external-X".to_owned(),
+            met,
+            verdict: Some(verdict),
+        };
+        let dropped = told(&step(Met::Rule(14), Verdict::Drop), LISTING);
+        assert_eq!(
+            (&*dropped.table, &*dropped.rule, &*dropped.verdict),
+            ("ip kube-proxy", "drop", "drop")
+        );
+        let gone = told(&step(Met::Rule(99), Verdict::jump("services")), LISTING);
+        assert_eq!((&*gone.rule, &*gone.verdict), ("rule 99", "jump services"));
+        let policy = step(Met::Policy, Verdict::Drop);
+        let end = told(&policy, LISTING);
+        assert_eq!((&*end.rule, &*end.verdict), ("", "drop"));
+        assert!(decides(&policy) && decides(&step(Met::Rule(14), Verdict::Continue)));
+        assert!(!decides(&step(Met::Policy, Verdict::Accept)));
+        assert!(!decides(&step(Met::Return, Verdict::Return)));
+        let met = |rules: &[&RuleMet]| RulesMet {
+            node: "vm2".to_owned(),
+            rules: rules.iter().copied().cloned().collect(),
+        };
+        assert_eq!(met(&[&gone, &dropped]).dropped(), Some(&dropped));
+        assert_eq!(met(&[&gone, &end]).dropped(), Some(&end));
+        assert_eq!(met(&[&gone]).dropped(), None);
+    }
+}
