@@ -150,10 +150,15 @@ pub(crate) struct CompareArguments {
     #[arg(long = "case", value_name = "PATTERN", requires = "proxies")]
     pub(crate) patterns: Vec<String>,
     /// With `--proxy`, where both runs go: OUT/base and OUT/head
-    #[arg(long, value_name = "DIR", default_value = "onehop-out")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "onehop-out",
+        requires = "proxies"
+    )]
     pub(crate) out: PathBuf,
     /// With `--proxy`, how many cases run side by side
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, default_value_t = 8, requires = "proxies", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) jobs: u16,
     /// How it is printed
     #[arg(long, value_enum, default_value_t)]

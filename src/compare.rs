@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use miette::{IntoDiagnostic, Result, WrapErr, miette};
 use onehop::files::{self, EVIDENCE, RESULTS};
 use onehop_harness::case::Case;
+use onehop_harness::error::chain;
 use onehop_harness::lab::{Lab, directory};
 use onehop_harness::profile::Profile;
 use onehop_harness::provided::Provided;
@@ -74,6 +75,9 @@ fn read(path: &Path) -> Result<Results> {
     Ok(results)
 }
 
+/// The directories of two proxies that are run now.
+const SIDES: [&str; 2] = ["base", "head"];
+
 /// One of two proxies that are run now.
 struct Side {
     profile: Profile,
@@ -106,11 +110,35 @@ fn side_by_side(arguments: &CompareArguments) -> Result<(Results, Results, bool)
     runtime.block_on(async {
         let interrupted = run::interruption()?;
         let (started, clock) = (SystemTime::now(), Instant::now());
-        let mut sides = Vec::new();
-        for (provided, name) in provided.into_iter().zip(["base", "head"]) {
-            sides.push(Side::start(provided, &arguments.out.join(name), arguments).await?);
-        }
         let seed = run::any_seed();
+        let info = || {
+            let places = ("netns", arguments.lab.api_name());
+            RunInfo::of(
+                places,
+                seed,
+                (started, clock.elapsed()),
+                &arguments.lab.timing(),
+            )
+        };
+        let both: Vec<_> = provided.iter().map(Provided::info).collect();
+        let mut sides = Vec::new();
+        for (provided, name) in provided.into_iter().zip(SIDES) {
+            match Side::start(provided, &arguments.out.join(name), arguments).await {
+                Ok(side) => sides.push(side),
+                Err(report) => {
+                    // What is there of an earlier comparison must not be taken for this one.
+                    let why = format!("{name} did not start: {}", chain(report.as_ref()));
+                    for (proxy, name) in both.into_iter().zip(SIDES) {
+                        let dir = arguments.out.join(name);
+                        create(&dir)?;
+                        let none = ProxyResults::none(proxy).unjudged(&cases, why.clone());
+                        let results = Results::of(info(), vec![none]);
+                        files::write(&dir, &results).into_diagnostic()?;
+                    }
+                    return Err(report);
+                }
+            }
+        }
         let progress = CaseProgress::start_aside("both", 2 * cases.len());
         for (number, part) in cases.chunks(TURN).enumerate() {
             for side in &mut sides {
@@ -120,16 +148,9 @@ fn side_by_side(arguments: &CompareArguments) -> Result<(Results, Results, bool)
             }
         }
         progress.end();
-        let api = arguments.lab.api_name();
         let mut runs = Vec::new();
         for side in sides {
-            let info = RunInfo::of(
-                ("netns", api),
-                seed,
-                (started, clock.elapsed()),
-                &arguments.lab.timing(),
-            );
-            runs.push(side.end(info).await?);
+            runs.push(side.end(info()).await?);
         }
         let head = runs.pop().expect("two were started");
         let base = runs.pop().expect("two were started");
@@ -137,12 +158,16 @@ fn side_by_side(arguments: &CompareArguments) -> Result<(Results, Results, bool)
     })
 }
 
+fn create(dir: &Path) -> Result<()> {
+    std::fs::create_dir_all(dir)
+        .into_diagnostic()
+        .wrap_err_with(|| format!("failed to create {}", dir.display()))
+}
+
 impl Side {
     async fn start(provided: Provided, dir: &Path, arguments: &CompareArguments) -> Result<Self> {
         let dir = std::path::absolute(dir).into_diagnostic()?;
-        std::fs::create_dir_all(&dir)
-            .into_diagnostic()
-            .wrap_err_with(|| format!("failed to create {}", dir.display()))?;
+        create(&dir)?;
         let (profile, info) = (provided.profile().clone(), provided.info());
         // As a run has it.
         let own = dir.join(&profile.name);
@@ -190,7 +215,7 @@ impl Side {
             .conclude(&self.lab, &self.profile, self.took)
             .await;
         if let Err(error) = self.lab.end().await {
-            let error = onehop_harness::error::chain(&error);
+            let error = chain(&error);
             self.results.error.get_or_insert(error);
         }
         let results = Results::of(info, vec![self.results]);

@@ -19,7 +19,7 @@ use onehop_harness::profile::Profile;
 use onehop_harness::provided::Provided;
 use onehop_harness::run::{
     BatchOptions, CaseResult, INTERRUPTED, Outcome, ProxyInfo, ProxyResults, Results, RunInfo,
-    Summary, not_judged, run_batch, skipped,
+    Summary, run_batch, skipped,
 };
 use onehop_harness::timing::Timing;
 use tokio::runtime::Runtime;
@@ -209,25 +209,10 @@ impl Run {
                 name: spec.clone(),
                 ..ProxyInfo::default()
             });
-            self.unjudged(results, chain(report.as_ref()))
+            results.unjudged(&self.cases, chain(report.as_ref()))
         };
         let results: Vec<_> = self.proxies.iter().map(unjudged).collect();
         self.write(&results)
-    }
-
-    /// Results in which no case could be judged, and why.
-    fn unjudged(&self, results: ProxyResults, error: String) -> ProxyResults {
-        let cases: Vec<_> = self
-            .cases
-            .iter()
-            .map(|case| not_judged(case, &error))
-            .collect();
-        ProxyResults {
-            summary: Summary::of(&cases),
-            error: Some(error),
-            cases,
-            ..results
-        }
     }
 
     async fn execute(self, ready: Ready) -> Result<ExitCode> {
@@ -302,7 +287,7 @@ impl Run {
                 Arc::new(lab)
             }
             Ok(lab) => Arc::new(lab),
-            Err(report) => return (self.unjudged(results, chain(report.as_ref())), None),
+            Err(report) => return (results.unjudged(&self.cases, chain(report.as_ref())), None),
         };
         results.world = Some(lab.world().into());
         let clock = Instant::now();

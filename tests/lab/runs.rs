@@ -114,6 +114,17 @@ pub(crate) fn compared() -> Result<(), Failed> {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stdout.contains("0 worse, 1 mended"), "{ended:?}");
     assert!(ended.stdout.ends_with("nothing is worse\n"), "{ended:?}");
+
+    // Where one does not start, both have results that say so, in place of those from before.
+    let broken = home.profile("exit 3");
+    let ended = compare("bundled", broken, "text");
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    for side in ["onehop-out/base", "onehop-out/head"] {
+        let results = home.results(side);
+        assert_eq!(results["summary"]["errors"], 2, "{side}");
+        let error = results["results"][0]["error"].as_str().expect("a reason");
+        assert!(error.starts_with("head did not start: "), "{error}");
+    }
     Ok(())
 }
 

@@ -9,10 +9,11 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::batch::not_judged;
 use super::differs::{Differs, differs};
 use super::situation::{Situation, WorldInfo};
 use super::spent::{Spent, WaitedFor};
-use crate::case::Feature;
+use crate::case::{Case, Feature};
 use crate::error::chain;
 use crate::lab::Lab;
 use crate::profile::{Implementation, Profile};
@@ -196,6 +197,18 @@ impl ProxyResults {
             error: None,
             cases: Vec::new(),
             summary: Summary::default(),
+        }
+    }
+
+    /// Results in which none of these cases could be judged, and why.
+    #[must_use]
+    pub fn unjudged(self, cases: &[Case], error: String) -> Self {
+        let cases: Vec<_> = cases.iter().map(|case| not_judged(case, &error)).collect();
+        Self {
+            summary: Summary::of(&cases),
+            error: Some(error),
+            cases,
+            ..self
         }
     }
 
