@@ -147,18 +147,18 @@ pub(crate) struct CompareArguments {
     #[arg(long = "proxy", value_name = "NAME|FILE")]
     pub(crate) proxies: Vec<String>,
     /// With `--proxy`, the cases to run: a part of their ids, or whole ids with `*`. Repeatable; all when there is none
-    #[arg(long = "case", value_name = "PATTERN", requires = "proxies")]
+    #[arg(long = "case", value_name = "PATTERN", conflicts_with = "base")]
     pub(crate) patterns: Vec<String>,
     /// With `--proxy`, where both runs go: OUT/base and OUT/head
     #[arg(
         long,
         value_name = "DIR",
         default_value = "onehop-out",
-        requires = "proxies"
+        conflicts_with = "base"
     )]
     pub(crate) out: PathBuf,
     /// With `--proxy`, how many cases run side by side
-    #[arg(long, default_value_t = 8, requires = "proxies", value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, default_value_t = 8, conflicts_with = "base", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) jobs: u16,
     /// How it is printed
     #[arg(long, value_enum, default_value_t)]

@@ -335,6 +335,10 @@ fn a_comparison_takes_two_runs_that_judged_something() {
     );
     let both = ["here", "there", "--proxy", "bundled"];
     refused(&compare(&both), &["cannot be used with"]);
+    for option in [["--out", "x"], ["--jobs", "2"], ["--case", "external/"]] {
+        let ended = compare(&[&["here", "there"], &option[..]].concat());
+        refused(&ended, &["cannot be used with", option[0]]);
+    }
     for factor in ["0.5", "much"] {
         let ended = compare(&["here", "there", "--slower", factor]);
         refused(&ended, &["invalid value", "--slower"]);
