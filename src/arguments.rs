@@ -3,6 +3,7 @@
 mod clusters;
 #[cfg(test)]
 mod documented;
+mod examples;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,46 +32,53 @@ pub(crate) struct Arguments {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Judge a Service proxy by the conformance cases
-    #[command(after_help = RUN_EXAMPLES)]
+    #[command(after_help = examples::RUN)]
     Run(Box<RunArguments>),
-    /// Make the reports of a run again, from its results.json: JUnit, a conformance report, and a summary in Markdown
+    /// Make the reports of a run again, from its results.json: a page, JUnit, a conformance report, and a summary in Markdown
     ///
     /// Every run makes them as well.
+    #[command(after_help = examples::REPORT)]
     Report(ReportArguments),
     /// Hold two runs against each other, or two proxies that are run now: verdicts, distributions, convergence, latencies, losses
     ///
     /// Exits with 1 when something is worse in HEAD, and with 2 when one of them has not judged what the other has. Distributions are
     /// tested, with a chance of 0.1 % for each pair of proxies that one seems to have moved though they are alike; times are compared by
     /// 99 % intervals, and are worse where the whole interval is beyond `--slower`.
-    #[command(after_help = COMPARE_EXAMPLES)]
+    #[command(after_help = examples::COMPARE)]
     Compare(CompareArguments),
-    /// Say why cases of a run failed: what was expected, by which way the packet went, where it was last seen, who tracked it
-    #[command(after_help = EXPLAIN_EXAMPLES)]
+    /// Say why cases of a run failed: what was expected, by which way the packet went, where it was last seen, who tracked it,
+    /// and in the lab which rules it met
+    #[command(after_help = examples::EXPLAIN)]
     Explain(ExplainArguments),
     /// Measure how fast Service proxies are, side by side
+    #[command(after_help = examples::BENCH)]
     Bench(BenchArguments),
     /// Make a proxy wrong in one way after the other, and see which cases notice
     ///
     /// Exits with 1 when a fault is not noticed by every case that it names, or when every fault has met every case and
     /// one of those never failed. In builds with the feature `faults`.
+    #[command(after_help = examples::FAULTS)]
     Faults(FaultsArguments),
     /// List the cases by subject, with what each claims, needs and rests on
+    #[command(after_help = examples::LIST)]
     List(ListArguments),
     /// Show one case: its claim, its sources, its world, and what it expects
+    #[command(after_help = examples::SHOW)]
     Show {
         /// The id of the case
         case: String,
     },
     /// Follow one connection hop by hop
-    #[command(after_help = TRACE_EXAMPLES)]
+    #[command(after_help = examples::TRACE)]
     Trace(TraceArguments),
     /// What Local traffic policies do in a cluster: who drops, who is overloaded. Reads, and changes nothing
+    #[command(after_help = examples::SURVEY)]
     Survey(SurveyArguments),
     /// Bring up a lab to look around in
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::LAB)]
     Lab(LabCommand),
     /// List and install what onehop can build: kube-proxy, and a real control plane
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::TOOLS)]
     Tools(ToolsCommand),
     /// Serve the embedded Kubernetes API alone
     Apiserver(ApiserverArguments),
@@ -98,32 +106,14 @@ pub(crate) enum Command {
     Network(NetworkArguments),
 }
 
-const RUN_EXAMPLES: &str = "\
-Examples:
-  onehop run                                            the bundled proxy, by every case
-  onehop run --proxy kube-proxy-nftables@v1.36.3        a release of kube-proxy, built where it is missing
-  onehop run --proxy my.yaml external/local health-check   yours, by some cases
-  onehop run --provider kind --proxy kube-proxy-nftables   in a kind cluster, made for the run
-  onehop run --shard 2/4                                a quarter of the cases, for one of four machines";
-
-const COMPARE_EXAMPLES: &str = "\
-Examples:
-  onehop compare before/ after/                        two runs, by their --out
-  onehop compare before/ after/ --format markdown      for a comment on a change
-  onehop compare --proxy kube-proxy-nftables@v1.35.4 --proxy kube-proxy-nftables@v1.36.3
-                                                       two releases, run side by side";
-
-const EXPLAIN_EXAMPLES: &str = "\
-Examples:
-  onehop explain                                   every case of the last run that failed
-  onehop explain external/local/client-ip-kept     one case
-  onehop explain --dir before/                     of another run";
-
 #[derive(Args)]
 pub(crate) struct ExplainArguments {
     /// The ids of cases; all that failed where there is none
     #[arg(value_name = "CASE")]
     pub(crate) cases: Vec<String>,
+    /// All that failed, which is what is explained where no case is named
+    #[arg(long, conflicts_with = "cases")]
+    pub(crate) failed: bool,
     /// The directory of the run: its `--out`
     #[arg(long, value_name = "DIR", default_value = "onehop-out")]
     pub(crate) dir: PathBuf,
@@ -490,13 +480,6 @@ pub(crate) enum ListFormat {
     Json,
     Markdown,
 }
-
-const TRACE_EXAMPLES: &str = "\
-Examples:
-  onehop trace --etp Cluster --from external --to node-port@vm2
-  onehop trace --etp Local --to vip --svg journey.svg
-  onehop trace --itp Local --from pod@client-vm2 --to cluster-ip --endpoints web-0=terminating
-  onehop trace --to node-port@vm1 --proxy bundled --proxy kube-proxy-nftables";
 
 #[derive(Args)]
 pub(crate) struct TraceArguments {

@@ -14,9 +14,9 @@ pub const RESULTS: &str = "results.json";
 /// The evidence of failures, in the directory of a proxy.
 pub const EVIDENCE: &str = "evidence";
 
-/// A file that could not be written, or removed.
+/// A file that could not be written, or one of an earlier run that could not be removed.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to write {path}")]
+#[error("failed to replace {path}")]
 pub struct Unwritten {
     /// The file.
     pub path: PathBuf,

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use onehop_harness::netns;
 use regex::Regex;
 use support::{Home, run};
 
@@ -27,22 +28,50 @@ fn main() -> ExitCode {
     let book = Trial::test("the_guide_is_built_and_its_links_lead_somewhere", || {
         the_guide_is_built_and_its_links_lead_somewhere()
     });
-    let is_there = Command::new("mdbook").arg("--version").output().is_ok();
+    let story = Trial::test("the_story_is_what_packets_do", || {
+        the_story_is_what_packets_do()
+    });
+    let mdbook = Command::new("mdbook").arg("--version").output();
+    let mdbook = mdbook.err().map(|_| "cargo install mdbook".to_owned());
+    let lab = netns::check().err().map(|error| error.to_string());
     let trials = vec![
-        Trial::test("links_of_pages_lead_somewhere", || {
-            links_of_pages_lead_somewhere()
-        }),
-        Trial::test("the_story_is_what_packets_do", || {
-            the_story_is_what_packets_do()
-        }),
-        if is_there {
-            book
-        } else {
-            book.with_kind("needs mdbook: cargo install mdbook")
-                .with_ignored_flag(true)
-        },
+        Trial::test(
+            "links_of_pages_lead_somewhere",
+            links_of_pages_lead_somewhere,
+        ),
+        Trial::test("pages_show_the_examples", pages_show_the_examples),
+        needing(lab, story),
+        needing(mdbook, book),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// A test, which is ignored where what it needs is not there.
+fn needing(missing: Option<String>, test: Trial) -> Trial {
+    match missing {
+        None => test,
+        Some(what) => test
+            .with_kind(format!("needs {what}"))
+            .with_ignored_flag(true),
+    }
+}
+
+/// What the page of the library shows is what is compiled and run: the examples, from their first line of code.
+fn pages_show_the_examples() -> Result<(), Failed> {
+    let page = fs::read_to_string(root().join("docs/guide/library.md"))?;
+    for (example, until) in [("conformance", "\0"), ("own_case", "\nfn main")] {
+        let path = root().join(format!("examples/{example}.rs"));
+        let text = fs::read_to_string(&path)?;
+        let code = text
+            .lines()
+            .skip_while(|line| !line.starts_with("use onehop"));
+        let code = code.collect::<Vec<_>>().join("\n");
+        let code = code.split(until).next().unwrap_or_default().trim_end();
+        if !page.contains(code) {
+            return Err(format!("not as in {}:\n{code}", path.display()).into());
+        }
+    }
+    Ok(())
 }
 
 fn root() -> &'static Path {
@@ -145,6 +174,15 @@ fn story() -> Vec<Told> {
     told.collect()
 }
 
+/// What a drawing says, but for ports and times.
+fn words(svg: &str, chance: &Regex) -> Vec<String> {
+    let texts = svg
+        .split("</text>")
+        .filter_map(|text| text.rsplit('>').next());
+    let texts = texts.map(|text| chance.replace_all(&format!("{text} "), "· ").into_owned());
+    texts.collect()
+}
+
 /// Runs every command of the story: it must end as the story says, but for ports and times, and draw its picture.
 fn the_story_is_what_packets_do() -> Result<(), Failed> {
     let chance = Regex::new(r":\d+ |[\d.]+(?:µs|ms)$")?;
@@ -168,13 +206,13 @@ fn the_story_is_what_packets_do() -> Result<(), Failed> {
         let svg = fs::read_to_string(&picture)?;
         assert!(svg.starts_with("<svg") && svg.ends_with("</svg>"), "{svg}");
         if let Some(kept) = &kept {
-            fs::write(kept.join(name), svg)?;
+            fs::write(kept.join(name), &svg)?;
         }
-        assert!(
-            root().join(&told.picture).is_file(),
-            "{} is shown",
-            told.picture
-        );
+        let shown = fs::read_to_string(root().join(&told.picture))?;
+        if words(&shown, &chance) != words(&svg, &chance) {
+            let how = "ONEHOP_SCREENSHOTS=$PWD/docs/pictures cargo test --test guide";
+            return Err(format!("{} shows something else: {how}", told.picture).into());
+        }
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::batch::{NFTABLES, operation};
 use crate::decode;
 use crate::error::Error;
-use crate::netlink::{Attributes, Malformed, Message, NetlinkError, Socket, messages};
+use crate::netlink::{Attributes, Malformed, Message, Socket, messages};
 use crate::object::{Family, Verdict};
 
 /// The bit of the group that hears of traced packets (`NFNLGRP_NFTRACE`).
@@ -84,10 +84,10 @@ fn step(family: Option<Family>, all: Attributes<'_>) -> Result<Step, Malformed> 
     }
     let met = match (kind, handle) {
         (Some(1), _) => Met::Policy,
-        (Some(2), _) => Met::Return,
-        (Some(3), Some(handle)) => Met::Rule(handle),
+        // Kernels differ in what they call a rule that returns.
+        (Some(2 | 3), Some(handle)) => Met::Rule(handle),
         // What ends every chain is a rule to the kernel, without a handle.
-        (Some(3), None) => Met::Return,
+        (Some(2 | 3), None) => Met::Return,
         _ => return Err(Malformed("a trace of nothing that is known")),
     };
     if met == Met::Policy {
@@ -128,12 +128,11 @@ impl Traces {
         })
     }
 
-    /// The next step, without waiting; `None` if there is none yet. Steps that came faster than they were read are lost, and
-    /// passed over.
+    /// The next step, without waiting; `None` if there is none yet.
     ///
     /// # Errors
     ///
-    /// If the kernel refuses, or a report is malformed.
+    /// If the kernel refuses, a report is malformed, or steps came faster than they were read, so that some were lost.
     pub fn read(&mut self) -> Result<Option<Step>, Error> {
         loop {
             if let Some(step) = self.pending.pop_front() {
@@ -142,7 +141,6 @@ impl Traces {
             let bytes = match self.socket.receive(false) {
                 Ok(Some(bytes)) => bytes,
                 Ok(None) => return Ok(None),
-                Err(NetlinkError::Lost) => continue,
                 Err(error) => return Err(error.into()),
             };
             for message in messages(bytes) {
@@ -193,6 +191,8 @@ mod tests {
         assert_eq!((&*jump.table, &*jump.chain), ("kube-proxy", "services"));
         assert_eq!((jump.packet, jump.met), (7, Met::Rule(12)));
         assert_eq!(jump.verdict, Some(Verdict::jump("external")));
+        let returned = [place(2), rule.clone(), verdict(-5, b"")].concat();
+        assert_eq!(read(&returned).expect("a rule").met, Met::Rule(12));
         let queued = [place(3), rule, verdict(3, b"")].concat();
         assert_eq!(read(&queued).expect("a rule").verdict, None);
         let end = [place(2), verdict(-5, b"")].concat();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use onehop_harness::lab::{RuleMet, RulesMet};
+use onehop_harness::lab::{DROP, REJECT, RuleMet, RulesMet};
 use onehop_harness::run::{CaseResult, EndpointState, RULES_MET, Ruled, Situation};
 use onehop_harness::tap::{Direction, Half, Journey, Sample, What};
 use onehop_harness::verdict::FlowResult;
@@ -111,9 +111,9 @@ fn of_sample(
         return text;
     };
     let _ = writeln!(text, "    => {}", verdict(row, sample, journey));
-    let mut nodes: Vec<&str> = journey.hosts();
-    nodes.dedup();
-    for node in nodes {
+    let mut seen = BTreeSet::new();
+    let nodes = journey.hosts().into_iter();
+    for node in nodes.filter(|node| seen.insert(*node)) {
         let Some(table) = evidence(&format!("{node}.conntrack")) else {
             continue;
         };
@@ -132,7 +132,10 @@ fn of_rules(ruled: &Ruled) -> String {
     }
     for RulesMet { node, rules } in &ruled.nodes {
         if rules.is_empty() {
-            let _ = writeln!(text, "\n    one more such call met no rule of {node}");
+            let _ = writeln!(
+                text,
+                "\n    one more such call came to {node}, and no rule there was for it"
+            );
             continue;
         }
         let _ = writeln!(
@@ -158,15 +161,20 @@ fn of_rules(ruled: &Ruled) -> String {
             let _ = writeln!(text, "      {table} {chain}: {what}{verdict}");
         }
     }
-    let dropped = ruled
+    let ended = ruled
         .nodes
         .iter()
-        .find_map(|met| Some((&met.node, met.dropped()?)));
-    if let Some((node, rule)) = dropped {
+        .find_map(|met| Some((&met.node, met.ended()?)));
+    if let Some((node, rule)) = ended {
         let (table, chain) = (&rule.table, &rule.chain);
+        let did = match &*rule.verdict {
+            DROP => "dropped",
+            REJECT => "refused",
+            _ => "dropped or refused",
+        };
         let _ = writeln!(
             text,
-            "    => {node} dropped it in table {table}, chain {chain}"
+            "    => {node} {did} it in table {table}, chain {chain}"
         );
     }
     text
@@ -183,7 +191,15 @@ fn verdict(row: &FlowResult, sample: &Sample, journey: &Journey) -> String {
         .as_ref()
         .and_then(|kind| kind.decided_on.as_deref());
     let expected = row.expected.split(';').next().unwrap_or_default();
+    let answered_by = journey.reply.last().map(|seen| seen.source);
     match (&rewritten, journey.last_seen()) {
+        (_, None) if answered_by.is_some_and(|source| source != journey.call.remote) => format!(
+            "an answer came back from {}, which is not what {} had called; expected was: {expected}",
+            answered_by
+                .map(|source| sample.name(source.ip()))
+                .unwrap_or_default(),
+            row.from
+        ),
         (Some(rewrite), None) => format!(
             "{} sent it on to {}, and the answer came back; expected was: {expected}",
             rewrite.host,

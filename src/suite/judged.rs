@@ -68,7 +68,7 @@ impl Judged {
                 return ignored_trial(id, &reason);
             }
             let (judged, case) = (Arc::clone(self), case.clone());
-            Trial::test(id, move || judged.judge(case, number))
+            Trial::test(id, move || judged.judge(&case, number))
         };
         cases.iter().enumerate().map(trial).collect()
     }
@@ -78,29 +78,34 @@ impl Judged {
         unsupported(case, &self.profile).or_else(|| lacking(case, &Netns::lacks()))
     }
 
-    fn judge(&self, case: Case, number: usize) -> Result<(), Failed> {
+    fn judge(&self, case: &Case, number: usize) -> Result<(), Failed> {
         let lab = match self.lab.get_or_init(|| self.start()) {
             Ok((lab, _)) => Arc::clone(lab),
             Err(error) => {
-                self.note(number, not_judged(&case, error));
+                self.note(number, not_judged(case, error));
                 return Err(error.into());
             }
         };
         let run = CaseRun {
             lab,
-            case,
+            case: case.clone(),
             number: u16::try_from(number).expect("fewer than 10 000 cases"),
             evidence: Some(self.dir.join(EVIDENCE)),
             sabotage: None,
         };
         let result = {
             // A case that panicked leaves no more behind than one that failed.
-            let alone = run.case.harms() == Harm::Everybody;
+            let alone = case.harms() == Harm::Everybody;
             let _alone = alone.then(|| self.beside.write().unwrap_or_else(PoisonError::into_inner));
             let _beside =
                 (!alone).then(|| self.beside.read().unwrap_or_else(PoisonError::into_inner));
-            self.runtime.block_on(run.run())
+            let ran = self.runtime.spawn(run.run());
+            self.runtime.block_on(ran)
         };
+        let result = result.unwrap_or_else(|panic| {
+            let reason = format!("onehop panicked, which is a bug of its own: {panic}");
+            not_judged(case, &reason)
+        });
         let told = told(&result);
         self.note(number, result);
         told

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::{Arguments, Failed, Trial};
 use onehop_harness::case::Case;
 use onehop_harness::error::chain;
 use onehop_harness::lab::{ProxyUnderTest, directory};
@@ -28,10 +28,10 @@ use judged::Judged;
 /// proxy, so that many more than there are processors pay.
 const SIDE_BY_SIDE: usize = 8;
 
-/// What the program says as well where nothing could be judged.
+/// The exit code where nothing could be judged, as of the program.
 const NOT_JUDGED: u8 = 2;
 
-/// What tests say that failed.
+/// The exit code of tests that failed.
 const FAILED: u8 = 101;
 
 /// Cases judged as tests, one for each proxy and case, of a test target without a harness of its own (`harness = false`).
@@ -122,14 +122,16 @@ impl Suite {
         })
     }
 
-    fn judge(self, arguments: &Arguments) -> Result<ExitCode, String> {
+    fn judge(mut self, arguments: &Arguments) -> Result<ExitCode, String> {
         let cases = self.selected()?;
         let names = self.names()?;
         if arguments.list {
-            let listed = |name: &String| ignored(name, &cases, "");
-            let trials = names.iter().flat_map(listed).collect();
-            return Ok(libtest_mimic::run(arguments, trials).exit_code());
+            let ids = names.iter().flat_map(|name| ids(name, &cases));
+            let trials = ids.map(|id| Trial::test(id, || Ok(())));
+            return Ok(libtest_mimic::run(arguments, trials.collect()).exit_code());
         }
+        // What is told to a proxy must be true in any directory.
+        self.out = std::path::absolute(&self.out).map_err(|error| error.to_string())?;
         let (started, clock) = (SystemTime::now(), Instant::now());
         self.make_room(&names)?;
         let proxies = match self.enter() {
@@ -237,20 +239,25 @@ fn is_usage(error: &PrepareError) -> bool {
     matches!(error, PrepareError::Profile(_))
 }
 
+/// What the tests of a proxy are called.
+fn ids(name: &str, cases: &[Case]) -> Vec<String> {
+    let ids = cases.iter().map(|case| format!("{name}::{}", case.id));
+    ids.collect()
+}
+
 /// The tests of a proxy that cannot be judged here.
 fn ignored(name: &str, cases: &[Case], reason: &str) -> Vec<Trial> {
-    let ids = cases.iter().map(|case| format!("{name}::{}", case.id));
+    let ids = ids(name, cases).into_iter();
     ids.map(|id| ignored_trial(id, reason)).collect()
 }
 
-/// A test that cannot run here, with the reason where a test runner shows it.
+/// A test that cannot run here, with the reason where a test runner shows it. Whoever runs ignored tests all the same gets the
+/// reason as a failure.
 fn ignored_trial(id: String, reason: &str) -> Trial {
-    let trial = Trial::test(id, || Ok(())).with_ignored_flag(true);
-    if reason.is_empty() {
-        trial.with_ignored_flag(false)
-    } else {
-        trial.with_kind(format!("ignored: {reason}"))
-    }
+    let failure = Failed::from(reason);
+    Trial::test(id, move || Err(failure))
+        .with_kind(format!("ignored: {reason}"))
+        .with_ignored_flag(true)
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ pub(crate) use phases::Phases;
 pub(crate) use provider::Provider;
 pub use provider::ProxyFates;
 pub use proxy::{NodeProxy, ProxyError, UnexpectedExit};
-pub use rules::{RuleMet, RulesMet};
+pub use rules::{DROP, REJECT, RuleMet, RulesMet};
 pub(crate) use sites::Sites;
 
 pub use crate::case::SERVICE_PORT;

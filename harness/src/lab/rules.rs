@@ -13,9 +13,13 @@ use serde::{Deserialize, Serialize};
 use super::netns::Netns;
 use super::{Calls, Lab, LabError, evidence};
 use crate::error::chain;
+use crate::world::Protocol;
 
-/// Where the tracing begins: before all rules but those of other tracers.
+/// Where the tracing begins: before the rules of proxies, and before connection tracking.
 const FIRST: i32 = priority::RAW - 50;
+
+/// How the tables of watches begin.
+const TABLE: &str = "onehop-watch-";
 
 /// What the rules of one node did with a packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,20 +39,29 @@ pub struct RuleMet {
     pub chain: String,
     /// Its text, as `nft` has it; its handle where there is no `nft`, or the rule is gone. Empty for a policy.
     pub rule: String,
-    /// What became of the packet: `drop`, `accept`, `jump services`, `return`, `continue`.
+    /// What became of the packet: [`DROP`], [`REJECT`], `accept`, `jump services`, `return`, `continue`.
     pub verdict: String,
 }
 
 impl RulesMet {
-    /// The rule that dropped the packet, if one did.
-    pub fn dropped(&self) -> Option<&RuleMet> {
-        self.rules.iter().find(|met| met.verdict == "drop")
+    /// The rule that ended the way of the packet, if one did.
+    pub fn ended(&self) -> Option<&RuleMet> {
+        let ends = [DROP, REJECT, DROP_OR_REJECT];
+        self.rules.iter().find(|met| ends.contains(&&*met.verdict))
     }
 }
 
+/// The verdict on a packet of which nothing more was heard.
+pub const DROP: &str = "drop";
+/// That on a packet whose sender was told so.
+pub const REJECT: &str = "reject";
+/// One of them: to the kernel's trace they are the same, and the rule's text is not known.
+pub(super) const DROP_OR_REJECT: &str = "drop or reject";
+
 impl Lab {
-    /// Makes the first of these calls once more, and says which rules its first packet met on each node that it came to by the
-    /// address that was called. Nothing where the kernels of nodes are not at hand: on a cluster.
+    /// Makes the first of these calls once more, and says which rules its first packet met on each node that it came to: by the
+    /// address that was called, or by TCP by that of a backend. Answers are not followed, nor is a packet that a load balancer has
+    /// sent on to another address. Nothing where the kernels of nodes are not at hand: on a cluster.
     ///
     /// # Errors
     /// When the call cannot be made, or a kernel refuses.
@@ -59,8 +72,14 @@ impl Lab {
         let Some(remote) = calls.remotes.first() else {
             return Ok(Vec::new());
         };
+        // By UDP, fences go to backends as well.
+        let backends = match calls.protocol {
+            Protocol::Tcp => calls.backends,
+            Protocol::Udp | Protocol::Sctp => &[],
+        };
+        let watched: Vec<_> = std::iter::once(remote).chain(backends).copied().collect();
         let nodes = self.world().nodes.iter().map(|node| node.name.as_str());
-        let watches = nodes.map(|node| Watch::begin(netns, node, *remote));
+        let watches = nodes.map(|node| Watch::begin(netns, node, &watched));
         let watches = watches.collect::<Result<Vec<_>, _>>()?;
         let called = self
             .call_each(Calls {
@@ -72,10 +91,9 @@ impl Lab {
         let mut met = Vec::new();
         for watch in watches {
             let node = watch.node.clone();
-            let steps = watch.end()?;
-            if steps.is_empty() {
+            let Some(steps) = watch.end()? else {
                 continue;
-            }
+            };
             let ruleset = ["nft", "-a", "list", "ruleset"];
             let ruleset = evidence::output_of(&ruleset, netns.namespace(&node)).await;
             let ruleset = String::from_utf8_lossy(&ruleset);
@@ -87,7 +105,7 @@ impl Lab {
     }
 }
 
-/// A node whose kernel tells which rules packets to an address meet, until it ends.
+/// A node whose kernel tells which rules packets to some addresses meet, until it ends.
 struct Watch {
     node: String,
     table: Table,
@@ -95,26 +113,39 @@ struct Watch {
     traces: Traces,
 }
 
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let mut batch = Batch::new();
+        batch.delete_table(&self.table);
+        if let Err(error) = self.netfilter.commit(&mut batch) {
+            tracing::warn!(node = self.node, error = chain(&error), "a watch goes on");
+        }
+    }
+}
+
 impl Watch {
-    fn begin(netns: &Netns, node: &str, remote: SocketAddr) -> Result<Self, String> {
+    /// Watches these addresses, of which there is at least one, all of one family.
+    fn begin(netns: &Netns, node: &str, watched: &[SocketAddr]) -> Result<Self, String> {
         // Several cases may watch one node at a time.
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let family = match remote {
+        let family = match watched[0] {
             SocketAddr::V4(_) => Family::Ip,
             SocketAddr::V6(_) => Family::Ip6,
         };
-        let table = Table::new(family, format!("onehop-watch-{number}"));
-        let rule = Rule::new()
-            .eq(daddr(family), Value::new().ip(remote.ip()))
-            .eq(TH_DPORT, Value::new().port(remote.port()))
-            .set_nftrace();
+        let table = Table::new(family, format!("{TABLE}{number}"));
         let mut batch = Batch::new();
         batch.add_table(&table);
         for (name, hook) in [("arriving", Hook::Prerouting), ("own", Hook::Output)] {
             let chain = Chain::base(name, ChainKind::Filter, hook, FIRST);
             batch.add_chain(&table, &chain);
-            batch.add_rule(&table, name, &rule);
+            for address in watched {
+                let rule = Rule::new()
+                    .eq(daddr(family), Value::new().ip(address.ip()))
+                    .eq(TH_DPORT, Value::new().port(address.port()))
+                    .set_nftrace();
+                batch.add_rule(&table, name, &rule);
+            }
         }
         let begun = netns.namespace(node).within(|| {
             let traces = Traces::subscribe()?;
@@ -132,23 +163,19 @@ impl Watch {
         })
     }
 
-    /// Stops watching. The steps of the first packet that was watched, but for those in its own table.
-    fn end(mut self) -> Result<Vec<Step>, String> {
-        let mut batch = Batch::new();
-        batch.delete_table(&self.table);
-        let ended = self.netfilter.commit(&mut batch);
-        ended.map_err(|error| chain(&error))?;
+    /// Stops watching. The steps of the first packet that came, but for those in tables like this; `None` if none came.
+    fn end(mut self) -> Result<Option<Vec<Step>>, String> {
         let mut steps: Vec<Step> = Vec::new();
         while let Some(step) = self.traces.read().map_err(|error| chain(&error))? {
             steps.push(step);
         }
-        let own = |step: &Step| step.table == self.table.name;
-        let Some(first) = steps.iter().find(|step| own(step)).map(|step| step.packet) else {
-            return Ok(Vec::new());
+        let own = |step: &&Step| step.table == self.table.name;
+        let Some(first) = steps.iter().find(own).map(|step| step.packet) else {
+            return Ok(None);
         };
         // Others may trace other packets.
-        steps.retain(|step| step.packet == first && !step.table.starts_with("onehop-watch-"));
-        Ok(steps)
+        steps.retain(|step| step.packet == first && !step.table.starts_with(TABLE));
+        Ok(Some(steps))
     }
 }
 
@@ -165,13 +192,21 @@ fn decides(step: &Step) -> bool {
 fn told(step: &Step, ruleset: &str) -> RuleMet {
     let family = step.family.map_or("?", Family::keyword);
     let table = format!("{family} {}", step.table);
-    let rule = match step.met {
-        Met::Rule(handle) => text(ruleset, &table, &step.chain, handle)
-            .map_or_else(|| format!("rule {handle}"), str::to_owned),
-        Met::Policy | Met::Return => String::new(),
+    let known = match step.met {
+        Met::Rule(handle) => text(ruleset, &table, &step.chain, handle),
+        Met::Policy | Met::Return => Some(""),
+    };
+    let rule = match (known, step.met) {
+        (None, Met::Rule(handle)) => format!("rule {handle}"),
+        (known, _) => known.unwrap_or_default().to_owned(),
     };
     let verdict = match &step.verdict {
-        Some(Verdict::Drop) => "drop".to_owned(),
+        // A rule that refuses drops as well, once it has answered.
+        Some(Verdict::Drop) => match known.map(str::to_lowercase) {
+            None => DROP_OR_REJECT.to_owned(),
+            Some(text) if text.contains(REJECT) => REJECT.to_owned(),
+            Some(_) => DROP.to_owned(),
+        },
         Some(Verdict::Accept) => "accept".to_owned(),
         Some(Verdict::Continue) => "continue".to_owned(),
         Some(Verdict::Return) => "return".to_owned(),
@@ -220,6 +255,7 @@ table ip kube-proxy { # handle 1
 \tchain external-X { # handle 6
 \t\tip saddr 10.0.0.0/8 goto service-X comment \"a # handle 3\" # handle 13
 \t\tdrop # handle 14
+\t\treject with icmp port-unreachable # handle 15
 \t}
 }
 table ip6 kube-proxy { # handle 2
@@ -245,6 +281,10 @@ table ip6 kube-proxy { # handle 2
 
     #[test]
     fn a_step_says_which_rule_and_what_became_of_the_packet() {
+        let met = |rules: &[&RuleMet]| RulesMet {
+            node: "vm2".to_owned(),
+            rules: rules.iter().copied().cloned().collect(),
+        };
         let step = |met, verdict| Step {
             packet: 1,
             family: Some(Family::Ip),
@@ -258,6 +298,14 @@ table ip6 kube-proxy { # handle 2
             (&*dropped.table, &*dropped.rule, &*dropped.verdict),
             ("ip kube-proxy", "drop", "drop")
         );
+        let refused = told(&step(Met::Rule(15), Verdict::Drop), LISTING);
+        assert_eq!(refused.verdict, REJECT);
+        assert_eq!(met(&[&refused]).ended(), Some(&refused));
+        let unknown = told(&step(Met::Rule(99), Verdict::Drop), LISTING);
+        assert_eq!(
+            (&*unknown.rule, &*unknown.verdict),
+            ("rule 99", DROP_OR_REJECT)
+        );
         let gone = told(&step(Met::Rule(99), Verdict::jump("services")), LISTING);
         assert_eq!((&*gone.rule, &*gone.verdict), ("rule 99", "jump services"));
         let policy = step(Met::Policy, Verdict::Drop);
@@ -266,12 +314,8 @@ table ip6 kube-proxy { # handle 2
         assert!(decides(&policy) && decides(&step(Met::Rule(14), Verdict::Continue)));
         assert!(!decides(&step(Met::Policy, Verdict::Accept)));
         assert!(!decides(&step(Met::Return, Verdict::Return)));
-        let met = |rules: &[&RuleMet]| RulesMet {
-            node: "vm2".to_owned(),
-            rules: rules.iter().copied().cloned().collect(),
-        };
-        assert_eq!(met(&[&gone, &dropped]).dropped(), Some(&dropped));
-        assert_eq!(met(&[&gone, &end]).dropped(), Some(&end));
-        assert_eq!(met(&[&gone]).dropped(), None);
+        assert_eq!(met(&[&gone, &dropped]).ended(), Some(&dropped));
+        assert_eq!(met(&[&gone, &end]).ended(), Some(&end));
+        assert_eq!(met(&[&gone]).ended(), None);
     }
 }

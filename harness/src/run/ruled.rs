@@ -9,7 +9,7 @@ use crate::lab::RulesMet;
 use crate::verdict::FlowResult;
 use crate::world::{Family, Protocol};
 
-/// How many rows of a case are asked about: what fails, mostly fails in many of them, by the same rules.
+/// How many rows of a check are asked about: what fails mostly fails in many of them, by the same rules.
 const ROWS: usize = 4;
 
 /// The file of the evidence that has them.

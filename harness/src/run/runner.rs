@@ -359,8 +359,10 @@ impl CaseRun {
             && let Ok(check) = scene.named(check)
         {
             let subject = self.subject(name, &scene, progress);
+            watch.lap(WaitedFor::Connections);
             let ruled = subject.ruled(&check, &answers).await;
             progress.ruled.extend(ruled);
+            watch.lap(WaitedFor::Evidence);
         }
         progress.take(answers);
         if progress.failure.is_none() && !converged {

@@ -1,0 +1,72 @@
+//! What the help of a command ends with.
+
+pub(super) const RUN: &str = "\
+Examples:
+  onehop run                                            the bundled proxy, by every case
+  onehop run --proxy kube-proxy-nftables@v1.36.3        a release of kube-proxy, built where it is missing
+  onehop run --proxy my.yaml external/local health-check   yours, by some cases
+  onehop run --provider kind --proxy kube-proxy-nftables   in a kind cluster, made for the run
+  onehop run --shard 2/4                                a quarter of the cases, for one of four machines";
+
+pub(super) const REPORT: &str = "\
+Examples:
+  onehop report                                    report.html and the others of the last run
+  onehop report before/                            of another run
+  onehop report --schema > results.schema.json";
+
+pub(super) const COMPARE: &str = "\
+Examples:
+  onehop compare before/ after/                        two runs, by their --out
+  onehop compare before/ after/ --format markdown      for a comment on a change
+  onehop compare --proxy kube-proxy-nftables@v1.35.4 --proxy kube-proxy-nftables@v1.36.3
+                                                       two releases, run side by side";
+
+pub(super) const EXPLAIN: &str = "\
+Examples:
+  onehop explain --failed                          every case of the last run that failed
+  onehop explain external/local/client-ip-kept     one case
+  onehop explain --dir before/                     of another run";
+
+pub(super) const BENCH: &str = "\
+Examples:
+  onehop bench --services 1000
+  onehop bench --proxy bundled --proxy kube-proxy-nftables --out bench/";
+
+pub(super) const FAULTS: &str = "\
+Examples:
+  onehop faults --list
+  onehop faults --jobs 12                                    every fault of the bundled proxy, by every case
+  onehop faults --proxy kube-proxy-nftables --quick health   those with `health` in their names, each by its own cases";
+
+pub(super) const LIST: &str = "\
+Examples:
+  onehop list
+  onehop list --feature udp
+  onehop list --format markdown > catalogue.md";
+
+pub(super) const SHOW: &str = "\
+Examples:
+  onehop show external/local/node-without-pods-drops";
+
+pub(super) const TRACE: &str = "\
+Examples:
+  onehop trace --etp Cluster --from external --to node-port@vm2
+  onehop trace --etp Local --to vip --svg journey.svg
+  onehop trace --itp Local --from pod@client-vm2 --to cluster-ip --endpoints web-0=terminating
+  onehop trace --to node-port@vm1 --proxy bundled --proxy kube-proxy-nftables";
+
+pub(super) const SURVEY: &str = "\
+Examples:
+  onehop survey --context staging
+  onehop survey --context staging --format json --no-probe";
+
+pub(super) const LAB: &str = "\
+Examples:
+  onehop lab up --proxy kube-proxy-nftables
+  onehop lab exec vm1 -- nft list ruleset
+  onehop lab down";
+
+pub(super) const TOOLS: &str = "\
+Examples:
+  onehop tools list
+  onehop tools install kube-proxy@v1.34.4";
