@@ -79,6 +79,10 @@ impl Answering {
 struct Tally {
     /// When the first were made, by the clock of the taps.
     began: Option<Duration>,
+    /// When the last were made.
+    last: Duration,
+    /// The longest time from some to the next. What was not served for less may have been missed.
+    longest_pause: Duration,
     answered: u64,
     others: BTreeMap<String, u64>,
     /// The way of the first of each of those.
@@ -172,6 +176,16 @@ impl Ongoing {
 }
 
 impl Tally {
+    /// Takes in that some connections are made at this time, by the clock of the taps.
+    fn begin(&mut self, at: Duration) {
+        if self.began.is_some() {
+            let pause = at.saturating_sub(self.last);
+            self.longest_pause = self.longest_pause.max(pause);
+        }
+        self.began.get_or_insert(at);
+        self.last = at;
+    }
+
     /// Takes in what became of a connection that was made at this time, by the clock of the taps.
     fn count(&mut self, at: Duration, connection: &Connection, answering: &Answering, port: u16) {
         if answering.has_answered(connection, port) {
@@ -192,10 +206,11 @@ impl Tally {
             format!(", for {time}, from {from} to {to} after it began")
         });
         format!(
-            "answered ×{}{}{}",
+            "answered ×{}{}{}; {} apart at the most",
             self.answered,
             others.collect::<String>(),
-            window.unwrap_or_default()
+            window.unwrap_or_default(),
+            seconds(self.longest_pause)
         )
     }
 
@@ -260,7 +275,7 @@ impl Going {
                     return;
                 }
             };
-            tally.began.get_or_insert(at);
+            tally.begin(at);
             for one in &made {
                 tally.count(at, one, &self.answering, self.port);
             }
@@ -387,6 +402,19 @@ mod tests {
         let (asked, ()) = tokio::join!(going.answered(), waved);
         let asked = asked.expect("the probes go on");
         assert_eq!(asked[0].result.wrong, ["meanwhile dropped (1 of 21)"]);
+    }
+
+    #[test]
+    fn how_far_apart_connections_were_is_said() {
+        let mut tally = Tally::default();
+        for at in [1.0, 1.02, 1.06, 1.09] {
+            tally.begin(Duration::from_secs_f64(at));
+        }
+        assert!(
+            tally.text().ends_with("; 0.040 s apart at the most"),
+            "{}",
+            tally.text()
+        );
     }
 
     #[test]

@@ -52,8 +52,11 @@ impl Ratio {
     }
 }
 
+/// Fewer connections than these to be expected of a pod are too few for χ².
+const ENOUGH: f64 = 5.0;
+
 /// The chance that two sets of connections are spread at least as differently over the same pods, if all were spread alike: χ² of
-/// homogeneity.
+/// homogeneity, or where a pod has too few for that, a bound by an exact test of each pod.
 pub(super) fn homogeneity(base: &BTreeMap<String, u64>, head: &BTreeMap<String, u64>) -> f64 {
     let pods: Vec<&String> = base
         .keys()
@@ -66,6 +69,19 @@ pub(super) fn homogeneity(base: &BTreeMap<String, u64>, head: &BTreeMap<String, 
     });
     if pods.len() < 2 || first == 0.0 || second == 0.0 {
         return 1.0;
+    }
+    let share = |pod: &&String| (of(base, pod) + of(head, pod)) / (first + second);
+    let fewest = pods.iter().map(share).fold(1.0, f64::min) * first.min(second);
+    if fewest < ENOUGH {
+        let all = |counts: &BTreeMap<String, u64>| counts.values().sum::<u64>();
+        let got = |counts: &BTreeMap<String, u64>, pod: &String| counts.get(pod).copied();
+        let of_all = |counts, pod| (got(counts, pod).unwrap_or(0), all(counts));
+        let each = pods.iter().map(|pod| {
+            let (one, other) = (of_all(base, pod), of_all(head, pod));
+            2.0 * more_lost(one, other).min(more_lost(other, one))
+        });
+        // Whichever pod differs most: any of them might have.
+        return (each.fold(1.0, f64::min) * pods.len() as f64).min(1.0);
     }
     let statistic: f64 = pods
         .iter()
@@ -127,6 +143,18 @@ mod tests {
             counts(&[("a", 60), ("b", 40)]),
         );
         assert!((homogeneity(&one, &other) - 0.00468).abs() < 1e-5);
+    }
+
+    #[test]
+    fn few_connections_are_compared_exactly() {
+        // By χ², 4:0 and 0:4 would be p = 0.0047; of the 70 ways to draw four of eight, two are as extreme as this.
+        let (one, other) = (counts(&[("a", 4)]), counts(&[("b", 4)]));
+        assert!((homogeneity(&one, &other) - 2.0 * 2.0 / 70.0).abs() < 1e-12);
+        let alike = counts(&[("a", 2), ("b", 2)]);
+        assert!((homogeneity(&alike, &alike) - 1.0).abs() < 1e-12);
+        // A single connection to a pod that the other never drew is no news.
+        let rare = counts(&[("a", 500), ("b", 1)]);
+        assert!(homogeneity(&counts(&[("a", 500)]), &rare) > 0.5);
     }
 
     #[test]
