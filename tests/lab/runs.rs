@@ -269,7 +269,7 @@ pub(crate) fn forbidden() -> Result<(), Failed> {
     Ok(())
 }
 
-/// A rule that is nobody's whom it should be drops what comes to node ports: it is named, with the way.
+/// A rule of a stranger's drops what comes to node ports: it is named, with its table and chain.
 pub(crate) fn rule_named() -> Result<(), Failed> {
     let home = Home::new();
     let onehop = env!("CARGO_BIN_EXE_onehop");
