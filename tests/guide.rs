@@ -107,16 +107,21 @@ fn dead(page: &Path, links: &Regex) -> Vec<String> {
         .collect()
 }
 
-fn links_of_pages_lead_somewhere() -> Result<(), Failed> {
-    let links = Regex::new(r"\]\(([^)\s]+)\)")?;
-    let pages = PAGES.iter().map(|page| root().join(page));
-    let pages: Vec<_> = pages.chain(files(&root().join("docs"), ".md")).collect();
-    let dead: Vec<_> = pages.iter().flat_map(|page| dead(page, &links)).collect();
+/// Fails with the links of these pages that lead to nothing.
+fn none_dead(pages: &[PathBuf], links: &Regex) -> Result<(), Failed> {
+    let dead: Vec<_> = pages.iter().flat_map(|page| dead(page, links)).collect();
     if dead.is_empty() {
         Ok(())
     } else {
         Err(dead.join("\n").into())
     }
+}
+
+fn links_of_pages_lead_somewhere() -> Result<(), Failed> {
+    let links = Regex::new(r"\]\(([^)\s]+)\)")?;
+    let pages = PAGES.iter().map(|page| root().join(page));
+    let pages: Vec<_> = pages.chain(files(&root().join("docs"), ".md")).collect();
+    none_dead(&pages, &links)
 }
 
 fn the_guide_is_built_and_its_links_lead_somewhere() -> Result<(), Failed> {
@@ -136,12 +141,7 @@ fn the_guide_is_built_and_its_links_lead_somewhere() -> Result<(), Failed> {
     let links = Regex::new(r#"(?:href|src)="([^"]+)""#)?;
     let pages = files(&built, ".html");
     assert!(pages.len() > 20, "a page for each chapter");
-    let dead: Vec<_> = pages.iter().flat_map(|page| dead(page, &links)).collect();
-    if dead.is_empty() {
-        Ok(())
-    } else {
-        Err(dead.join("\n").into())
-    }
+    none_dead(&pages, &links)
 }
 
 /// A command of the story, and the last line that it prints.

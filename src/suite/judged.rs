@@ -12,7 +12,8 @@ use onehop_harness::lab::{ApiKind, Lab, Netns, ProxyUnderTest};
 use onehop_harness::profile::Profile;
 use onehop_harness::provided::Provided;
 use onehop_harness::run::{
-    CaseResult, CaseRun, ProxyResults, Summary, Verdict, lacking, not_judged, skipped, unsupported,
+    CaseResult, CaseRun, ProxyResults, Summary, Verdict, lacking, not_judged, panicked, skipped,
+    unsupported,
 };
 use onehop_harness::timing::Timing;
 use tokio::runtime::Runtime;
@@ -102,10 +103,7 @@ impl Judged {
             let ran = self.runtime.spawn(run.run());
             self.runtime.block_on(ran)
         };
-        let result = result.unwrap_or_else(|panic| {
-            let reason = format!("onehop panicked, which is a bug of its own: {panic}");
-            not_judged(case, &reason)
-        });
+        let result = result.unwrap_or_else(|panic| panicked(case, &panic.to_string()));
         let told = told(&result);
         self.note(number, result);
         told

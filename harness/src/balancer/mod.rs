@@ -41,6 +41,7 @@ use tokio::task::JoinSet;
 
 pub use dataplane::RulesError;
 pub(crate) use dataplane::mark;
+pub(crate) use plan::table_family;
 pub use view::{NodeHealth, View};
 pub use wanted::HealthCheck;
 

@@ -360,7 +360,7 @@ fn keyword(family: Family) -> &'static str {
     table_family(family).keyword()
 }
 
-fn table_family(family: Family) -> TableFamily {
+pub(crate) fn table_family(family: Family) -> TableFamily {
     match family {
         Family::V4 => TableFamily::Ip,
         Family::V6 => TableFamily::Ip6,

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::netns::Netns;
 use super::{Calls, Lab, LabError, evidence};
+use crate::balancer::table_family;
 use crate::error::chain;
-use crate::world::Protocol;
+use crate::world::{self, Protocol};
 
 /// Where the tracing begins: before the rules of proxies, and before connection tracking.
 const FIRST: i32 = priority::RAW - 50;
@@ -129,10 +130,7 @@ impl Watch {
         // Several cases may watch one node at a time.
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let family = match watched[0] {
-            SocketAddr::V4(_) => Family::Ip,
-            SocketAddr::V6(_) => Family::Ip6,
-        };
+        let family = table_family(world::Family::of(watched[0].ip()));
         let table = Table::new(family, format!("{TABLE}{number}"));
         let mut batch = Batch::new();
         batch.add_table(&table);

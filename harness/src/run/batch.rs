@@ -88,10 +88,7 @@ pub async fn run_batch(
             break;
         };
         let index = by_task.remove(&task).expect("a task of this batch");
-        let result = done.unwrap_or_else(|panic| {
-            let reason = format!("onehop panicked, which is a bug of its own: {panic}");
-            not_judged(&cases[index], &reason)
-        });
+        let result = done.unwrap_or_else(|panic| panicked(&cases[index], &panic));
         ended(index, result);
     }
     let results = results.into_iter();
@@ -173,6 +170,12 @@ pub fn not_judged(case: &Case, reason: &str) -> CaseResult {
         verdict: Verdict::Error,
         ..skipped(case, reason)
     }
+}
+
+/// The result of a case in the middle of which onehop panicked with this text.
+pub fn panicked(case: &Case, panic: &str) -> CaseResult {
+    let reason = format!("onehop panicked, which is a bug of its own: {panic}");
+    not_judged(case, &reason)
 }
 
 impl CaseResult {

@@ -20,7 +20,7 @@ mod stray_segment;
 mod traffic;
 mod workload;
 
-pub use batch::{BatchOptions, INTERRUPTED, lacking, not_judged, run_batch, unsupported};
+pub use batch::{BatchOptions, INTERRUPTED, lacking, not_judged, panicked, run_batch, unsupported};
 pub use differs::{Differs, differs};
 pub use results::{
     CaseResult, Outcome, ProxyInfo, ProxyResults, ReadError, Results, RunInfo, SCHEMA, Summary,
