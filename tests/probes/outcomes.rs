@@ -50,19 +50,20 @@ const TARGETS: [(&str, u16, Must); 11] = [
     ("web-2", 7300, Must::Reach("web-2")),
 ];
 
+/// Each rule asks for the protocol: what an ICMP message has where others have their ports is its checksum.
 const VM2_RULES: &str = "
 table inet outcomes {
   chain arriving {
     type filter hook input priority 0
-    th dport 7101 reject
-    th dport 7102 reject with icmpx type admin-prohibited
+    meta l4proto { tcp, udp } th dport 7101 reject
+    meta l4proto { tcp, udp } th dport 7102 reject with icmpx type admin-prohibited
     tcp dport 7103 reject with tcp reset
-    th dport 7100 drop
+    meta l4proto { tcp, udp } th dport 7100 drop
   }
   chain passing {
     type filter hook forward priority 0
-    th dport 7201 drop
-    th dport 7202 reject
+    meta l4proto { tcp, udp } th dport 7201 drop
+    meta l4proto { tcp, udp } th dport 7202 reject
   }
 }
 ";
@@ -70,7 +71,7 @@ const POD_RULES: &str = "
 table inet outcomes {
   chain arriving {
     type filter hook prerouting priority -300
-    th dport 7301 drop
+    meta l4proto { tcp, udp } th dport 7301 drop
   }
 }
 ";
