@@ -130,6 +130,7 @@ impl Lab {
     }
 
     /// Makes these calls, and says no more than when they were made, by the clock of the taps, and what became of each.
+    /// They wait for no others: what goes on all the while is there to see outages that are over soon.
     ///
     /// # Errors
     /// When the probe cannot be carried out.
@@ -141,7 +142,7 @@ impl Lab {
         calls: Calls<'_>,
     ) -> Result<(Duration, Vec<Connection>), LabError> {
         let (host, batch) = (calls.from.host(), self.batch(calls));
-        self.probing(self.sites.of(host).call(host, batch)).await
+        self.at_once(self.sites.of(host).call(host, batch)).await
     }
 
     /// The way of a call that was made since this time, to be kept. Where it cannot be had, the outcome says why.
@@ -254,6 +255,14 @@ impl Lab {
         probe: impl Future<Output = Result<T, AgentError>>,
     ) -> Result<(Duration, T), LabError> {
         let _permit = self.probers.acquire().await.expect("never closed");
+        self.at_once(probe).await
+    }
+
+    /// As [`Self::probing`], but however many there are.
+    async fn at_once<T>(
+        &self,
+        probe: impl Future<Output = Result<T, AgentError>>,
+    ) -> Result<(Duration, T), LabError> {
         let since = tap::now().saturating_sub(self.epoch);
         Ok((since, probe.await?))
     }
