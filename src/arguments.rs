@@ -43,7 +43,9 @@ pub(crate) enum Command {
     ///
     /// Exits with 1 when something is worse in HEAD, and with 2 when one of them has not judged what the other has. Distributions are
     /// tested, with a chance of 0.1 % for each pair of proxies that one seems to have moved though they are alike; times are compared by
-    /// 99 % intervals, and are worse where the whole interval is beyond `--slower`.
+    /// 99 % intervals, and are worse where the whole interval is beyond `--slower`. Where both directories have the bench.json of
+    /// `onehop bench`, its measures are compared, too: one is worse by more than `--slower` where its samples are apart, and would be
+    /// by chance once in a hundred times at the most. Five `--rounds` of a bench are enough for that.
     #[command(after_help = examples::COMPARE)]
     Compare(CompareArguments),
     /// Say why cases of a run failed: what was expected, by which way the packet went, where it was last seen, who tracked it,
@@ -121,7 +123,7 @@ pub(crate) struct ExplainArguments {
 
 #[derive(Args)]
 pub(crate) struct CompareArguments {
-    /// The run that is compared with: its `--out`, or its results.json
+    /// The run that is compared with: its `--out`, or its results.json; or the bench, its bench.json
     #[arg(
         value_name = "BASE",
         required_unless_present = "proxies",

@@ -10,7 +10,7 @@ use std::time::Duration;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use miette::{IntoDiagnostic, Result, WrapErr, miette};
-use onehop_harness::bench::{Bench, BenchOptions, Better, Measure, Report, Row};
+use onehop_harness::bench::{Bench, BenchOptions, Better, Measure, Report, Row, digits};
 use onehop_harness::error::chain;
 use onehop_harness::{netns, prepare};
 use tempfile::TempDir;
@@ -20,7 +20,7 @@ use crate::arguments::BenchArguments;
 use crate::{preparation, signals};
 
 /// The results, in the directory for them.
-const RESULTS: &str = "bench.json";
+pub(crate) const RESULTS: &str = "bench.json";
 
 pub(crate) fn bench(arguments: &BenchArguments) -> Result<ExitCode> {
     if let Some(out) = &arguments.out {
@@ -131,8 +131,7 @@ fn selected(measures: &[Measure]) -> BTreeSet<Measure> {
 
 /// Reads the name of a measure.
 pub(crate) fn measure_named(name: &str) -> Result<Measure, String> {
-    let all: Vec<_> = Measure::ALL.iter().map(|measure| measure.name()).collect();
-    Measure::named(name).ok_or_else(|| format!("the measures are {}", all.join(", ")))
+    Measure::try_from(name.to_owned())
 }
 
 /// What the measures are, for `--help`.
@@ -176,7 +175,7 @@ fn table(report: &Report) -> Table {
         cells.extend(proxies.iter().map(|proxy| value(row, &proxy.name)));
         cells.extend(compared.then(|| {
             row.ratio
-                .map_or("–".to_owned(), |r| format!("{}×", short(r)))
+                .map_or("–".to_owned(), |r| format!("{}×", digits(r)))
         }));
         table.add_row(cells);
     }
@@ -202,34 +201,18 @@ fn value(row: &Row, proxy: &str) -> String {
         (Some([least, most]), Some(count @ 2..)) => {
             format!(
                 "{}\n{}–{} of {count}",
-                short(*value),
-                short(*least),
-                short(*most)
+                digits(*value),
+                digits(*least),
+                digits(*most)
             )
         }
-        _ => short(*value),
-    }
-}
-
-/// Three digits that count, or all before the point.
-fn short(value: f64) -> String {
-    match value.abs() {
-        100.0.. => format!("{value:.0}"),
-        10.0.. => format!("{value:.1}"),
-        0.0 => "0".to_owned(),
-        _ => format!("{value:.2}"),
+        _ => digits(*value),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn values_are_short_and_keep_what_counts() {
-        let values = [0.0, 0.25, 9.876, 12.34, 35_012.7];
-        assert_eq!(values.map(short), ["0", "0.25", "9.88", "12.3", "35013"]);
-    }
 
     #[test]
     fn a_measure_that_is_not_there_lists_those_that_are() {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use miette::{IntoDiagnostic, Result, WrapErr, miette};
 use onehop::files::{self, EVIDENCE, RESULTS};
+use onehop_harness::bench::Report;
 use onehop_harness::case::Case;
 use onehop_harness::error::chain;
 use onehop_harness::lab::{Lab, directory};
@@ -20,17 +21,20 @@ use tokio::sync::watch;
 use crate::arguments::{CompareArguments, CompareFormat};
 use crate::progress::CaseProgress;
 use crate::run;
-use crate::{NOT_JUDGED, catalogue, preparation};
+use crate::{NOT_JUDGED, bench, catalogue, preparation};
 
 /// How many cases are run on one proxy before the other has its turn: enough to keep all that run side by side busy.
 const TURN: usize = 24;
 
 pub(crate) fn compare(arguments: &CompareArguments) -> Result<ExitCode> {
-    let (base, head, interrupted) = match (&arguments.base, &arguments.head) {
-        (Some(base), Some(head)) => (read(base)?, read(head)?, false),
-        _ => side_by_side(arguments)?,
+    let slower = arguments.slower;
+    let (comparison, interrupted) = match (&arguments.base, &arguments.head) {
+        (Some(base), Some(head)) => (of_directories(base, head, slower)?, false),
+        _ => {
+            let (base, head, interrupted) = side_by_side(arguments)?;
+            (onehop_report::compare(&base, &head, slower), interrupted)
+        }
     };
-    let comparison = onehop_report::compare(&base, &head, arguments.slower);
     print(&comparison, arguments.format)?;
     Ok(match comparison.is_clean() {
         _ if interrupted => ExitCode::from(NOT_JUDGED),
@@ -38,6 +42,47 @@ pub(crate) fn compare(arguments: &CompareArguments) -> Result<ExitCode> {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(1),
     })
+}
+
+/// Compares what there is of two earlier runs: verdicts, benches, or both.
+fn of_directories(base: &Path, head: &Path, slower: f64) -> Result<Comparison> {
+    let benches = (bench_in(base)?, bench_in(head)?);
+    // Where neither has judged anything, a bench is all that is asked for.
+    let are_benches = benches.0.is_some() && benches.1.is_some();
+    let judged = [base, head].iter().any(|path| has(path, RESULTS));
+    let mut comparison = if are_benches && !judged {
+        Comparison::default()
+    } else {
+        onehop_report::compare(&read(base)?, &read(head)?, slower)
+    };
+    match &benches {
+        (Some(base), Some(head)) => comparison.add_benches(base, head, slower),
+        (Some(_), None) => comparison.unjudged.push("only BASE has a bench".to_owned()),
+        (None, Some(_)) => comparison.unjudged.push("only HEAD has a bench".to_owned()),
+        (None, None) => {}
+    }
+    Ok(comparison)
+}
+
+/// Whether this is a directory with such a file, or the file itself.
+fn has(path: &Path, file: &str) -> bool {
+    path.join(file).is_file() || path.file_name().is_some_and(|name| name == file)
+}
+
+/// The bench in a directory, or in the file that is named; none where there is none.
+fn bench_in(path: &Path) -> Result<Option<Report>> {
+    if !has(path, bench::RESULTS) {
+        return Ok(None);
+    }
+    let file = if path.is_dir() {
+        path.join(bench::RESULTS)
+    } else {
+        path.to_owned()
+    };
+    let report = Report::read(&file)
+        .into_diagnostic()
+        .wrap_err_with(|| format!("no bench to compare in {}", file.display()))?;
+    Ok(Some(report))
 }
 
 fn print(comparison: &Comparison, format: CompareFormat) -> Result<()> {

@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         trial("a_proxy_that_exits_ends_the_bench", exits),
         trial("a_proxy_that_serves_nothing_ends_the_bench", serves_nothing),
         trial("an_unknown_measure_is_refused", unknown),
+        trial("two_benches_are_held_against_each_other", held_against),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -220,5 +221,55 @@ fn unknown() -> Result<(), Failed> {
         ended.stderr.contains("cold-start, cold-start-growth"),
         "{ended:?}"
     );
+    Ok(())
+}
+
+/// A bench against itself, and against one in which changes take a hundred times as long.
+fn held_against() -> Result<(), Failed> {
+    let home = Home::new();
+    let measures = [
+        "--measure",
+        "endpoint-change-p50",
+        "--measure",
+        "connect-p50",
+    ];
+    let proxy = ["bench", "--proxy", BUNDLED, "--out", "out"];
+    let ended = run(&mut home.onehop(&[&proxy[..], &measures, &FEW].concat()));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let compare = |head: &str| run(&mut home.onehop(&["compare", "out", head]));
+    let alike = compare("out/bench.json");
+    assert_eq!(alike.code, Some(0), "{alike:?}");
+    assert!(alike.stdout.contains("bench: bundled"), "{alike:?}");
+    assert!(alike.stdout.ends_with("nothing is worse\n"), "{alike:?}");
+
+    let mut slow = report(&home);
+    let change = slow["measures"].as_array_mut().expect("a list");
+    let change = change
+        .iter_mut()
+        .find(|row| row["name"] == "endpoint-change-p50");
+    let change = change.ok_or("no such measure")?;
+    let slower = |value: &Value| Value::from(value.as_f64().expect("a number") * 100.0);
+    change["values"][BUNDLED] = slower(&change["values"][BUNDLED]);
+    for range in ["spread", "interval"] {
+        for end in 0..2 {
+            change[range][BUNDLED][end] = slower(&change[range][BUNDLED][end]);
+        }
+    }
+    fs::create_dir(home.path().join("slow"))?;
+    fs::write(home.path().join("slow/bench.json"), slow.to_string())?;
+    let worse = compare("slow");
+    assert_eq!(worse.code, Some(1), "{worse:?}");
+    assert!(
+        worse.stdout.contains("1 worse:\n  endpoint-change-p50: "),
+        "{worse:?}"
+    );
+    assert!(worse.stdout.contains("100.00 times worse"), "{worse:?}");
+
+    fs::write(home.path().join("slow/bench.json"), "{}")?;
+    let none = compare("slow");
+    assert_eq!(none.code, Some(2), "{none:?}");
+    for text in ["no bench to compare in slow/bench.json", "missing field"] {
+        assert!(none.stderr.contains(text), "{none:?}");
+    }
     Ok(())
 }

@@ -14,7 +14,10 @@ mod source;
 
 use onehop_harness::run::Results;
 
-pub use compare::{Change, Comparison, FALSE_ALARM, Loss, Moved, Pair, Ratio, compare};
+pub use compare::{
+    BenchPair, Change, Comparison, FALSE_ALARM, Loss, MeasurePair, Moved, Pair, Ratio, SELDOM,
+    compare,
+};
 pub use conformance::conformance;
 pub use explain::explain;
 pub use html::html;

@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Something that is measured of every proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "&'static str", try_from = "String")]
 pub enum Measure {
     /// From the start of the proxy's process to the first connection through the last Service.
     ColdStart,
@@ -158,15 +161,51 @@ impl Measure {
     }
 }
 
+impl From<Measure> for &'static str {
+    fn from(measure: Measure) -> Self {
+        measure.name()
+    }
+}
+
+impl TryFrom<String> for Measure {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        Self::named(&name).ok_or_else(|| {
+            let all: Vec<_> = Self::ALL.iter().map(|measure| measure.name()).collect();
+            format!(
+                "there is no measure {name:?}; the measures are {}",
+                all.join(", ")
+            )
+        })
+    }
+}
+
 impl fmt::Display for Measure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
 }
 
+/// A value in three digits that count, or all before the point.
+pub fn digits(value: f64) -> String {
+    match value.abs() {
+        100.0.. => format!("{value:.0}"),
+        10.0.. => format!("{value:.1}"),
+        0.0 => "0".to_owned(),
+        _ => format!("{value:.2}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_are_short_and_keep_what_counts() {
+        let values = [0.0, 0.25, 9.876, 12.34, 35_012.7];
+        assert_eq!(values.map(digits), ["0", "0.25", "9.88", "12.3", "35013"]);
+    }
 
     #[test]
     fn every_measure_is_found_by_its_name() {

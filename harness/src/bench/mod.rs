@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use error::BenchError;
-pub use measure::{Better, Measure};
+pub use measure::{Better, Measure, digits};
 pub use report::{BenchInfo, Measured, Report, Row};
 
 use crate::lab::ProxyUnderTest;

@@ -1,15 +1,17 @@
 //! What a bench found, as `bench.json` has it.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::measure::{Better, Measure};
-use super::statistics::{median, percentile, spread};
+use super::statistics::{self, median, percentile, spread};
 use crate::world::Family;
 
 /// `bench.json`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// On what, and how often.
     pub run: BenchInfo,
@@ -20,7 +22,7 @@ pub struct Report {
 }
 
 /// On what a bench ran, and how.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct BenchInfo {
     /// The version of onehop.
     pub tool_version: String,
@@ -41,7 +43,7 @@ pub struct BenchInfo {
 }
 
 /// A proxy that was measured.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Measured {
     /// Its name.
     pub name: String,
@@ -50,13 +52,12 @@ pub struct Measured {
 }
 
 /// One measure of all proxies.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
     /// Which.
-    #[serde(serialize_with = "name")]
     pub name: Measure,
-    /// The unit of `values` and `spread`.
-    pub unit: &'static str,
+    /// The unit of `values`, `spread` and `interval`.
+    pub unit: String,
     /// How many Services were present.
     pub services: u32,
     /// By proxy.
@@ -67,14 +68,14 @@ pub struct Row {
     pub ratio: Option<f64>,
     /// The smallest and the largest of the samples that the value is made of, by proxy.
     pub spread: BTreeMap<String, [f64; 2]>,
+    /// The interval in which the value lies with a confidence of 99 %, by proxy, where the samples are enough for that: eight for a
+    /// median, and 528 for a 99th percentile.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub interval: BTreeMap<String, [f64; 2]>,
     /// How many samples, by proxy.
     pub samples: BTreeMap<String, usize>,
     /// What exactly was measured.
-    pub explanation: &'static str,
-}
-
-fn name<S: Serializer>(measure: &Measure, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(measure.name())
+    pub explanation: String,
 }
 
 /// The samples of each measure and proxy, as they come in.
@@ -111,12 +112,16 @@ impl Samples {
         let ratio = last.and_then(|last| ratio(measure, of(0)?, of(last)?));
         Some(Row {
             name: measure,
-            unit: measure.unit(),
+            unit: measure.unit().to_owned(),
             services: *services,
             ratio,
             spread: by_proxy
                 .iter()
                 .filter_map(|(proxy, samples)| Some((named(*proxy), spread(samples)?)))
+                .collect(),
+            interval: by_proxy
+                .iter()
+                .filter_map(|(proxy, samples)| Some((named(*proxy), interval(measure, samples)?)))
                 .collect(),
             samples: by_proxy
                 .iter()
@@ -126,7 +131,7 @@ impl Samples {
                 .into_iter()
                 .map(|(proxy, value)| (named(proxy), value))
                 .collect(),
-            explanation: measure.explanation(),
+            explanation: measure.explanation().to_owned(),
         })
     }
 }
@@ -138,6 +143,15 @@ fn value(measure: Measure, samples: &[f64]) -> Option<f64> {
         Measure::PeakMemory => spread(samples).map(|[_, largest]| largest),
         Measure::WrongConnections => Some(samples.iter().sum()),
         _ => median(samples),
+    }
+}
+
+/// Where that value lies. Of a largest and of a sum, samples do not say it.
+fn interval(measure: Measure, samples: &[f64]) -> Option<[f64; 2]> {
+    match measure {
+        Measure::EndpointChangeP99 => statistics::interval(samples, 0.99),
+        Measure::PeakMemory | Measure::WrongConnections => None,
+        _ => statistics::interval(samples, 0.5),
     }
 }
 
@@ -159,6 +173,17 @@ pub(super) fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
         taken.push(free.expect("numbers do not end"));
     }
     taken
+}
+
+impl Report {
+    /// Reads what a bench has written.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is no `bench.json`.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let text = std::fs::read(path)?;
+        Ok(serde_json::from_slice(&text)?)
+    }
 }
 
 impl BenchInfo {
@@ -209,7 +234,20 @@ mod tests {
     }
 
     #[test]
-    fn a_row_has_the_fields_of_the_format() {
+    fn a_row_has_the_fields_of_the_format_and_is_read_again() {
+        let eight: Vec<f64> = (1..=8).map(f64::from).collect();
+        let many = row(Measure::Burst, [&eight, &[2.0]], &["a", "b"]);
+        let json = serde_json::to_value(&many).expect("plain data");
+        assert_eq!(json["interval"], serde_json::json!({"a": [1.0, 8.0]}));
+        let read: Row = serde_json::from_value(json.clone()).expect("what was written");
+        assert_eq!(serde_json::to_value(read).expect("plain data"), json);
+        let unknown = json.to_string().replace("burst", "speed");
+        let error = serde_json::from_str::<Row>(&unknown).expect_err("there is no such measure");
+        assert!(
+            error.to_string().contains("the measures are cold-start,"),
+            "{error}"
+        );
+
         let row = row(Measure::Burst, [&[1.0], &[2.0]], &["a", "b"]);
         let json = serde_json::to_value(row).expect("plain data");
         assert_eq!(json["name"], "burst");

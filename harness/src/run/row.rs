@@ -39,6 +39,7 @@ pub(super) fn row(from: &str, to: &str, family: Option<Family>) -> FlowResult {
         protocol: Protocol::Tcp,
         count: 1,
         failed: 0,
+        lost: None,
         expected: String::new(),
         got: String::new(),
         varies: None,

@@ -163,6 +163,7 @@ impl Ongoing {
             let mut row = row(&from.to_string(), &to, Some(*family));
             row.count = tally.total();
             row.failed = tally.failed(bound).map(|(_, n)| n).sum();
+            row.lost = Some(tally.lost());
             let result = row.expect_all(expected, &tally.text(), tally.wrong(bound));
             let samples = if result.passed() {
                 Vec::new()
@@ -216,7 +217,12 @@ impl Tally {
 
     /// How many connections have ended, in whatever way.
     fn total(&self) -> u64 {
-        self.answered + self.others.values().sum::<u64>()
+        self.answered + self.lost()
+    }
+
+    /// How many of them nobody has answered who may.
+    fn lost(&self) -> u64 {
+        self.others.values().sum()
     }
 
     /// What its connections came to that they may not: anything else than an answer, or than a drop where there is a bound.

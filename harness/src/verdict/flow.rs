@@ -168,6 +168,7 @@ pub fn judge(
         protocol,
         count: total as u64,
         failed,
+        lost: None,
         expected: flow.expect.to_string(),
         got: format!("{sent}{}", tally.text()),
         hops: tally.hops.clone(),

@@ -104,6 +104,10 @@ pub struct FlowResult {
     pub count: u64,
     /// How many of them were not as expected, each by itself.
     pub failed: u64,
+    /// Of traffic that goes on while the world changes, how many of them nobody answered who may, where that is allowed for a
+    /// while as well as where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<u64>,
     /// What was expected, in words.
     pub expected: String,
     /// What was seen, in words.

@@ -3,23 +3,26 @@
 //! A verdict either is another or is not. What is measured differs from run to run by chance, so that it is compared by tests whose
 //! error rates are stated, and by how much it differs.
 
+mod bench;
 mod statistics;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use onehop_harness::bench::Report;
 use onehop_harness::run::{CaseResult, ProxyResults, Results, Verdict};
 use onehop_harness::verdict::{AddressKind, FlowResult};
 use serde::Serialize;
 
+pub use bench::{BenchPair, MeasurePair, SELDOM};
 pub use statistics::Ratio;
 
-/// The chance that a pair of proxies that are alike has any distribution that seems to have moved; and the same again for their losses
-/// together, as if connections were lost one by one. Losses come in bursts, so that this one is a bound for a few only.
+/// The chance that a pair of proxies that are alike has any distribution that seems to have moved; and the same again that one seems to
+/// lose more connections than the other.
 pub const FALSE_ALARM: f64 = 1e-3;
 
 /// Two runs, compared.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Comparison {
     /// What is worse.
     pub regressions: Vec<String>,
@@ -27,6 +30,8 @@ pub struct Comparison {
     pub unjudged: Vec<String>,
     /// Each proxy of BASE with the one of HEAD that it is compared with.
     pub proxies: Vec<Pair>,
+    /// The same of two benches, where there are two.
+    pub benches: Vec<BenchPair>,
 }
 
 /// A proxy of BASE and one of HEAD.
@@ -93,7 +98,9 @@ pub struct Loss {
     pub base: (u64, u64),
     /// Lost, and made, in HEAD.
     pub head: (u64, u64),
-    /// The chance of at least as many in HEAD, if both lost alike.
+    /// How many flows have lost a larger part of theirs in HEAD, and in BASE.
+    pub flows: (u64, u64),
+    /// The chance that at least so many have in HEAD, if both lose alike. By flows, because the connections of one are lost together.
     pub p_value: f64,
 }
 
@@ -119,7 +126,7 @@ impl Change {
 
 /// Compares two runs. `slower` is how many times as long something must take at the least, beyond chance, to be worse.
 pub fn compare(base: &Results, head: &Results, slower: f64) -> Comparison {
-    let proxies: Vec<Pair> = pairs(&base.results, &head.results)
+    let proxies: Vec<Pair> = paired(&base.results, &head.results, |one| &one.proxy.name)
         .into_iter()
         .map(|(base, head)| pair(base, head))
         .collect();
@@ -129,6 +136,22 @@ pub fn compare(base: &Results, head: &Results, slower: f64) -> Comparison {
         regressions,
         unjudged: unjudged(base, head, &proxies),
         proxies,
+        benches: Vec::new(),
+    }
+}
+
+impl Comparison {
+    /// Compares what two benches have measured, too; `slower` is as [`compare`] has it.
+    pub fn add_benches(&mut self, base: &Report, head: &Report, slower: f64) {
+        let (pairs, unjudged) = bench::pairs(base, head);
+        let worse = pairs.iter().flat_map(|pair| {
+            let worse = pair.measures.iter();
+            let worse = worse.filter(|measure| measure.is_regression(slower));
+            worse.map(|measure| format!("{}: {}", measure.name, text::change(measure)))
+        });
+        self.regressions.extend(worse);
+        self.unjudged.extend(unjudged);
+        self.benches = pairs;
     }
 }
 
@@ -170,24 +193,18 @@ fn unjudged(base: &Results, head: &Results, pairs: &[Pair]) -> Vec<String> {
 }
 
 /// Which proxies are compared: those of the same name, and the others in their order.
-fn pairs<'a>(
-    base: &'a [ProxyResults],
-    head: &'a [ProxyResults],
-) -> Vec<(&'a ProxyResults, &'a ProxyResults)> {
-    let mut left: Vec<&ProxyResults> = head.iter().collect();
-    let same: Vec<Option<&ProxyResults>> = base
+fn paired<'a, T>(base: &'a [T], head: &'a [T], name: impl Fn(&T) -> &str) -> Vec<(&'a T, &'a T)> {
+    let mut left: Vec<&T> = head.iter().collect();
+    let same: Vec<Option<&T>> = base
         .iter()
         .map(|one| {
-            let place = left
-                .iter()
-                .position(|other| other.proxy.name == one.proxy.name)?;
+            let place = left.iter().position(|other| name(other) == name(one))?;
             Some(left.remove(place))
         })
         .collect();
     let mut others = left.into_iter();
-    let paired = base.iter().zip(same);
-    paired
-        .filter_map(|(one, other)| Some((one, other.or_else(|| others.next())?)))
+    let both = base.iter().zip(same);
+    both.filter_map(|(one, other)| Some((one, other.or_else(|| others.next())?)))
         .collect()
 }
 
@@ -229,10 +246,12 @@ fn by_id(cases: &[CaseResult]) -> BTreeMap<&str, &CaseResult> {
 }
 
 fn name(results: &ProxyResults) -> String {
-    match &results.proxy.version {
-        Some(version) => format!("{} ({version})", results.proxy.name),
-        None => results.proxy.name.clone(),
-    }
+    named(&results.proxy.name, results.proxy.version.as_deref())
+}
+
+/// A proxy by its name and version.
+fn named(name: &str, version: Option<&str>) -> String {
+    version.map_or_else(|| name.to_owned(), |version| format!("{name} ({version})"))
 }
 
 /// The cases that one has and the other has not.
@@ -356,22 +375,28 @@ fn latencies(rows: &[Rows<'_>]) -> BTreeMap<AddressKind, Ratio> {
         .collect()
 }
 
-/// Rows about traffic that went on through a change are those that are about no flow of a check and still have made connections.
+/// What traffic has lost that went on through a change.
 fn loss(rows: &[Rows<'_>]) -> Option<Loss> {
-    let ongoing = rows.iter().filter(|rows| {
-        [rows.base, rows.head]
-            .iter()
-            .all(|row| row.kind.is_none() && row.to.contains(", all the while as "))
-    });
-    let add = |(lost, made): (u64, u64), row: &FlowResult| (lost + row.failed, made + row.count);
-    let (base, head) = ongoing.fold(((0, 0), (0, 0)), |(base, head), rows| {
-        (add(base, rows.base), add(head, rows.head))
-    });
-    (base.1 > 0 && head.1 > 0).then(|| Loss {
-        base,
-        head,
-        p_value: statistics::more_lost(base, head),
-    })
+    let mut loss = Loss {
+        base: (0, 0),
+        head: (0, 0),
+        flows: (0, 0),
+        p_value: 1.0,
+    };
+    for rows in rows {
+        let (Some(before), Some(after)) = (rows.base.lost, rows.head.lost) else {
+            continue;
+        };
+        let (made_before, made_after) = (rows.base.count, rows.head.count);
+        loss.base = (loss.base.0 + before, loss.base.1 + made_before);
+        loss.head = (loss.head.0 + after, loss.head.1 + made_after);
+        // The parts before/made_before and after/made_after, without a division.
+        let [part_before, part_after] = [before * made_after, after * made_before];
+        loss.flows.0 += u64::from(part_after > part_before);
+        loss.flows.1 += u64::from(part_before > part_after);
+    }
+    loss.p_value = statistics::one_has(loss.flows.0, loss.flows.0 + loss.flows.1);
+    (loss.base.1 > 0 && loss.head.1 > 0).then_some(loss)
 }
 
 /// What is worse of a proxy.
@@ -414,9 +439,9 @@ fn regressions(pair: &Pair, slower: f64) -> Vec<String> {
         );
     }
     if let Some(loss) = pair.loss.filter(|loss| loss.p_value < FALSE_ALARM) {
-        let ((before, _), (after, all)) = (loss.base, loss.head);
+        let ((before, all_before), (after, all)) = (loss.base, loss.head);
         worse.push(format!(
-            "{after} of {all} connections were lost while something changed, and {before} before"
+            "{after} of {all} connections were lost while something changed, and {before} of {all_before} before"
         ));
     }
     worse

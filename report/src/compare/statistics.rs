@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use statrs::distribution::{ChiSquared, ContinuousCDF, DiscreteCDF, Hypergeometric, StudentsT};
+use statrs::distribution::{
+    Binomial, ChiSquared, ContinuousCDF, DiscreteCDF, Hypergeometric, StudentsT,
+};
 
 /// How sure intervals are.
 pub(super) const CONFIDENCE: f64 = 0.99;
@@ -104,9 +106,33 @@ pub(super) fn more_lost((base_lost, base): (u64, u64), (head_lost, head): (u64, 
     Hypergeometric::new(base + head, lost, head).map_or(1.0, |law| law.sf(head_lost - 1))
 }
 
+/// The chance that all samples of one are above all of another, if both are alike: of all orders that they could have, one part.
+pub(super) fn all_on_one_side(one: u64, other: u64) -> f64 {
+    // C(n + m, m), which is far beyond what matters long before it is no number any more.
+    let ways = (1..=other).map(|rank| (one + rank) as f64 / rank as f64);
+    1.0 / ways.product::<f64>()
+}
+
+/// The chance that one has at least so many of all that two have, if each is of either with the same chance.
+pub(super) fn one_has(count: u64, of_all: u64) -> f64 {
+    if count == 0 {
+        return 1.0;
+    }
+    Binomial::new(0.5, of_all).map_or(1.0, |law| law.sf(count - 1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn samples_that_are_apart_say_how_seldom_they_are_by_chance() {
+        assert!((all_on_one_side(3, 3) - 1.0 / 20.0).abs() < 1e-12);
+        assert!((all_on_one_side(5, 5) - 1.0 / 252.0).abs() < 1e-12);
+        assert!((all_on_one_side(1, 1) - 0.5).abs() < 1e-12);
+        assert!((one_has(7, 7) - 1.0 / 128.0).abs() < 1e-12);
+        assert!((one_has(0, 0) - 1.0).abs() < 1e-12);
+    }
 
     fn counts(of: &[(&str, u64)]) -> BTreeMap<String, u64> {
         of.iter().map(|(pod, n)| ((*pod).to_owned(), *n)).collect()

@@ -197,20 +197,44 @@ fn slower_is_worse_beyond_chance_and_beyond_what_is_borne() {
 }
 
 #[test]
-fn losses_while_something_changed_are_added_up() {
-    let (mut base, mut head) = (sample(), sample());
-    for (results, lost) in [(&mut base, 0), (&mut head, 40)] {
-        let row = &mut results.results[0].cases[3].flows[1];
-        row.to = "cluster-ip, all the while as \"inside\"".to_owned();
-        row.kind = None;
-        (row.failed, row.count) = (lost, 4000);
-    }
-    let comparison = compare(&base, &head, SLOWER);
+fn losses_while_something_changed_are_compared_by_flows() {
+    // What has gone on, and lost so many of 4000 in each of these flows.
+    let lost = |of_flows: &[u64]| {
+        let mut results = whole();
+        let flows = &mut results.results[0].cases[3].flows;
+        let row = flows[1].clone();
+        flows.extend(
+            of_flows
+                .iter()
+                .enumerate()
+                .map(|(number, lost)| FlowResult {
+                    check: format!("change {number}"),
+                    tally: None,
+                    latency: None,
+                    lost: Some(*lost),
+                    count: 4000,
+                    ..row.clone()
+                }),
+        );
+        results
+    };
+    let (none, some) = (lost(&[0; 10]), lost(&[4; 10]));
     assert_eq!(
-        comparison.regressions,
-        ["40 of 4000 connections were lost while something changed, and 0 before"]
+        compare(&none, &some, SLOWER).regressions,
+        ["40 of 40000 connections were lost while something changed, and 0 of 40000 before"]
     );
-    assert!(compare(&head, &base, SLOWER).is_clean());
+    let back = compare(&some, &none, SLOWER);
+    assert!(back.is_clean());
+    let told = back.proxies[0].loss.expect("both have such flows");
+    assert_eq!(
+        (told.base, told.head, told.flows),
+        ((40, 40_000), (0, 40_000), (0, 10))
+    );
+    // A burst in one flow is one event, however long it is; nine in ten flows are not all.
+    let burst = lost(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 400]);
+    assert!(compare(&none, &burst, SLOWER).is_clean());
+    let mixed = lost(&[4, 4, 4, 4, 4, 4, 4, 4, 4, 0]);
+    assert!(compare(&lost(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 1]), &mixed, SLOWER).is_clean());
 }
 
 #[test]

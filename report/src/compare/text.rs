@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use maud::html;
+use onehop_harness::bench::digits;
 use onehop_harness::run::Verdict;
 use onehop_harness::verdict::AddressKind;
 
-use super::{Change, Comparison, FALSE_ALARM, Pair, Ratio};
+use super::{BenchPair, Change, Comparison, FALSE_ALARM, MeasurePair, Pair, Ratio};
 use crate::html::page;
 use crate::markdown::cell;
 
@@ -45,6 +46,16 @@ impl fmt::Display for Comparison {
                     "    {}, {}: {base} -> {head} (p = {:.1e})",
                     moved.case, moved.row, moved.p_value
                 )?;
+            }
+            writeln!(f)?;
+        }
+        for pair in &self.benches {
+            writeln!(f, "bench: {} -> {}\n", pair.base, pair.head)?;
+            for besides in &pair.besides {
+                writeln!(f, "  {besides}")?;
+            }
+            for measure in &pair.measures {
+                writeln!(f, "  {:22}  {}", measure.name, change(measure))?;
             }
             writeln!(f)?;
         }
@@ -116,6 +127,17 @@ impl Comparison {
                 );
             }
         }
+        for pair in &self.benches {
+            let (base, head) = (cell(&pair.base), cell(&pair.head));
+            let _ = write!(text, "\n### Bench: {base} → {head}\n\n");
+            for besides in &pair.besides {
+                let _ = write!(text, "{}\n\n", cell(besides));
+            }
+            text.push_str("| measure | before and after |\n|---|---|\n");
+            for measure in &pair.measures {
+                let _ = writeln!(text, "| `{}` | {} |", measure.name, change(measure));
+            }
+        }
         text
     }
 
@@ -133,7 +155,10 @@ impl Comparison {
                 @if !self.unjudged.is_empty() { ul { @for unjudged in &self.unjudged { li { "Not judged: " (unjudged) } } } }
                 @if !self.is_clean() { ul { @for worse in &self.regressions { li { (worse) } } } }
             }
-            main { @for pair in &self.proxies { (pair_section(pair)) } }
+            main {
+                @for pair in &self.proxies { (pair_section(pair)) }
+                @for pair in &self.benches { (bench_section(pair)) }
+            }
         };
         page(&word_of_all, &html! {}, &body)
     }
@@ -182,6 +207,47 @@ fn pair_section(pair: &Pair) -> maud::Markup {
             }
         }
     }
+}
+
+fn bench_section(pair: &BenchPair) -> maud::Markup {
+    html! {
+        section {
+            h2 { "Bench: " (pair.base) " → " (pair.head) }
+            @for besides in &pair.besides { p { (besides) } }
+            div.scroll tabindex="0" role="region" aria-label="what the benches measured" {
+                table {
+                    tbody {
+                        @for measure in &pair.measures { tr { th scope="row" { (measure.name) } td { (change(measure)) } } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What has become of a measure.
+pub(super) fn change(measure: &MeasurePair) -> String {
+    let MeasurePair {
+        unit,
+        services,
+        base,
+        head,
+        worse,
+        chance,
+        ..
+    } = measure;
+    let (base, head) = (digits(*base), digits(*head));
+    let times = worse.map_or_else(String::new, |worse| match worse {
+        0.995..1.005 => ", as before".to_owned(),
+        1.0.. => format!(", {worse:.2} times worse"),
+        _ => format!(", {:.2} times better", 1.0 / worse),
+    });
+    let judged = match chance {
+        Some(chance) if measure.differs() => format!("chance {chance:.1e}"),
+        Some(chance) => format!("not beyond chance: {:.0} %", chance * 100.0),
+        None => "not beyond chance".to_owned(),
+    };
+    format!("{base} -> {head} {unit} with {services} Services{times} ({judged})")
 }
 
 fn verdicts(pair: &Pair) -> String {
@@ -235,8 +301,8 @@ fn measured(pair: &Pair) -> Vec<Line> {
         lines.push((
             "losses",
             format!(
-                "{before} of {of_before} connections -> {after} of {of_after} while something changed (p = {:.1e} of at least as many)",
-                loss.p_value
+                "{before} of {of_before} connections -> {after} of {of_after} while something changed; more in {} flows, fewer in {} (p = {:.1e})",
+                loss.flows.0, loss.flows.1, loss.p_value
             ),
         ));
     }
