@@ -219,12 +219,12 @@ fn settle(
         // Asked before the poll: a thread that the scheduler forgets for a while afterwards has not
         // looked since, and would call dropped what was answered in the meantime.
         let overdue = fence_back.is_some_and(|back| back.elapsed() >= timing.fence_grace);
+        let late = Instant::now() >= deadline;
         let quiet = PollTimeout::try_from(QUIET).expect("a short time");
         let progress = wave.poll(quiet).map_err(&error)?;
         if wave.is_settled() {
             return Ok(wave.into_parts());
         }
-        let late = Instant::now() >= deadline;
         if late {
             wave.break_silent(timing.answer);
         }
