@@ -1,6 +1,7 @@
-//! What people look at, in a real browser: the report of a real run with failures, a comparison, and a drawing.
+//! What people look at, in a real browser: the report of a real run with failures, of a kube-proxy whose rules are tampered with; that
+//! held against kube-proxy as it is; and a drawing.
 //!
-//! Needs Debian's chromium and chromium-driver; without them these tests are ignored, with the reason. Screenshots are kept in the
+//! Needs Debian's chromium and chromium-driver, and what builds kube-proxy; without them these tests are ignored, with the reason. Screenshots are kept in the
 //! tests' own directory, or where ONEHOP_SCREENSHOTS says: those in `docs/pictures` were made so.
 
 mod support;
@@ -16,6 +17,7 @@ use fantoccini::key::Key;
 use fantoccini::{Client, ClientBuilder, Locator};
 use libtest_mimic::{Arguments, Failed, Trial};
 use onehop_harness::run::Results;
+use onehop_harness::{netns, prepare};
 use serde_json::{Value, json};
 use support::{Home, run};
 use tempfile::TempDir;
@@ -31,6 +33,7 @@ const STOPS: usize = 12;
 type Test = fn() -> Result<(), Failed>;
 
 fn main() -> ExitCode {
+    prepare::complete_path();
     let arguments = Arguments::from_args();
     let tests: [(&str, Test); 5] = [
         ("a_report_can_be_used", || block(a_report_can_be_used())),
@@ -43,16 +46,25 @@ fn main() -> ExitCode {
         ("a_comparison_opens", || block(a_comparison_opens())),
         ("a_traced_way_is_drawn", || block(a_traced_way_is_drawn())),
     ];
-    let missing = ["chromium", "chromedriver"]
-        .into_iter()
-        .find(|program| !is_there(program));
-    let trials = tests.into_iter().map(|(name, test)| match missing {
+    let missing = if arguments.list { None } else { missing() };
+    let trials = tests.into_iter().map(|(name, test)| match &missing {
         None => Trial::test(name, test),
-        Some(program) => Trial::test(name, || Ok(()))
-            .with_kind(format!("needs {program}, which is not on the PATH"))
+        Some(reason) => Trial::test(name, || Ok(()))
+            .with_kind(format!("ignored: {reason}"))
             .with_ignored_flag(true),
     });
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+/// What this machine lacks.
+fn missing() -> Option<String> {
+    let mut programs = ["chromium", "chromedriver"].into_iter();
+    if let Some(program) = programs.find(|program| !is_there(program)) {
+        return Some(format!("needs {program}, which is not on the PATH"));
+    }
+    let proxy = prepare::proxies(&[RELEASED.to_owned()], None, &mut |_| {});
+    let proxy = proxy.err().map(|error| error.to_string());
+    proxy.or_else(|| netns::check().err().map(|error| error.to_string()))
 }
 
 fn is_there(program: &str) -> bool {
@@ -65,38 +77,100 @@ fn block(test: impl Future<Output = Result<(), Failed>>) -> Result<(), Failed> {
     runtime.block_on(test)
 }
 
-/// The directory of a real run with failures in it: the bundled proxy, told to masquerade everything, so that no backend sees a
-/// client's address. Made once.
-fn a_run() -> &'static Path {
-    static RUN: OnceLock<Home> = OnceLock::new();
-    let home = RUN.get_or_init(|| {
+/// The real kube-proxy as it is released, and as it is here.
+const RELEASED: &str = "kube-proxy-nftables";
+const TAMPERED: &str = "tampered-kube-proxy";
+
+/// What each node has besides the rules of the tampered one: what comes by IPv4 from outside of the node to one of its own pods
+/// leaves as if the node had sent it.
+const TAMPERING: &str =
+    "table ip tampered { chain postrouting { type nat hook postrouting priority srcnat - 10
+    iifname eth0 ct status dnat masquerade
+  }
+}";
+
+/// The profile of a kube-proxy whose rules somebody tampers with before it begins.
+fn tampered() -> String {
+    let proxy = prepare::proxy(RELEASED, None, &mut |_| {}).expect("missing() has built it");
+    let program = proxy.program.path.display().to_string();
+    // In a profile, braces are of placeholders, and their own are twice there.
+    let indented = TAMPERING.replace('{', "{{").replace('}', "}}");
+    let indented = indented.replace('\n', "\n      ");
+    let files = format!("  files:\n    tampering.nft: |\n      {indented}\n");
+    let script = "nft -f \"$1\" && shift && exec \"$0\" \"$@\"";
+    let arguments = ["{dir}/tampering.nft", "--config", "{dir}/config.yaml"];
+    let command = json!([&["sh", "-c", script, &program], &arguments[..]].concat());
+    let changes = [
+        (
+            format!("name: {RELEASED}\ntool: kube-proxy\n"),
+            format!("name: {TAMPERED}\n"),
+        ),
+        (
+            "version: [kube-proxy,".to_owned(),
+            format!("version: [{program:?},"),
+        ),
+        (
+            "command: [kube-proxy, --config, \"{dir}/config.yaml\"]".to_owned(),
+            format!("command: {command}"),
+        ),
+        ("  files:\n".to_owned(), files),
+    ];
+    let released = include_str!("../profiles/kube-proxy-nftables.yaml").to_owned();
+    changes.into_iter().fold(released, |profile, (from, to)| {
+        assert!(profile.contains(&from), "the profile has no {from:?}");
+        profile.replacen(&from, &to, 1)
+    })
+}
+
+/// Runs of both, side by side. Made once.
+struct Runs {
+    home: Home,
+    /// What `onehop compare` said.
+    comparison: String,
+}
+
+impl Runs {
+    fn get() -> &'static Self {
+        static RUNS: OnceLock<Runs> = OnceLock::new();
+        RUNS.get_or_init(Self::make)
+    }
+
+    fn make() -> Self {
         let home = Home::new();
-        let right = include_str!("../profiles/bundled.yaml");
-        let wrong = right
-            .replace("name: bundled", "name: masquerades-all")
-            .replace(
-                "      nodePortAddresses: [primary]\n",
-                "      nodePortAddresses: [primary]\n      nftables:\n        masqueradeAll: true\n",
-            );
-        assert_ne!(wrong, right);
-        fs::write(home.path().join("wrong.yaml"), wrong).expect("written");
-        let ended = run(&mut home.onehop(&[
-            "run",
+        fs::write(home.path().join("tampered.yaml"), tampered()).expect("written");
+        let mut arguments = vec![
+            "compare",
+            "--proxy",
+            RELEASED,
+            "--proxy",
+            "./tampered.yaml",
+            "--format",
+            "html",
+        ];
+        for cases in [
             "external/",
             "internal/",
             "distribution/",
             "live/handed-over",
-            "--proxy",
-            "./wrong.yaml",
-        ]));
+        ] {
+            arguments.extend(["--case", cases]);
+        }
+        let ended = run(&mut home.onehop(&arguments));
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        let results = home.results("onehop-out");
+        let results = home.results("onehop-out/head");
         assert_ne!(results["summary"]["failed"], 0);
         assert_ne!(results["summary"]["passed"], 0);
-        home
-    });
-    static OUT: OnceLock<PathBuf> = OnceLock::new();
-    OUT.get_or_init(|| home.path().join("onehop-out"))
+        assert_eq!(home.results("onehop-out/base")["summary"]["failed"], 0);
+        Self {
+            home,
+            comparison: ended.stdout,
+        }
+    }
+}
+
+/// The directory of the run with failures in it: that of the tampered kube-proxy.
+fn a_run() -> PathBuf {
+    Runs::get().home.path().join("onehop-out/head")
 }
 
 /// A browser with a window, and its driver. Both end with it.
@@ -480,31 +554,20 @@ async fn a_report_of_500_cases_opens() -> Result<(), Failed> {
 }
 
 async fn a_comparison_opens() -> Result<(), Failed> {
-    let run_with_failures = a_run();
-    let mut before = Results::read(&run_with_failures.join("results.json"))?;
-    for case in &mut before.results[0].cases {
-        case.verdict = onehop_harness::run::Verdict::Pass;
-    }
-    let home = Home::new();
-    fs::create_dir(home.path().join("before"))?;
-    fs::write(
-        home.path().join("before/results.json"),
-        serde_json::to_string(&before)?,
-    )?;
-    let after = run_with_failures.display().to_string();
-    let ended = run(&mut home.onehop(&["compare", "before", &after, "--format", "html"]));
-    assert_eq!(ended.code, Some(1), "{ended:?}");
-    let page = home.path().join("comparison.html");
-    fs::write(&page, &ended.stdout)?;
+    let failed = Results::read(&a_run().join("results.json"))?.summary.failed;
+    let dir = TempDir::new()?;
+    let page = dir.path().join("comparison.html");
+    fs::write(&page, &Runs::get().comparison)?;
     let browser = Browser::start().await?;
     browser.open(&page).await?;
-    let failed = before.summary.failed;
-    browser
-        .is(
-            "document.querySelector('h1').textContent",
-            json!(format!("{failed} worse")),
-        )
+    // Every case that fails is news, and says so at the top.
+    let worse = browser
+        .value("parseInt(document.querySelector('h1.fail').textContent)")
         .await?;
+    assert!(
+        worse.as_u64() >= u64::try_from(failed).ok(),
+        "{worse} worse, {failed} failed"
+    );
     for size in [TELEPHONE, DESK] {
         browser.size(size).await?;
         browser

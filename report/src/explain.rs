@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use onehop_harness::lab::{DROP, REJECT, RuleMet, RulesMet};
-use onehop_harness::run::{CaseResult, EndpointState, RULES_MET, Ruled, Situation};
+use onehop_harness::run::{CaseResult, EndpointState, RULES_MET, Ruled, Situation, Verdict};
 use onehop_harness::tap::{Direction, Half, Journey, Sample, What};
 use onehop_harness::verdict::FlowResult;
 
@@ -16,7 +16,9 @@ const ENTRIES: usize = 4;
 /// Explains every row of a case that is not as expected. `evidence` reads a file of the case's evidence by its name, if it is there.
 pub fn explain(case: &CaseResult, evidence: &dyn Fn(&str) -> Option<String>) -> String {
     let mut text = format!("{}  {}\n  {}\n", case.verdict, case.id, case.claim);
-    if let Some(finding) = &case.finding {
+    if let Some(finding) = &case.finding
+        && case.verdict != Verdict::Pass
+    {
         let _ = writeln!(text, "  known: {finding}");
     }
     let wrong: Vec<_> = case.flows.iter().filter(|row| !row.passed()).collect();

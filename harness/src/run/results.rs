@@ -69,7 +69,7 @@ pub struct CaseResult {
     pub verdict: Verdict,
     /// Why it was not a pass.
     pub reason: Option<String>,
-    /// Where the defect is written up that it failed because of, if that is known.
+    /// Where a known defect is written up that it failed because of; or that it may show, and has not where it passed.
     pub finding: Option<String>,
     /// How long it took.
     pub seconds: f64,

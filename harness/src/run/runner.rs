@@ -104,13 +104,16 @@ impl CaseRun {
             };
             result.reason = Some(chain(&error));
         }
-        let wrong = || result.flows.iter().flat_map(|row| &row.wrong);
-        if result.verdict == Verdict::Fail
-            && let Some(known) = self.lab.known(&self.case.id)
-            && known.explains(wrong().map(String::as_str))
-        {
-            result.verdict = Verdict::Known;
-            result.finding = Some(known.finding.clone());
+        if let Some(known) = self.lab.known(&self.case.id) {
+            let wrong = result.flows.iter().flat_map(|row| &row.wrong);
+            let explained = || known.explains(wrong.map(String::as_str));
+            let shown = result.verdict == Verdict::Fail && explained();
+            if shown {
+                result.verdict = Verdict::Known;
+            }
+            if shown || result.verdict == Verdict::Pass {
+                result.finding = Some(known.finding.clone());
+            }
         }
         watch.lap(WaitedFor::Removal);
         result.waited_for = watch.spent();

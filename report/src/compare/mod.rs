@@ -72,6 +72,8 @@ pub struct Change {
     pub head: Option<Verdict>,
     /// Why it is what it is in HEAD, or was in BASE where HEAD passes.
     pub reason: Option<String>,
+    /// Whether a defect was known in BASE that it may show.
+    pub was_known: bool,
 }
 
 /// A distribution that moved.
@@ -109,8 +111,9 @@ impl Change {
     pub fn is_regression(&self) -> bool {
         let bad =
             |verdict: Option<Verdict>| matches!(verdict, Some(Verdict::Fail | Verdict::Error));
-        // What a profile excuses is worse all the same than what works.
-        let excused = (self.base, self.head) == (Some(Verdict::Pass), Some(Verdict::Known));
+        // What a profile excuses is worse all the same than what works; but a known defect does not show each time.
+        let excused = (self.base, self.head) == (Some(Verdict::Pass), Some(Verdict::Known))
+            && !self.was_known;
         (bad(self.head) && !bad(self.base)) || excused
     }
 
@@ -273,6 +276,7 @@ fn changes(base: &BTreeMap<&str, &CaseResult>, head: &BTreeMap<&str, &CaseResult
                 base: verdict(before),
                 head: verdict(after),
                 reason: reason(after).or_else(|| reason(before)),
+                was_known: before.is_some_and(|case| case.finding.is_some()),
             };
             let both = before.is_some() && after.is_some();
             let is_another = both && change.base != change.head;

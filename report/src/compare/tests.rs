@@ -41,6 +41,12 @@ fn what_a_profile_comes_to_excuse_is_worse() {
     head.results[0].cases[0].verdict = Verdict::Known;
     assert_eq!(compare(&whole(), &head, SLOWER).regressions.len(), 1);
     assert!(compare(&head, &whole(), SLOWER).is_clean());
+    // One that was known, and has not shown.
+    let mut base = whole();
+    base.results[0].cases[0].finding = Some("docs/findings/one.md".to_owned());
+    let comparison = compare(&base, &head, SLOWER);
+    assert!(comparison.is_clean());
+    assert_eq!(comparison.proxies[0].verdicts.len(), 1);
 }
 
 #[test]

@@ -26,6 +26,7 @@ impl fmt::Display for Comparison {
                     base,
                     head,
                     reason,
+                    was_known: _,
                 } = change;
                 let reason = reason.as_deref().unwrap_or_default();
                 let sign = sign(change);

@@ -23,7 +23,9 @@ pub(super) fn case(case: &CaseResult, surroundings: Option<&WorldInfo>, prefix: 
             div.body id=(anchor(prefix, &case.id)) tabindex="-1" {
                 p.claim { (case.claim) }
                 @if let Some(reason) = &case.reason { p.reason { (reason) } }
-                @if let Some(finding) = &case.finding { p { "Known: " code { (finding) } } }
+                @if let Some(finding) = &case.finding {
+                    p { (if case.verdict == Verdict::Pass { "Known, and not shown this time: " } else { "Known: " }) code { (finding) } }
+                }
                 (sources(case))
                 @if let Some(surroundings) = surroundings {
                     div.worlds {
