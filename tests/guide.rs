@@ -99,12 +99,27 @@ fn dead(page: &Path, links: &Regex) -> Vec<String> {
     let folder = page.parent().expect("a file is in a folder");
     let targets = links.captures_iter(&text).map(|link| link[1].to_owned());
     let dead = targets.filter(|target| {
-        let path = target.split('#').next().unwrap_or_default();
-        let elsewhere = target.contains("://") || path.is_empty() || path.starts_with('/');
-        !elsewhere && !folder.join(path).exists()
+        let (path, place) = target.split_once('#').unwrap_or((target, ""));
+        let elsewhere = target.contains("://") || path.starts_with('/');
+        let leads_to = if path.is_empty() {
+            page.to_owned()
+        } else {
+            folder.join(path)
+        };
+        !elsewhere && !(leads_to.exists() && has_place(&leads_to, place))
     });
     dead.map(|target| format!("{}: {target}", page.display()))
         .collect()
+}
+
+/// Whether a page has this place, or is none that says which places it has.
+fn has_place(page: &Path, place: &str) -> bool {
+    let says = page.extension().is_some_and(|ending| ending == "html");
+    let has = || {
+        let text = fs::read_to_string(page).unwrap_or_default();
+        text.contains(&format!("id=\"{place}\""))
+    };
+    place.is_empty() || !says || has()
 }
 
 /// Fails with the links of these pages that lead to nothing.

@@ -6,6 +6,7 @@ pub mod bench;
 pub mod case;
 pub mod cluster;
 pub mod control_plane;
+mod descriptors;
 pub mod error;
 pub mod image;
 pub mod kind;

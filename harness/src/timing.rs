@@ -37,11 +37,14 @@ pub struct Timing {
     #[schemars(with = "f64")]
     pub converge_pause: Duration,
     /// How long a probe waits for an answer that has begun to arrive: after the handshake, for
-    /// the identity; and for a fence, which always answers. Generous, because it costs nothing
-    /// when the answer comes.
+    /// the identity. Generous, because it costs nothing when the answer comes.
     #[serde(with = "seconds")]
     #[schemars(with = "f64")]
     pub answer: Duration,
+    /// How long a fence may take, which always answers: longer than a busy machine leaves a backend without a processor.
+    #[serde(with = "seconds", default = "fence")]
+    #[schemars(with = "f64")]
+    pub fence: Duration,
     /// How long after its fence came back an unanswered SYN still counts as under way.
     #[serde(with = "seconds")]
     #[schemars(with = "f64")]
@@ -119,6 +122,7 @@ impl Default for Timing {
             converge: Duration::from_secs(15),
             converge_pause: Duration::from_millis(20),
             answer: Duration::from_secs(3),
+            fence: fence(),
             fence_grace: Duration::from_millis(25),
             health_check_interval: Duration::from_millis(100),
             health_check_timeout: Duration::from_secs(2),
@@ -134,6 +138,10 @@ impl Default for Timing {
             negative_samples: 20,
         }
     }
+}
+
+fn fence() -> Duration {
+    Duration::from_secs(15)
 }
 
 /// A time as a number of seconds, as reports have it.

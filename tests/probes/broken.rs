@@ -10,6 +10,7 @@ use libtest_mimic::Failed;
 use onehop_harness::probe::{self, Batch, Outcome, ProbeError, Refusal};
 use onehop_harness::timing::Timing;
 use onehop_harness::world::{Family, Length, Protocol};
+use serde_json::json;
 use socket2::SockRef;
 
 use crate::lab::{Bench, ip};
@@ -85,6 +86,44 @@ fn serve(listener: &TcpListener, handle: Handle) {
     while let Ok((stream, _)) = listener.accept() {
         handle(stream);
     }
+}
+
+/// A backend that is kept from running for longer than an answer may take is late, and not broken: its fence is as late. A fence
+/// that stays silent itself says nothing of others.
+pub(crate) fn late(bench: &Bench) -> Result<(), Failed> {
+    const LATE: u16 = 7480;
+    const SILENT: u16 = 7481;
+    let timing = Timing {
+        answer: Duration::from_millis(300),
+        fence: Duration::from_secs(3),
+        ..Timing::default()
+    };
+    let answer_late: Handle = |mut stream| {
+        thread::sleep(Duration::from_millis(400));
+        let identity =
+            json!({"pod": "web-3", "node": "vm2", "port": LATE, "peer": "[::1]:1", "ttl": 60});
+        say(&mut stream, format!("{identity}\n").as_bytes());
+    };
+    for (port, handle) in [(LATE, answer_late), (SILENT, stay_silent)] {
+        let bound = || TcpListener::bind(("::", port));
+        let listener = bench.lab.netns().namespace("web-3").within(bound)??;
+        // These threads end with the process.
+        thread::spawn(move || serve(&listener, handle));
+    }
+    let brief = (Protocol::Tcp, Length::Brief);
+    for family in Family::ALL {
+        let [late, silent] = [LATE, SILENT].map(|port| bench.at("web-3", family, port));
+        let calls = bench.call_by(brief, "client-public", &[late; 4], &[late], &timing)?;
+        let reached = calls.iter().filter(|call| call.outcome.is_reached());
+        assert_eq!(reached.count(), 4, "{calls:?}");
+        match bench.call_by(brief, "client-public", &[silent], &[silent], &timing) {
+            Err(ProbeError::Fence { fence, source, .. }) => {
+                assert_eq!((fence, source.kind()), (silent, io::ErrorKind::TimedOut));
+            }
+            other => return Err(format!("with a silent fence: {other:?}").into()),
+        }
+    }
+    Ok(())
 }
 
 /// Writes and closes. The caller may have closed before: it has its outcome by then.
@@ -179,7 +218,7 @@ pub(crate) fn fences(bench: &Bench) -> Result<(), Failed> {
     };
     bench.rules("web-5", &Family::ALL.map(rule).concat())?;
     let timing = Timing {
-        answer: Duration::from_millis(1500),
+        fence: Duration::from_millis(1500),
         ..Timing::default()
     };
     let client = bench.lab.netns().namespace("client-public");

@@ -101,7 +101,7 @@ fn call_with(
 ) -> Result<Vec<Connection>, ProbeError> {
     let at = |port: &u16| bench.at(POD, family, *port);
     let timing = Timing {
-        answer: Duration::from_secs(2),
+        fence: Duration::from_secs(2),
         ..Timing::default()
     };
     let remotes: Vec<SocketAddr> = ports.iter().map(at).collect();

@@ -31,6 +31,7 @@ const TESTS: &[(&str, Check)] = &[
     ("a_lossy_path_is_seen_and_fails_the_flow", judged::lossy),
     ("a_backend_without_an_identity_is_broken", broken::backends),
     ("a_backend_that_ended_is_refused_at_once", broken::ended),
+    ("a_late_backend_is_not_broken", broken::late),
     (
         "the_connections_of_a_backend_end_with_it",
         broken::connections_end,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::error::AgentError;
+use crate::descriptors;
 use crate::netns::Namespace;
 use crate::probe::{self, Backend, Batch, Connection, HttpOutcome, OpenFlows, ProbeError};
 use crate::stray::{self, Caller, EchoBackend, FencePort, Opened, Sent};
@@ -25,13 +26,15 @@ impl Agent {
     /// `tapped`. Sightings count their time since `epoch`, a time by [`crate::tap::now`].
     ///
     /// # Errors
-    /// When the kernel refuses a tap.
+    /// When the kernel refuses a tap, or the descriptors that a lab holds open.
     pub fn new(
         hosts: impl IntoIterator<Item = Namespace>,
         tapped: impl Fn(&str) -> bool,
         epoch: Duration,
         timing: Timing,
     ) -> Result<Self, AgentError> {
+        let no_room = AgentError::host("this machine", "make room for open files");
+        descriptors::make_room().map_err(no_room)?;
         let named = hosts.into_iter().map(|host| (host.name().to_owned(), host));
         let hosts: BTreeMap<_, _> = named.collect();
         let taps = Taps::on(hosts.values().filter(|host| tapped(host.name())), epoch)?;

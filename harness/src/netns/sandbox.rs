@@ -24,6 +24,7 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, Uid, setpgid};
 
+use crate::descriptors;
 use crate::error::chain;
 
 /// Why the sandbox could not be entered. Every text says what to do about it.
@@ -147,6 +148,8 @@ fn enter_with(door: bool, users: Users) -> Result<Sandbox, SandboxError> {
                 process::exit(2);
             }
             settle_inside(&ready_in)?;
+            descriptors::make_room()
+                .map_err(|source| system("make room for open files", source))?;
             let outer_pid = i32::from_le_bytes(pid);
             Ok(Sandbox {
                 door,

@@ -5,10 +5,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use socket2::Socket;
+
 use super::client::ProbeError;
 use super::wave::{
-    asking_socket, await_answer, await_handshake, choose_own_sequence, connecting_socket,
-    in_progress, next_sequence, send_ask,
+    asking_socket, await_answer, await_handshake, await_identity, choose_own_sequence,
+    connecting_socket, in_progress, next_sequence, send_ask,
 };
 use crate::netns::Namespace;
 use crate::timing::Timing;
@@ -34,19 +36,37 @@ fn wait_for_kernels(
     timing: &Timing,
 ) -> Result<(), ProbeError> {
     for &fence in fences {
-        let error = |source| ProbeError::fence(host, fence, source);
-        let socket = host
-            .within(|| connecting_socket(fence))
-            .and_then(|made| made)
-            .map_err(error)?;
-        choose_own_sequence(&socket).map_err(error)?;
-        match socket.connect(&fence.into()) {
-            Err(e) if !in_progress(&e) => return Err(error(e)),
-            _ => {}
-        }
-        await_handshake(&socket, timing.answer).map_err(error)?;
+        connect(host, fence, timing).map_err(|source| ProbeError::fence(host, fence, source))?;
     }
     Ok(())
+}
+
+/// The same, and waits until the backend of each has said who it is: a connection that was accepted before, and is silent still, is so
+/// for another reason than that its backend has had no processor.
+pub(super) fn wait_for_identities(
+    host: &Namespace,
+    fences: &[SocketAddr],
+    timing: &Timing,
+) -> Result<(), ProbeError> {
+    let deadline = Instant::now() + timing.fence;
+    for &fence in fences {
+        let answered = connect(host, fence, timing);
+        answered
+            .and_then(|socket| await_identity(&socket, deadline))
+            .map_err(|source| ProbeError::fence(host, fence, source))?;
+    }
+    Ok(())
+}
+
+fn connect(host: &Namespace, fence: SocketAddr, timing: &Timing) -> io::Result<Socket> {
+    let socket = host.within(|| connecting_socket(fence))??;
+    choose_own_sequence(&socket)?;
+    match socket.connect(&fence.into()) {
+        Err(e) if !in_progress(&e) => return Err(e),
+        _ => {}
+    }
+    await_handshake(&socket, timing.fence)?;
+    Ok(socket)
 }
 
 /// Asks every fence at once, and waits until each has answered.
@@ -55,7 +75,7 @@ fn wait_for_backends(
     fences: &[SocketAddr],
     timing: &Timing,
 ) -> Result<(), ProbeError> {
-    let deadline = Instant::now() + timing.answer;
+    let deadline = Instant::now() + timing.fence;
     let ask = |&fence: &SocketAddr| {
         let nonce = next_sequence();
         let asked = host.within(|| asking_socket(fence)).and_then(|made| {

@@ -16,8 +16,8 @@ mod refusal;
 pub(crate) mod source_port;
 mod wave;
 
+pub(crate) use backend::serve;
 pub use backend::{Backend, BackendError};
-pub(crate) use backend::{answering, serve};
 pub use client::{Batch, OpenFlows, ProbeError, call, open};
 pub use http::{HttpAnswer, HttpOutcome, get, get_from_here};
 pub use outcome::{Connection, Identity, Outcome, Refusal};

@@ -28,6 +28,7 @@ const FEW: u64 = 20;
 /// Traffic that ends when this is dropped.
 pub(super) struct Ongoing {
     traffic: Traffic,
+    protocol: Protocol,
     /// Whoever makes calls holds the tally until they are counted: who asks waits for those that are under way.
     by_family: Vec<(Family, Arc<Mutex<Tally>>)>,
     _tasks: JoinSet<()>,
@@ -125,6 +126,7 @@ impl Ongoing {
         });
         Self {
             traffic: traffic.clone(),
+            protocol,
             by_family: by_family.collect(),
             _tasks: tasks,
         }
@@ -161,6 +163,7 @@ impl Ongoing {
             let Traffic { name, from, to } = &self.traffic;
             let to = format!("{to}, all the while as {name:?}");
             let mut row = row(&from.to_string(), &to, Some(*family));
+            row.protocol = self.protocol;
             row.count = tally.total();
             row.failed = tally.failed(bound).map(|(_, n)| n).sum();
             row.lost = Some(tally.lost());
@@ -394,6 +397,7 @@ mod tests {
                 from: Place::External("client-private".to_owned()),
                 to: crate::case::Target::ClusterIp,
             },
+            protocol: Protocol::Udp,
             by_family: vec![(Family::V4, Arc::clone(&tally))],
             _tasks: JoinSet::new(),
         };
@@ -407,6 +411,7 @@ mod tests {
         };
         let (asked, ()) = tokio::join!(going.answered(), waved);
         let asked = asked.expect("the probes go on");
+        assert_eq!(asked[0].result.protocol, Protocol::Udp);
         assert_eq!(asked[0].result.wrong, ["meanwhile dropped (1 of 21)"]);
     }
 

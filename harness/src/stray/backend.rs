@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::netns::Namespace;
-use crate::probe::{answering, serve};
+use crate::probe::serve;
 
 /// It could not listen.
 #[derive(Debug, thiserror::Error)]
@@ -28,24 +28,22 @@ pub struct EchoBackend {
 }
 
 impl EchoBackend {
-    /// Listens in a pod from then on, and answers on the thread of all backends.
+    /// Listens in a pod from then on. Must be called on a Tokio runtime.
     ///
     /// # Errors
-    /// When the port is taken, or the thread cannot be started.
+    /// When the port is taken.
     pub fn listen(pod: &Namespace, port: u16) -> Result<Self, EchoError> {
-        let failed = |source| EchoError {
-            pod: pod.name().to_owned(),
-            port,
-            source,
-        };
-        let _answering = answering().map_err(failed)?;
         let bind = || -> io::Result<TcpListener> {
             let listener = std::net::TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))?;
             listener.set_nonblocking(true)?;
             TcpListener::from_std(listener)
         };
         let listener = pod.within(bind).and_then(|bound| bound);
-        let listener = listener.map_err(failed)?;
+        let listener = listener.map_err(|source| EchoError {
+            pod: pod.name().to_owned(),
+            port,
+            source,
+        })?;
         Ok(Self {
             task: tokio::spawn(serve(listener, echo)),
         })

@@ -21,7 +21,7 @@ use crate::netns::Namespace;
 use crate::tap::choose_sequence;
 use crate::world::{Family, Length, Protocol};
 
-pub(super) use tcp::{await_handshake, connecting_socket, in_progress};
+pub(super) use tcp::{await_handshake, await_identity, connecting_socket, in_progress};
 pub(super) use udp::{asking_socket, await_answer, send_ask};
 
 enum State {
@@ -180,6 +180,13 @@ impl Wave {
         self.attempts
             .iter()
             .any(|a| matches!(a.state, State::Unanswered))
+    }
+
+    /// Whether a connection was accepted and has said nothing, or not all.
+    pub(super) fn has_silent(&self) -> bool {
+        self.attempts
+            .iter()
+            .any(|a| matches!(a.state, State::Answering(_)))
     }
 
     /// Settles every unanswered call as dropped.

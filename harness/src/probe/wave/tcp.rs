@@ -125,6 +125,24 @@ pub(in crate::probe) fn in_progress(error: &io::Error) -> bool {
     error.raw_os_error() == Some(nix::errno::Errno::EINPROGRESS as i32)
 }
 
+/// Waits until a connected socket has got an identity, by this time.
+pub(in crate::probe) fn await_identity(socket: &Socket, deadline: Instant) -> io::Result<()> {
+    let mut answer = Vec::new();
+    loop {
+        match read(socket, &mut answer, deadline) {
+            Some(Outcome::Reached { .. }) => return Ok(()),
+            Some(other) => return Err(io::Error::other(other.kind())),
+            None => {}
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+        if left.is_zero() || poll(&mut fds, timeout)? == 0 {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+    }
+}
+
 /// Waits until a connecting socket is connected.
 pub(in crate::probe) fn await_handshake(socket: &Socket, time: Duration) -> io::Result<()> {
     let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
