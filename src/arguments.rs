@@ -23,7 +23,7 @@ pub(crate) use clusters::{
 
 /// Proves where Kubernetes Service traffic goes.
 #[derive(Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(version, about, max_term_width = 100, after_help = examples::ALL)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -44,8 +44,9 @@ pub(crate) enum Command {
     /// Exits with 1 when something is worse in HEAD, and with 2 when one of them has not judged what the other has. Distributions are
     /// tested, with a chance of 0.1 % for each pair of proxies that one seems to have moved though they are alike; times are compared by
     /// 99 % intervals, and are worse where the whole interval is beyond `--slower`. Where both directories have the bench.json of
-    /// `onehop bench`, its measures are compared, too: one is worse by more than `--slower` where its samples are apart, and would be
-    /// by chance once in a hundred times at the most. Five `--rounds` of a bench are enough for that.
+    /// `onehop bench`, its measures are compared, too: one is worse by more than `--slower` where its samples are apart, as they would
+    /// be by chance once in a hundred times at the most. For cold starts that takes five `--rounds` of each bench. Intervals are of what
+    /// differs inside of the two runs; what differs from run to run, such as a busier machine, is not in them.
     #[command(after_help = examples::COMPARE)]
     Compare(CompareArguments),
     /// Say why cases of a run failed: what was expected, by which way the packet went, where it was last seen, who tracked it,
@@ -357,7 +358,7 @@ pub(crate) struct RunArguments {
 }
 
 #[derive(Args)]
-#[command(after_long_help = crate::bench::measures_help())]
+#[command(after_long_help = format!("{}\n\n{}", examples::BENCH, crate::bench::measures_help()))]
 pub(crate) struct BenchArguments {
     /// A proxy to measure, as for `run`; may be given more than once. Ratios compare the first with
     /// the last

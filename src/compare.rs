@@ -44,22 +44,17 @@ pub(crate) fn compare(arguments: &CompareArguments) -> Result<ExitCode> {
     })
 }
 
-/// Compares what there is of two earlier runs: verdicts, benches, or both.
+/// Compares what two earlier runs both have: verdicts, benches, or both.
 fn of_directories(base: &Path, head: &Path, slower: f64) -> Result<Comparison> {
-    let benches = (bench_in(base)?, bench_in(head)?);
-    // Where neither has judged anything, a bench is all that is asked for.
-    let are_benches = benches.0.is_some() && benches.1.is_some();
-    let judged = [base, head].iter().any(|path| has(path, RESULTS));
-    let mut comparison = if are_benches && !judged {
+    let benches = bench_in(base)?.zip(bench_in(head)?);
+    let have_runs = has(base, RESULTS) && has(head, RESULTS);
+    let mut comparison = if benches.is_some() && !have_runs {
         Comparison::default()
     } else {
         onehop_report::compare(&read(base)?, &read(head)?, slower)
     };
-    match &benches {
-        (Some(base), Some(head)) => comparison.add_benches(base, head, slower),
-        (Some(_), None) => comparison.unjudged.push("only BASE has a bench".to_owned()),
-        (None, Some(_)) => comparison.unjudged.push("only HEAD has a bench".to_owned()),
-        (None, None) => {}
+    if let Some((base, head)) = &benches {
+        comparison.add_benches(base, head, slower);
     }
     Ok(comparison)
 }

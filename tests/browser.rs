@@ -35,7 +35,7 @@ type Test = fn() -> Result<(), Failed>;
 fn main() -> ExitCode {
     prepare::complete_path();
     let arguments = Arguments::from_args();
-    let tests: [(&str, Test); 5] = [
+    let tests: [(&str, Test); 6] = [
         ("a_report_can_be_used", || block(a_report_can_be_used())),
         ("a_report_fits_a_telephone_and_the_dark", || {
             block(a_report_fits_a_telephone_and_the_dark())
@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         }),
         ("a_comparison_opens", || block(a_comparison_opens())),
         ("a_traced_way_is_drawn", || block(a_traced_way_is_drawn())),
+        ("what_is_read_as_text_says_what_is_wrong", texts),
     ];
     let missing = if arguments.list { None } else { missing() };
     let trials = tests.into_iter().map(|(name, test)| match &missing {
@@ -173,6 +174,44 @@ fn a_run() -> PathBuf {
     Runs::get().home.path().join("onehop-out/head")
 }
 
+/// Keeps something that people look at.
+fn keep(name: &str, content: impl AsRef<[u8]>) -> Result<(), Failed> {
+    let default = Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser");
+    let dir = std::env::var_os("ONEHOP_SCREENSHOTS").map_or(default, PathBuf::from);
+    fs::create_dir_all(&dir)?;
+    Ok(fs::write(dir.join(name), content)?)
+}
+
+/// What CI systems, users of a proxy and its authors read of the run.
+fn texts() -> Result<(), Failed> {
+    const CASE: &str = "external/local/client-ip-kept";
+    let home = &Runs::get().home;
+    let below = format!("{}/", home.path().display());
+    let shown = |text: &str| text.replace(&below, "");
+    for (file, words) in [
+        ("summary.md", format!("`{CASE}`")),
+        ("conformance.yaml", format!("id: {CASE}")),
+        ("junit.xml", "<failure message=".to_owned()),
+    ] {
+        let text = shown(&fs::read_to_string(a_run().join(file))?);
+        assert!(text.contains(&words), "no {words} in {file}:\n{text}");
+        if file != "junit.xml" {
+            keep(file, text)?;
+        }
+    }
+    let ended = run(&mut home.onehop(&["explain", CASE, "--dir", "onehop-out/head"]));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let text = shown(&ended.stdout);
+    for words in [
+        "IPv4",
+        "SNAT",
+        "ip tampered postrouting: iifname \"eth0\" ct status dnat masquerade",
+    ] {
+        assert!(text.contains(words), "no {words} in\n{text}");
+    }
+    keep("explain.txt", text)
+}
+
 /// A browser with a window, and its driver. Both end with it.
 struct Browser {
     client: Client,
@@ -286,13 +325,7 @@ impl Browser {
 
     /// Keeps a picture of the window.
     async fn picture(&self, name: &str) -> Result<(), Failed> {
-        let default = Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser");
-        let dir = std::env::var_os("ONEHOP_SCREENSHOTS").map_or(default, PathBuf::from);
-        fs::create_dir_all(&dir)?;
-        Ok(fs::write(
-            dir.join(format!("{name}.png")),
-            self.client.screenshot().await?,
-        )?)
+        keep(&format!("{name}.png"), self.client.screenshot().await?)
     }
 
     /// Ends it; the console must be empty.
@@ -583,18 +616,22 @@ async fn a_comparison_opens() -> Result<(), Failed> {
 
 async fn a_traced_way_is_drawn() -> Result<(), Failed> {
     let home = Home::new();
-    let ended = run(&mut home.onehop(&[
+    fs::write(home.path().join("tampered.yaml"), tampered())?;
+    let both = ["--proxy", RELEASED, "--proxy", "./tampered.yaml"];
+    let what = [
         "trace",
         "--etp",
-        "Cluster",
+        "Local",
         "--to",
-        "node-port@vm2",
+        "node-port@vm1",
         "--svg",
         "way.svg",
-    ]));
+    ];
+    let ended = run(&mut home.onehop(&[&what[..], &both].concat()));
     assert_eq!(ended.code, Some(0), "{ended:?}");
+    keep("trace.txt", &ended.stdout)?;
     let browser = Browser::start().await?;
-    browser.open(&home.path().join("way.svg")).await?;
+    browser.open(&home.path().join("way-2.svg")).await?;
     browser
         .is("document.documentElement.tagName", json!("svg"))
         .await?;
@@ -606,7 +643,7 @@ async fn a_traced_way_is_drawn() -> Result<(), Failed> {
     for word in [
         "client-public",
         "router",
-        "vm2",
+        "vm1",
         "DNAT →",
         "SNAT →",
         "DNAT undone",

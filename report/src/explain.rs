@@ -193,6 +193,9 @@ fn verdict(row: &FlowResult, sample: &Sample, journey: &Journey) -> String {
         .as_ref()
         .and_then(|kind| kind.decided_on.as_deref());
     let expected = row.expected.split(';').next().unwrap_or_default();
+    // A handshake that came back whole, and then not what a backend says.
+    let broken = sample.outcome.strip_prefix("broken (");
+    let broken = broken.map(|how| how.trim_end_matches(')'));
     let answered_by = journey.reply.last().map(|seen| seen.source);
     match (&rewritten, journey.last_seen()) {
         (_, None) if answered_by.is_some_and(|source| source != journey.call.remote) => format!(
@@ -201,6 +204,12 @@ fn verdict(row: &FlowResult, sample: &Sample, journey: &Journey) -> String {
                 .map(|source| sample.name(source.ip()))
                 .unwrap_or_default(),
             row.from
+        ),
+        (Some(rewrite), None) if broken.is_some() => format!(
+            "{} sent it on to {}, where it was {}; expected was: {expected}",
+            rewrite.host,
+            sample.name(rewrite.to.ip()),
+            broken.unwrap_or_default()
         ),
         (Some(rewrite), None) => format!(
             "{} sent it on to {}, and the answer came back; expected was: {expected}",

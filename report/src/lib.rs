@@ -15,8 +15,8 @@ mod source;
 use onehop_harness::run::Results;
 
 pub use compare::{
-    BenchPair, Change, Comparison, FALSE_ALARM, Loss, MeasurePair, Moved, Pair, Ratio, SELDOM,
-    compare,
+    BenchPair, Change, Comparison, Difference, FALSE_ALARM, Loss, MeasurePair, Moved, Pair, Ratio,
+    SELDOM, compare,
 };
 pub use conformance::conformance;
 pub use explain::explain;

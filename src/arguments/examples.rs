@@ -1,5 +1,18 @@
 //! What the help of a command ends with.
 
+pub(super) const ALL: &str = "\
+Examples:
+  onehop run                                           the whole suite on the bundled proxy
+  onehop run --proxy kube-proxy-nftables@v1.36.3       on a release of kube-proxy, built if need be
+  onehop run --proxy ./my-proxy.yaml                   on a proxy of your own
+
+Exit codes:
+  0  everything is as expected
+  1  something is not: a case has failed, something became worse, a fault was not noticed
+  2  it could not be judged, or what was asked for cannot be had; the text says what to do
+
+NO_COLOR=1 leaves colours out.";
+
 pub(super) const RUN: &str = "\
 Examples:
   onehop run                                            the bundled proxy, by every case

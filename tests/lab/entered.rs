@@ -124,7 +124,7 @@ pub(crate) fn kubectl_outside() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Everything again as a user that has no rights and can read nothing of this one's.
+/// Everything again as a user that has no rights, may open few files, and can read nothing of this one's.
 pub(crate) fn as_nobody() -> Result<(), Failed> {
     let home = Home::new();
     let version = Version::DEFAULT;
@@ -143,8 +143,11 @@ pub(crate) fn as_nobody() -> Result<(), Failed> {
         .status()?;
     assert!(give.success());
     let as_nobody = |arguments: &[&str]| {
-        let mut command = Command::new("setpriv");
+        // Fewer files than a lab opens: it raises the limit, and is not told to.
+        let mut command = Command::new("prlimit");
         let user = [
+            "--nofile=256:".to_owned(),
+            "setpriv".to_owned(),
             format!("--reuid={NOBODY}"),
             format!("--regid={NOBODY}"),
             "--clear-groups".to_owned(),

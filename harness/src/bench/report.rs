@@ -38,6 +38,9 @@ pub struct BenchInfo {
     pub rounds: u32,
     /// Changes that [`Measure::CpuPer1000Changes`] and its like make.
     pub changes: u32,
+    /// Whether onehop was built without optimisation, and the bundled proxy with it.
+    #[serde(default)]
+    pub debug: bool,
     /// The proxies in their order, by the name that `values` uses, with their versions.
     pub proxies: Vec<Measured>,
 }
@@ -194,6 +197,7 @@ impl BenchInfo {
             kernel: kernel.trim().to_owned(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             family: family.to_string(),
+            debug: cfg!(debug_assertions),
             ..Self::default()
         }
     }

@@ -167,14 +167,17 @@ impl Watch {
         while let Some(step) = self.traces.read().map_err(|error| chain(&error))? {
             steps.push(step);
         }
-        let own = |step: &&Step| step.table == self.table.name;
-        let Some(first) = steps.iter().find(own).map(|step| step.packet) else {
-            return Ok(None);
-        };
-        // Others may trace other packets.
-        steps.retain(|step| step.packet == first && !step.table.starts_with(TABLE));
-        Ok(Some(steps))
+        Ok(of_the_first(steps, &self.table.name))
     }
+}
+
+/// The steps of the first packet that a rule of this watch has chosen, but for those in tables like its own. Others may trace other
+/// packets at the same time, which come to the end of its chains as well.
+fn of_the_first(mut steps: Vec<Step>, watch: &str) -> Option<Vec<Step>> {
+    let chosen = |step: &&Step| step.table == watch && matches!(step.met, Met::Rule(_));
+    let first = steps.iter().find(chosen)?.packet;
+    steps.retain(|step| step.packet == first && !step.table.starts_with(TABLE));
+    Some(steps)
 }
 
 /// Whether a step is more than that a chain has come to its end.
@@ -262,6 +265,30 @@ table ip6 kube-proxy { # handle 2
 \t}
 }
 ";
+
+    #[test]
+    fn a_packet_that_another_watch_has_chosen_is_left_to_it() {
+        let step = |packet: u32, table: &str, met: Met| Step {
+            packet,
+            family: Some(Family::Ip),
+            table: table.to_owned(),
+            chain: "arriving".to_owned(),
+            met,
+            verdict: Some(Verdict::Accept),
+        };
+        let anothers = [
+            step(1, "onehop-watch-1", Met::Rule(3)),
+            step(1, "onehop-watch-2", Met::Policy),
+            step(1, "kube-proxy", Met::Rule(8)),
+        ];
+        assert_eq!(of_the_first(anothers.to_vec(), "onehop-watch-2"), None);
+        let own = [
+            step(2, "onehop-watch-2", Met::Rule(3)),
+            step(2, "kube-proxy", Met::Rule(9)),
+        ];
+        let all = [&anothers[..], &own].concat();
+        assert_eq!(of_the_first(all, "onehop-watch-2"), Some(own[1..].to_vec()));
+    }
 
     #[test]
     fn rules_are_found_by_their_table_chain_and_handle() {

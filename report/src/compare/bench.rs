@@ -19,7 +19,7 @@ pub struct BenchPair {
     pub base: String,
     /// The proxy of HEAD.
     pub head: String,
-    /// What else is another than the proxy, and may be the reason.
+    /// What else is another than the proxy and may be the reason, and measures that only one has.
     pub besides: Vec<String>,
     /// The measures that both have.
     pub measures: Vec<MeasurePair>,
@@ -40,9 +40,11 @@ pub struct MeasurePair {
     pub head: f64,
     /// How many times worse HEAD is: below 1, it is better. None where a value is 0.
     pub worse: Option<f64>,
-    /// The chance that HEAD is so far beyond BASE in this direction, if both are alike. None where the samples of the two are not
-    /// apart, or are one each.
+    /// The chance, or a bound of it, that HEAD is so far beyond BASE in this direction if both are alike. None where the samples of the
+    /// two are not apart.
     pub chance: Option<f64>,
+    /// Whether the samples are too few to tell two apart, however far they are.
+    pub too_few: bool,
 }
 
 impl MeasurePair {
@@ -60,6 +62,7 @@ impl MeasurePair {
             head: head.value,
             worse: (above > 0.0 && below > 0.0).then(|| above / below),
             chance: chance(base, head),
+            too_few: statistics::all_on_one_side(base.count, head.count) > SELDOM,
         }
     }
 
@@ -68,13 +71,13 @@ impl MeasurePair {
         self.chance.is_some_and(|chance| chance <= SELDOM)
     }
 
-    /// Whether HEAD is worse, by more than `slower` and by no chance. Of connections that go wrong, any more are too many.
+    /// Whether HEAD is worse: by more than `slower` and by no chance; or connections go wrong where none did. How many they are says
+    /// little, as they go wrong together.
     pub fn is_regression(&self, slower: f64) -> bool {
-        let much = match self.name {
-            Measure::WrongConnections => self.head > self.base,
-            _ => self.worse.is_some_and(|worse| worse > slower),
-        };
-        much && self.differs()
+        match self.name {
+            Measure::WrongConnections => self.base == 0.0 && self.head > 0.0,
+            _ => self.differs() && self.worse.is_some_and(|worse| worse > slower),
+        }
     }
 }
 
@@ -101,22 +104,18 @@ impl<'a> Sampled<'a> {
 }
 
 fn chance(base: &Sampled<'_>, head: &Sampled<'_>) -> Option<f64> {
-    if base.row.name == Measure::WrongConnections {
-        // Whole numbers far below 2^53, of about as many connections in both.
-        let count = |value: f64| value.round() as u64;
-        let (more, all) = (base.value.max(head.value), base.value + head.value);
-        return (base.value != head.value).then(|| statistics::one_has(count(more), count(all)));
+    // A sum has no samples of its own, and the two peaks of memory are of different things.
+    if let Measure::WrongConnections | Measure::PeakMemory = base.row.name {
+        return None;
     }
     let apart = |one: [f64; 2], other: [f64; 2]| one[0] > other[1] || other[0] > one[1];
     if let (Some(one), Some(other)) = (base.interval, head.interval)
         && apart(one, other)
     {
-        // One of them does not have its value inside, which is no more likely for both together.
+        // If both have one value, it is below the one interval or above the other, each with a chance of half a percent.
         return Some(SELDOM);
     }
-    let several = base.count > 1 || head.count > 1;
-    (several && apart(base.spread, head.spread))
-        .then(|| statistics::all_on_one_side(base.count, head.count))
+    apart(base.spread, head.spread).then(|| statistics::all_on_one_side(base.count, head.count))
 }
 
 /// Compares two benches: what they have measured of the proxies that both have, and why something cannot be compared.
@@ -137,8 +136,8 @@ pub(super) fn pairs(base: &Report, head: &Report) -> (Vec<BenchPair>, Vec<String
         let alone = bench.run.proxies.iter().filter(|proxy| !is_compared(proxy));
         unjudged.extend(alone.map(|one| format!("{} is only in the bench of {which}", text(one))));
     }
-    let besides = besides(&base.run, &head.run);
     let pairs = both.into_iter().map(|(one, other)| {
+        let mut besides = besides(&base.run, &head.run);
         let (before, after) = (sampled(base, one), sampled(head, other));
         let same = |one: &Sampled<'_>, other: &Sampled<'_>| {
             (one.row.name, one.row.services) == (other.row.name, other.row.services)
@@ -147,7 +146,7 @@ pub(super) fn pairs(base: &Report, head: &Report) -> (Vec<BenchPair>, Vec<String
             let alone = these
                 .iter()
                 .filter(|one| !others.iter().any(|other| same(one, other)));
-            unjudged.extend(alone.map(|one| {
+            besides.extend(alone.map(|one| {
                 let (measure, services) = (one.row.name, one.row.services);
                 format!("{measure} with {services} Services is only in the bench of {which}")
             }));
@@ -159,7 +158,7 @@ pub(super) fn pairs(base: &Report, head: &Report) -> (Vec<BenchPair>, Vec<String
         BenchPair {
             base: text(one),
             head: text(other),
-            besides: besides.clone(),
+            besides,
             measures: measures.collect(),
         }
     });
@@ -190,14 +189,19 @@ fn incomparable(base: &BenchInfo, head: &BenchInfo) -> Option<String> {
 
 /// What may be the reason for a difference besides the proxy.
 fn besides(base: &BenchInfo, head: &BenchInfo) -> Vec<String> {
-    let processors = [base, head].map(|run| run.processors.to_string());
-    let [of_base, of_head] = &processors;
-    let all = [
-        ("the kernel", &base.kernel, &head.kernel),
-        ("the number of processors", of_base, of_head),
-        ("onehop", &base.tool_version, &head.tool_version),
-    ];
-    let others = all.into_iter().filter(|(_, base, head)| base != head);
+    let build = |run: &BenchInfo| if run.debug { "debug" } else { "release" };
+    let all = [base, head].map(|run| {
+        [
+            ("the kernel", run.kernel.clone()),
+            ("the number of processors", run.processors.to_string()),
+            ("onehop", run.tool_version.clone()),
+            ("the build of onehop", build(run).to_owned()),
+        ]
+    });
+    let [of_base, of_head] = all;
+    let all = of_base.into_iter().zip(of_head);
+    let all = all.map(|((what, base), (_, head))| (what, base, head));
+    let others = all.filter(|(_, base, head)| base != head);
     others
         .map(|(what, base, head)| format!("{what} is another: {base} and {head}"))
         .collect()
@@ -266,8 +270,8 @@ mod tests {
         assert_eq!(
             comparison.regressions,
             [
-                "connections-per-second: 1000 -> 500 1/s with 1000 Services, 2.00 times worse (chance 1.0e-2)",
-                "wrong-connections: 0 -> 7.00 connections with 1000 Services (chance 7.8e-3)",
+                "connections-per-second: 1000 -> 500 1/s with 1000 Services, 2.00 times worse (chance at most 1.0e-2)",
+                "wrong-connections: 0 -> 7.00 connections with 1000 Services",
             ]
         );
         let start = &comparison.benches[0].measures[0];
@@ -286,8 +290,11 @@ mod tests {
     #[test]
     fn samples_that_overlap_or_are_too_few_are_no_regression() {
         let base = bench([50.0, 52.0, 200.0], [900.0, 1000.0, 1100.0], 0);
-        let head = bench([199.0, 900.0, 999.0], [400.0, 500.0, 901.0], 6);
+        let head = bench([199.0, 900.0, 999.0], [400.0, 500.0, 901.0], 0);
         assert_eq!(compared(&base, &head).regressions, [""; 0]);
+        // As many or more of what went wrong before is no news.
+        let (some, more) = (bench([1.0; 3], [1.0; 3], 3), bench([1.0; 3], [1.0; 3], 9));
+        assert!(compared(&some, &more).is_clean());
         // All of three are above all of three once in twenty times.
         let of_three = |values| {
             let mut report = bench(values, [900.0, 1000.0, 1100.0], 0);
@@ -298,7 +305,7 @@ mod tests {
         assert!(comparison.is_clean());
         let text = comparison.to_string();
         assert!(
-            text.contains("4.00 times worse (not beyond chance: 5 %)"),
+            text.contains("4.00 times worse (too few samples to tell)"),
             "{text}"
         );
     }
@@ -325,13 +332,15 @@ mod tests {
             [
                 "the bench of HEAD: the bench was interrupted",
                 "other is only in the bench of HEAD",
-                "cold-start with 1000 Services is only in the bench of BASE",
-                "cold-start with 10 Services is only in the bench of HEAD",
             ]
         );
         assert_eq!(
             comparison.benches[0].besides,
-            ["the kernel is another: 6.1 and 6.18"]
+            [
+                "the kernel is another: 6.1 and 6.18",
+                "cold-start with 1000 Services is only in the bench of BASE",
+                "cold-start with 10 Services is only in the bench of HEAD",
+            ]
         );
         // Two proxies of other names are compared all the same, as two runs are.
         let mut head = base.clone();

@@ -15,10 +15,9 @@ use onehop_harness::verdict::{AddressKind, FlowResult};
 use serde::Serialize;
 
 pub use bench::{BenchPair, MeasurePair, SELDOM};
-pub use statistics::Ratio;
+pub use statistics::{Difference, Ratio};
 
-/// The chance that a pair of proxies that are alike has any distribution that seems to have moved; and the same again that one seems to
-/// lose more connections than the other.
+/// The chance that a pair of proxies that are alike has any distribution that seems to have moved.
 pub const FALSE_ALARM: f64 = 1e-3;
 
 /// Two runs, compared.
@@ -93,7 +92,8 @@ pub struct Moved {
     pub was_right: bool,
 }
 
-/// Connections that were lost while something changed, of all that were made then.
+/// Connections that were lost while something changed, of all that were made then, where they may be lost for a while as well as where
+/// none may be.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Loss {
     /// Lost, and made, in BASE.
@@ -102,8 +102,8 @@ pub struct Loss {
     pub head: (u64, u64),
     /// How many flows have lost a larger part of theirs in HEAD, and in BASE.
     pub flows: (u64, u64),
-    /// The chance that at least so many have in HEAD, if both lose alike. By flows, because the connections of one are lost together.
-    pub p_value: f64,
+    /// By how much the part that a flow loses has grown. By flows, because the connections of one are lost together.
+    pub grown: Difference,
 }
 
 impl Change {
@@ -381,26 +381,28 @@ fn latencies(rows: &[Rows<'_>]) -> BTreeMap<AddressKind, Ratio> {
 
 /// What traffic has lost that went on through a change.
 fn loss(rows: &[Rows<'_>]) -> Option<Loss> {
-    let mut loss = Loss {
-        base: (0, 0),
-        head: (0, 0),
-        flows: (0, 0),
-        p_value: 1.0,
-    };
+    let (mut base, mut head, mut flows) = ((0, 0), (0, 0), (0, 0));
+    let mut grown = Vec::new();
     for rows in rows {
         let (Some(before), Some(after)) = (rows.base.lost, rows.head.lost) else {
             continue;
         };
         let (made_before, made_after) = (rows.base.count, rows.head.count);
-        loss.base = (loss.base.0 + before, loss.base.1 + made_before);
-        loss.head = (loss.head.0 + after, loss.head.1 + made_after);
-        // The parts before/made_before and after/made_after, without a division.
-        let [part_before, part_after] = [before * made_after, after * made_before];
-        loss.flows.0 += u64::from(part_after > part_before);
-        loss.flows.1 += u64::from(part_before > part_after);
+        base = (base.0 + before, base.1 + made_before);
+        head = (head.0 + after, head.1 + made_after);
+        let part = |lost: u64, made: u64| lost as f64 / made.max(1) as f64;
+        let more = part(after, made_after) - part(before, made_before);
+        flows.0 += u64::from(more > 0.0);
+        flows.1 += u64::from(more < 0.0);
+        grown.push(more);
     }
-    loss.p_value = statistics::one_has(loss.flows.0, loss.flows.0 + loss.flows.1);
-    (loss.base.1 > 0 && loss.head.1 > 0).then_some(loss)
+    let grown = Difference::of(&grown)?;
+    Some(Loss {
+        base,
+        head,
+        flows,
+        grown,
+    })
 }
 
 /// What is worse of a proxy.
@@ -442,10 +444,10 @@ fn regressions(pair: &Pair, slower: f64) -> Vec<String> {
             ratio,
         );
     }
-    if let Some(loss) = pair.loss.filter(|loss| loss.p_value < FALSE_ALARM) {
-        let ((before, all_before), (after, all)) = (loss.base, loss.head);
+    if let Some(loss) = pair.loss.filter(|loss| loss.grown.low > 0.0) {
         worse.push(format!(
-            "{after} of {all} connections were lost while something changed, and {before} of {all_before} before"
+            "losses while something changed: {}",
+            text::loss(&loss)
         ));
     }
     worse

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use statrs::distribution::{
-    Binomial, ChiSquared, ContinuousCDF, DiscreteCDF, Hypergeometric, StudentsT,
-};
+use statrs::distribution::{ChiSquared, ContinuousCDF, DiscreteCDF, Hypergeometric, StudentsT};
 
 /// How sure intervals are.
 pub(super) const CONFIDENCE: f64 = 0.99;
@@ -27,19 +25,11 @@ impl Ratio {
     /// That of these pairs of positive numbers; none of fewer than two. What differs from pair to pair by nature, such as one case
     /// that takes long and another that does not, is no spread of the ratio.
     pub(super) fn of(pairs: &[(f64, f64)]) -> Option<Self> {
-        if pairs.len() < 2 {
-            return None;
-        }
         let logarithms: Vec<f64> = pairs
             .iter()
             .map(|(base, head)| (head.max(1e-9) / base.max(1e-9)).ln())
             .collect();
-        let count = logarithms.len() as f64;
-        let mean = logarithms.iter().sum::<f64>() / count;
-        let squares = logarithms.iter().map(|one| (one - mean).powi(2));
-        let error = (squares.sum::<f64>() / (count - 1.0) / count).sqrt();
-        let student = StudentsT::new(0.0, 1.0, count - 1.0).ok()?;
-        let reach = student.inverse_cdf(f64::midpoint(1.0, CONFIDENCE)) * error;
+        let (mean, reach) = mean_and_reach(&logarithms)?;
         Some(Self {
             pairs: pairs.len(),
             ratio: mean.exp(),
@@ -80,7 +70,7 @@ pub(super) fn homogeneity(base: &BTreeMap<String, u64>, head: &BTreeMap<String, 
         let of_all = |counts, pod| (got(counts, pod).unwrap_or(0), all(counts));
         let each = pods.iter().map(|pod| {
             let (one, other) = (of_all(base, pod), of_all(head, pod));
-            2.0 * more_lost(one, other).min(more_lost(other, one))
+            2.0 * at_least_so_many(one, other).min(at_least_so_many(other, one))
         });
         // Whichever pod differs most: any of them might have.
         return (each.fold(1.0, f64::min) * pods.len() as f64).min(1.0);
@@ -97,13 +87,51 @@ pub(super) fn homogeneity(base: &BTreeMap<String, u64>, head: &BTreeMap<String, 
     ChiSquared::new((pods.len() - 1) as f64).map_or(1.0, |law| law.sf(statistic))
 }
 
-/// The chance of at least so many losses in the second of two, given those of both together, if both lost alike: Fisher's exact test.
-pub(super) fn more_lost((base_lost, base): (u64, u64), (head_lost, head): (u64, u64)) -> f64 {
-    let lost = base_lost + head_lost;
-    if head_lost == 0 || base == 0 || head == 0 {
+/// The chance of at least so many of a kind in the second of two, given those of both together, if both have them alike: Fisher's
+/// exact test. Each is how many are of the kind, and how many there are.
+fn at_least_so_many((of_base, base): (u64, u64), (of_head, head): (u64, u64)) -> f64 {
+    if of_head == 0 || base == 0 || head == 0 {
         return 1.0;
     }
-    Hypergeometric::new(base + head, lost, head).map_or(1.0, |law| law.sf(head_lost - 1))
+    let of_both = of_base + of_head;
+    Hypergeometric::new(base + head, of_both, head).map_or(1.0, |law| law.sf(of_head - 1))
+}
+
+/// By how much something differs, by what was measured of the same thing twice.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Difference {
+    /// The mean of the second less the first.
+    pub mean: f64,
+    /// The interval in which it lies, of confidence 99 %.
+    pub low: f64,
+    /// Its upper end.
+    pub high: f64,
+}
+
+impl Difference {
+    /// That of these differences; none of fewer than two.
+    pub(super) fn of(differences: &[f64]) -> Option<Self> {
+        let (mean, reach) = mean_and_reach(differences)?;
+        Some(Self {
+            mean,
+            low: mean - reach,
+            high: mean + reach,
+        })
+    }
+}
+
+/// The mean of samples, and how far from it that of all that could be drawn may be, with the confidence of intervals: Student's.
+fn mean_and_reach(samples: &[f64]) -> Option<(f64, f64)> {
+    if samples.len() < 2 {
+        return None;
+    }
+    let count = samples.len() as f64;
+    let mean = samples.iter().sum::<f64>() / count;
+    let squares = samples.iter().map(|one| (one - mean).powi(2));
+    let error = (squares.sum::<f64>() / (count - 1.0) / count).sqrt();
+    let student = StudentsT::new(0.0, 1.0, count - 1.0).ok()?;
+    let reach = student.inverse_cdf(f64::midpoint(1.0, CONFIDENCE)) * error;
+    Some((mean, reach))
 }
 
 /// The chance that all samples of one are above all of another, if both are alike: of all orders that they could have, one part.
@@ -111,14 +139,6 @@ pub(super) fn all_on_one_side(one: u64, other: u64) -> f64 {
     // C(n + m, m), which is far beyond what matters long before it is no number any more.
     let ways = (1..=other).map(|rank| (one + rank) as f64 / rank as f64);
     1.0 / ways.product::<f64>()
-}
-
-/// The chance that one has at least so many of all that two have, if each is of either with the same chance.
-pub(super) fn one_has(count: u64, of_all: u64) -> f64 {
-    if count == 0 {
-        return 1.0;
-    }
-    Binomial::new(0.5, of_all).map_or(1.0, |law| law.sf(count - 1))
 }
 
 #[cfg(test)]
@@ -130,8 +150,6 @@ mod tests {
         assert!((all_on_one_side(3, 3) - 1.0 / 20.0).abs() < 1e-12);
         assert!((all_on_one_side(5, 5) - 1.0 / 252.0).abs() < 1e-12);
         assert!((all_on_one_side(1, 1) - 0.5).abs() < 1e-12);
-        assert!((one_has(7, 7) - 1.0 / 128.0).abs() < 1e-12);
-        assert!((one_has(0, 0) - 1.0).abs() < 1e-12);
     }
 
     fn counts(of: &[(&str, u64)]) -> BTreeMap<String, u64> {
@@ -184,10 +202,24 @@ mod tests {
     }
 
     #[test]
-    fn losses_are_compared_exactly() {
-        assert!((more_lost((0, 100), (0, 100)) - 1.0).abs() < 1e-12);
-        assert!((more_lost((0, 100), (1, 100)) - 0.5).abs() < 1e-9);
-        assert!(more_lost((0, 1000), (20, 1000)) < 1e-5);
-        assert!(more_lost((20, 1000), (1, 1000)) > 0.99);
+    fn a_difference_is_beyond_chance_where_its_interval_says_so() {
+        assert_eq!(Difference::of(&[1.0]), None);
+        let same = Difference::of(&[0.001; 10]).expect("enough");
+        assert!(same.low > 0.0 && (same.high - same.low).abs() < 1e-12);
+        // By a table: t of nine degrees of freedom and 99 % is 3.25, the error of one in ten 0.1.
+        let one = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0];
+        let one = Difference::of(&one).expect("enough");
+        assert!(
+            (one.mean - 0.1).abs() < 1e-12 && (one.low + 0.225).abs() < 1e-3,
+            "{one:?}"
+        );
+    }
+
+    #[test]
+    fn counts_are_compared_exactly() {
+        assert!((at_least_so_many((0, 100), (0, 100)) - 1.0).abs() < 1e-12);
+        assert!((at_least_so_many((0, 100), (1, 100)) - 0.5).abs() < 1e-9);
+        assert!(at_least_so_many((0, 1000), (20, 1000)) < 1e-5);
+        assert!(at_least_so_many((20, 1000), (1, 1000)) > 0.99);
     }
 }

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use maud::html;
-use onehop_harness::bench::digits;
+use onehop_harness::bench::{Measure, digits};
 use onehop_harness::run::Verdict;
 use onehop_harness::verdict::AddressKind;
 
-use super::{BenchPair, Change, Comparison, FALSE_ALARM, MeasurePair, Pair, Ratio};
+use super::{
+    BenchPair, Change, Comparison, Difference, FALSE_ALARM, Loss, MeasurePair, Pair, Ratio,
+};
 use crate::html::page;
 use crate::markdown::cell;
 
@@ -235,7 +237,8 @@ pub(super) fn change(measure: &MeasurePair) -> String {
         head,
         worse,
         chance,
-        ..
+        too_few,
+        name,
     } = measure;
     let (base, head) = (digits(*base), digits(*head));
     let times = worse.map_or_else(String::new, |worse| match worse {
@@ -244,11 +247,12 @@ pub(super) fn change(measure: &MeasurePair) -> String {
         _ => format!(", {:.2} times better", 1.0 / worse),
     });
     let judged = match chance {
-        Some(chance) if measure.differs() => format!("chance {chance:.1e}"),
-        Some(chance) => format!("not beyond chance: {:.0} %", chance * 100.0),
-        None => "not beyond chance".to_owned(),
+        _ if *name == Measure::WrongConnections => String::new(),
+        Some(chance) if measure.differs() => format!(" (chance at most {chance:.1e})"),
+        _ if *too_few => " (too few samples to tell)".to_owned(),
+        _ => " (not beyond chance)".to_owned(),
     };
-    format!("{base} -> {head} {unit} with {services} Services{times} ({judged})")
+    format!("{base} -> {head} {unit} with {services} Services{times}{judged}")
 }
 
 fn verdicts(pair: &Pair) -> String {
@@ -298,16 +302,20 @@ fn measured(pair: &Pair) -> Vec<Line> {
         ));
     }
     if let Some(loss) = &pair.loss {
-        let ((before, of_before), (after, of_after)) = (loss.base, loss.head);
-        lines.push((
-            "losses",
-            format!(
-                "{before} of {of_before} connections -> {after} of {of_after} while something changed; more in {} flows, fewer in {} (p = {:.1e})",
-                loss.flows.0, loss.flows.1, loss.p_value
-            ),
-        ));
+        lines.push(("losses", self::loss(loss)));
     }
     lines
+}
+
+pub(super) fn loss(loss: &Loss) -> String {
+    let ((before, of_before), (after, of_after)) = (loss.base, loss.head);
+    let (more, fewer) = loss.flows;
+    let Difference { mean, low, high } = loss.grown;
+    let [mean, low, high] = [mean, low, high].map(|part| part * 100.0);
+    format!(
+        "{before} of {of_before} connections -> {after} of {of_after}; a larger part of {more} flows and a smaller of {fewer}: \
+         {mean:+.2} % of a flow (99 %: {low:+.2} to {high:+.2})"
+    )
 }
 
 fn ratio_text(ratio: &Ratio) -> String {
