@@ -106,7 +106,8 @@ fn dead(page: &Path, links: &Regex) -> Vec<String> {
         } else {
             folder.join(path)
         };
-        !elsewhere && !(leads_to.exists() && has_place(&leads_to, place))
+        let is_there = || leads_to.exists() && has_place(&leads_to, place);
+        !(elsewhere || is_there())
     });
     dead.map(|target| format!("{}: {target}", page.display()))
         .collect()
