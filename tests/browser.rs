@@ -195,8 +195,9 @@ fn texts() -> Result<(), Failed> {
     ] {
         let text = shown(&fs::read_to_string(a_run().join(file))?);
         assert!(text.contains(&words), "no {words} in {file}:\n{text}");
+        // In the guide, a page of Markdown would be a chapter, and nobody reads JUnit.
         if file != "junit.xml" {
-            keep(file, text)?;
+            keep(&file.replace(".md", ".txt"), text)?;
         }
     }
     let ended = run(&mut home.onehop(&["explain", CASE, "--dir", "onehop-out/head"]));
