@@ -532,6 +532,13 @@ async fn a_report_fits_a_telephone_and_the_dark() -> Result<(), Failed> {
                 )
             })?;
     }
+    // What became of the cases is there without being looked for.
+    browser
+        .is(
+            "document.querySelector('.summary').clientWidth <= document.documentElement.clientWidth",
+            json!(true),
+        )
+        .await?;
     browser
         .value(
             "document.querySelectorAll('details').forEach(one => one.open = one.matches('.fail'))",
