@@ -64,16 +64,21 @@ fn has(path: &Path, file: &str) -> bool {
     path.join(file).is_file() || path.file_name().is_some_and(|name| name == file)
 }
 
+/// This file of a directory, or the file that is named.
+fn file_of(path: &Path, file: &str) -> PathBuf {
+    if path.is_dir() {
+        path.join(file)
+    } else {
+        path.to_owned()
+    }
+}
+
 /// The bench in a directory, or in the file that is named; none where there is none.
 fn bench_in(path: &Path) -> Result<Option<Report>> {
     if !has(path, bench::RESULTS) {
         return Ok(None);
     }
-    let file = if path.is_dir() {
-        path.join(bench::RESULTS)
-    } else {
-        path.to_owned()
-    };
+    let file = file_of(path, bench::RESULTS);
     let report = Report::read(&file)
         .into_diagnostic()
         .wrap_err_with(|| format!("no bench to compare in {}", file.display()))?;
@@ -95,11 +100,7 @@ fn print(comparison: &Comparison, format: CompareFormat) -> Result<()> {
 
 /// Reads the results in a directory, or in a file. A run that judged nothing compares with nothing.
 fn read(path: &Path) -> Result<Results> {
-    let file = if path.is_dir() {
-        path.join(RESULTS)
-    } else {
-        path.to_owned()
-    };
+    let file = file_of(path, RESULTS);
     let results = Results::read(&file)
         .into_diagnostic()
         .wrap_err_with(|| format!("no run to compare in {}", path.display()))?;

@@ -114,6 +114,15 @@ impl Measure {
         }
     }
 
+    /// How many times better the first of two values is than the last. `None` where that divides by 0.
+    pub fn times_better(self, first: f64, last: f64) -> Option<f64> {
+        let (above, below) = match self.better() {
+            Better::Lower => (last, first),
+            Better::Higher => (first, last),
+        };
+        (below != 0.0).then(|| above / below)
+    }
+
     /// What exactly is measured, in one sentence.
     pub fn explanation(self) -> &'static str {
         match self {

@@ -43,7 +43,7 @@ use stage::{Setting, Stage};
 const SWAPPED: u32 = 16;
 /// Turns that each proxy has at each measure of changes; even, so that each is
 /// first as often as the others.
-const TURNS: u32 = 5;
+const TURNS: u32 = 6;
 /// The same for connections, which differ least between proxies and most by what else runs.
 const CONNECTING_TURNS: u32 = 20;
 /// [`Measure::ColdStartLarge`] has three times the Services, but no more than there are addresses.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::measure::{Better, Measure};
+use super::measure::Measure;
 use super::statistics::{self, median, percentile, spread};
 use crate::world::Family;
 
@@ -112,7 +112,7 @@ impl Samples {
             .collect();
         let of = |position: usize| values.get(&position).copied();
         let last = names.len().checked_sub(1).filter(|last| *last > 0);
-        let ratio = last.and_then(|last| ratio(measure, of(0)?, of(last)?));
+        let ratio = last.and_then(|last| measure.times_better(of(0)?, of(last)?));
         Some(Row {
             name: measure,
             unit: measure.unit().to_owned(),
@@ -156,14 +156,6 @@ fn interval(measure: Measure, samples: &[f64]) -> Option<[f64; 2]> {
         Measure::PeakMemory | Measure::WrongConnections => None,
         _ => statistics::interval(samples, 0.5),
     }
-}
-
-fn ratio(measure: Measure, first: f64, last: f64) -> Option<f64> {
-    let (above, below) = match measure.better() {
-        Better::Lower => (last, first),
-        Better::Higher => (first, last),
-    };
-    (below != 0.0).then(|| above / below)
 }
 
 /// A name for each proxy, and none twice: what `values` is keyed by.

@@ -4,7 +4,7 @@
 //! value, the smallest and the largest, and where there are enough of them an interval: when those of two are apart, that says how
 //! seldom.
 
-use onehop_harness::bench::{BenchInfo, Better, Measure, Measured, Report, Row};
+use onehop_harness::bench::{BenchInfo, Measure, Measured, Report, Row};
 use serde::Serialize;
 
 use super::{named, paired, statistics};
@@ -50,17 +50,14 @@ pub struct MeasurePair {
 impl MeasurePair {
     fn of(base: &Sampled<'_>, head: &Sampled<'_>) -> Self {
         let row = head.row;
-        let (above, below) = match row.name.better() {
-            Better::Lower => (head.value, base.value),
-            Better::Higher => (base.value, head.value),
-        };
+        let worse = row.name.times_better(base.value, head.value);
         Self {
             name: row.name,
             unit: row.unit.clone(),
             services: row.services,
             base: base.value,
             head: head.value,
-            worse: (above > 0.0 && below > 0.0).then(|| above / below),
+            worse: worse.filter(|worse| *worse > 0.0),
             chance: chance(base, head),
             too_few: statistics::all_on_one_side(base.count, head.count) > SELDOM,
         }
