@@ -21,7 +21,7 @@ const FEW: [&str; 8] = [
     "--services",
     "50",
     "--changes",
-    "32",
+    "48",
     "--rounds",
     "1",
     "--connect-millis",
@@ -78,7 +78,7 @@ fn possible(measure: Measure) -> std::ops::RangeInclusive<f64> {
         Measure::LargeServiceProgram | Measure::LargeServiceSwap | Measure::Burst => {
             0.01..=60_000.0
         }
-        // A tick of the kernel's clock may be all that 32 changes take, or none.
+        // A tick of the kernel's clock may be all that 48 changes take, or none.
         Measure::CpuPer1000Changes => 0.0..=1000.0,
         Measure::PeakMemory => 0.5..=10_000.0,
         Measure::ConnectionsPerSecond => 1.0..=10_000_000.0,
