@@ -182,6 +182,7 @@ fn over_time() -> Vec<Case> {
         .change(Change::Backends(ready(&["web-0"])))
         .check("the pod has left", NODES.map(|node| via(node, &["web-0"])))
         .change(Change::Backends(ready(&TWO)))
+        .wait(TAKEN_IN)
         .check("it is back", NODES.map(|node| via(node, &["web-0"]))),
         Case::new(
             "affinity/ends-with-its-timeout",

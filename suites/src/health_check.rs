@@ -41,6 +41,12 @@ pub(crate) fn cases() -> Vec<Case> {
         )
         .change(Change::Type(ServiceType::NodePort))
         .check("NodePort, Local", allocated_and(false, [None; 3]))
+        // By which it is told that the port is gone from who has never taken it in.
+        .change(Change::Type(ServiceType::LoadBalancer(BalancerMode::Vip)))
+        .check(
+            "LoadBalancer, Local once more",
+            allocated_and(true, [Some(1), Some(0), Some(2)]),
+        )
         .change(Change::Type(ServiceType::ClusterIp))
         .check("ClusterIP", allocated_and(false, [None; 3])),
         Case::new(

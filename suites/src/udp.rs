@@ -10,7 +10,7 @@ use crate::load_balancer::{balanced_cluster, balanced_local};
 use crate::source_ranges::PRIVATE;
 use crate::story::{
     NODES, STORY, balancer, client_on, dropped, external_ip, from_node, from_pod_on, host, kept_on,
-    node_port, on, private, public, reaches, refused, spread_by, tcp, udp,
+    node_port, on, private, public, reaches, ready, refused, spread_by, tcp, udp,
 };
 
 const TOPOLOGY: &str = "kubernetes/pkg/proxy/topology.go";
@@ -156,6 +156,9 @@ fn node_ports() -> Vec<Case> {
         .change(Change::Backends(Vec::new()))
         .check("Cluster, no pod", no_node_port())
         .change(Change::ExternalPolicy(Policy::Local))
+        .change(Change::Backends(ready(&STORY)))
+        .check("Local, pods 1-0-2", own_pods_or_drop(&private()))
+        .change(Change::Backends(Vec::new()))
         .check("Local, no pod", no_node_port()),
         Case::new(
             "udp/node-port/only-terminating-pods-serve",

@@ -12,6 +12,7 @@ mod fault;
 #[path = "../../src/faults/judge.rs"]
 mod judge;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -158,8 +159,12 @@ fn caught(inside: &'static Inside, proxy: &ProxyUnderTest) -> Result<(), Failed>
         return Err(format!("no case breaks when this does: {}", fault.breaks()).into());
     }
     let results = runtime().block_on(judge.run(Some(fault), &named(&[fault])));
-    let results = results.map_err(|error| chain(&error))?;
-    let outcome = Outcome::of(fault, results.cases, control(&judge)?);
+    let cases = results.map_err(|error| chain(&error))?.cases;
+    let traffic: BTreeMap<_, _> = cases
+        .iter()
+        .map(|case| (case.id.clone(), traffic(case)))
+        .collect();
+    let outcome = Outcome::of(fault, cases, control(&judge)?);
     if outcome.caught.is_empty() {
         let unjudged = outcome.unjudged.iter();
         let unjudged: Vec<_> = unjudged.filter_map(|r| r.reason.as_deref()).collect();
@@ -173,9 +178,19 @@ fn caught(inside: &'static Inside, proxy: &ProxyUnderTest) -> Result<(), Failed>
             let why = judged.filter(|result| missed.contains(&&*result.id));
             let why = why.map(|r| format!("; {}: {} {:?}", r.id, r.verdict, r.reason));
             let why = why.collect::<String>();
-            Err(format!("not caught by {}{why}", missed.join(", ")).into())
+            let traffic = missed.iter().flat_map(|id| &traffic[*id]);
+            let traffic = traffic.map(|text| format!("; {text}")).collect::<String>();
+            Err(format!("not caught by {}{why}{traffic}", missed.join(", ")).into())
         }
     }
+}
+
+/// What became of traffic that went on all the while: a fault that lasts shorter than its pauses is not to be seen by it.
+fn traffic(case: &CaseResult) -> Vec<String> {
+    let ongoing = case.flows.iter().filter(|flow| flow.lost.is_some());
+    ongoing
+        .map(|flow| format!("{} to {}: {}", flow.from, flow.to, flow.got))
+        .collect()
 }
 
 /// The cases of all faults without any, run once.

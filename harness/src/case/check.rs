@@ -183,6 +183,16 @@ impl Question {
         }
     }
 
+    /// Whether its answer is that of the world as it is now. That traffic was answered and that flows go on is true of a world
+    /// in which nothing has changed, too.
+    pub(super) fn tells_of_now(&self) -> bool {
+        let goes_on = |expect: &HeldExpectation| matches!(expect, HeldExpectation::GoesOn);
+        match self {
+            Self::Held { expect, .. } => !goes_on(expect),
+            _ => self.traffic().is_none(),
+        }
+    }
+
     /// The flows that it makes.
     pub fn flows(&self) -> &[FlowCheck] {
         match self {

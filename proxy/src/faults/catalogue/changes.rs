@@ -107,7 +107,7 @@ pub(super) const FAULTS: &[Fault] = &[
             "live/proxies-restarted/cluster",
             "live/proxies-restarted/local",
         ],
-        deed: Deed::First(plans::without_what_changes, Duration::from_millis(150)),
+        deed: Deed::First(plans::without_what_changes, Duration::from_millis(300)),
     },
     Fault {
         name: "is-late",
