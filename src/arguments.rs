@@ -4,6 +4,8 @@ mod clusters;
 #[cfg(test)]
 mod documented;
 mod examples;
+mod proxy;
+mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,13 +14,16 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use onehop_harness::bench::Measure;
-use onehop_harness::case::{self, BalancerMode};
 use onehop_harness::timing::Timing;
-use onehop_harness::world::{Family, Protocol};
 
 pub(crate) use clusters::{
     AgentArguments, ClusterArguments, ExistingArguments, ImageArguments, KindArguments,
-    NetworkArguments, PodArguments, Provider, Shard, SurveyArguments, SurveyFormat,
+    NetworkArguments, PodArguments, Provider, Shard, SurveyArguments,
+};
+pub(crate) use proxy::{LocalMode, ProxyArguments};
+use values::factor;
+pub(crate) use values::{
+    Balancer, CompareFormat, FamilyArgument, Format, ListFormat, Policy, ProtocolArgument,
 };
 
 /// Proves where Kubernetes Service traffic goes.
@@ -46,7 +51,8 @@ pub(crate) enum Command {
     /// 99 % intervals, and are worse where the whole interval is beyond `--slower`. Where both directories have the bench.json of
     /// `onehop bench`, its measures are compared, too: one is worse by more than `--slower` where its samples are apart, as they would
     /// be by chance once in a hundred times at the most. For cold starts that takes five `--rounds` of each bench. Intervals are of what
-    /// differs inside of the two runs; what differs from run to run, such as a busier machine, is not in them.
+    /// differs inside of the two runs; what differs from run to run, such as a busier machine, is in them where both are run now, in
+    /// turns.
     #[command(after_help = examples::COMPARE)]
     Compare(CompareArguments),
     /// Say why cases of a run failed: what was expected, by which way the packet went, where it was last seen, who tracked it,
@@ -70,6 +76,9 @@ pub(crate) enum Command {
     Show {
         /// The id of the case
         case: String,
+        /// How it is printed
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
     },
     /// Follow one connection hop by hop
     #[command(after_help = examples::TRACE)]
@@ -84,19 +93,25 @@ pub(crate) enum Command {
     #[command(subcommand, after_help = examples::TOOLS)]
     Tools(ToolsCommand),
     /// Serve the embedded Kubernetes API alone
+    #[command(after_help = examples::APISERVER)]
     Apiserver(ApiserverArguments),
     /// Run the bundled Service proxy, in place of kube-proxy
+    #[command(after_help = examples::PROXY)]
     Proxy(Box<ProxyArguments>),
     /// Remove what a run that was killed has left in a cluster
+    #[command(after_help = examples::CLEAN)]
     Clean(ClusterArguments),
     /// Write this program as an image, a tar archive for `docker import`
+    #[command(after_help = examples::IMAGE)]
     Image(ImageArguments),
     /// Print completions for a shell, to be put where it looks for them
+    #[command(after_help = examples::COMPLETIONS)]
     Completions {
         /// The shell
         shell: Shell,
     },
-    /// Print the manual of every command as one page in roff: onehop manual | man -l -
+    /// Print the manual of every command as one page in roff
+    #[command(after_help = examples::MANUAL)]
     Manual,
     /// Act on the hosts of a machine, for a run elsewhere; its token is in ONEHOP_TOKEN
     #[command(hide = true)]
@@ -120,6 +135,9 @@ pub(crate) struct ExplainArguments {
     /// The directory of the run: its `--out`
     #[arg(long, value_name = "DIR", default_value = "onehop-out")]
     pub(crate) dir: PathBuf,
+    /// How it is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
 }
 
 #[derive(Args)]
@@ -161,29 +179,6 @@ pub(crate) struct CompareArguments {
     pub(crate) slower: f64,
     #[command(flatten)]
     pub(crate) lab: LabArguments,
-}
-
-/// How a comparison is printed.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(crate) enum CompareFormat {
-    /// For a terminal
-    #[default]
-    Text,
-    /// GitHub-flavoured Markdown
-    Markdown,
-    /// A page that needs no network
-    Html,
-    /// For tools
-    Json,
-}
-
-fn factor(text: &str) -> Result<f64, String> {
-    let factor: f64 = text.parse().map_err(|_| "no number".to_owned())?;
-    if factor >= 1.0 && factor.is_finite() {
-        Ok(factor)
-    } else {
-        Err("not 1 or more".to_owned())
-    }
 }
 
 #[derive(Args)]
@@ -475,15 +470,6 @@ pub(crate) struct ListArguments {
     pub(crate) format: ListFormat,
 }
 
-/// How cases are listed.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(crate) enum ListFormat {
-    #[default]
-    Text,
-    Json,
-    Markdown,
-}
-
 #[derive(Args)]
 pub(crate) struct TraceArguments {
     /// Who calls: `external`, `external@CLIENT`, `pod@POD`, `node@NODE`, or `load-balancer`
@@ -522,6 +508,9 @@ pub(crate) struct TraceArguments {
     /// Draw the journey as well, into this file. Of several proxies, each gets a file of its own, with a number before the ending
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
+    /// How it is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
     #[command(flatten)]
     pub(crate) lab: LabArguments,
 }
@@ -574,166 +563,4 @@ pub(crate) struct ApiserverArguments {
     /// Write a kubeconfig for it to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
-}
-
-/// A traffic policy. Spelled as in the API.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-#[value(rename_all = "PascalCase")]
-pub(crate) enum Policy {
-    #[default]
-    Cluster,
-    Local,
-}
-
-impl From<Policy> for case::Policy {
-    fn from(policy: Policy) -> Self {
-        match policy {
-            Policy::Cluster => Self::Cluster,
-            Policy::Local => Self::Local,
-        }
-    }
-}
-
-/// A mode of the load balancer.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(crate) enum Balancer {
-    #[default]
-    Vip,
-    NodePort,
-    Weighted,
-    Proxy,
-}
-
-impl From<Balancer> for BalancerMode {
-    fn from(mode: Balancer) -> Self {
-        match mode {
-            Balancer::Vip => Self::Vip,
-            Balancer::NodePort => Self::NodePort,
-            Balancer::Weighted => Self::Weighted,
-            Balancer::Proxy => Self::Proxy,
-        }
-    }
-}
-
-/// A transport protocol that is probed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ProtocolArgument {
-    #[default]
-    Tcp,
-    Udp,
-}
-
-impl From<ProtocolArgument> for Protocol {
-    fn from(protocol: ProtocolArgument) -> Self {
-        match protocol {
-            ProtocolArgument::Tcp => Self::Tcp,
-            ProtocolArgument::Udp => Self::Udp,
-        }
-    }
-}
-
-/// An address family. Spelled as in the API.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(crate) enum FamilyArgument {
-    #[default]
-    #[value(name = "IPv4")]
-    V4,
-    #[value(name = "IPv6")]
-    V6,
-}
-
-impl From<FamilyArgument> for Family {
-    fn from(family: FamilyArgument) -> Self {
-        match family {
-            FamilyArgument::V4 => Self::V4,
-            FamilyArgument::V6 => Self::V6,
-        }
-    }
-}
-
-/// Flags of kube-proxy's name and meaning. What a file says is said there alone.
-#[derive(Args)]
-pub(crate) struct ProxyArguments {
-    /// A file with a KubeProxyConfiguration
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// The name of the Node, instead of the machine's hostname
-    #[arg(long, value_name = "NAME")]
-    pub(crate) hostname_override: Option<String>,
-    /// Remove what a proxy made on this machine, and exit
-    #[arg(long)]
-    pub(crate) cleanup: bool,
-    /// How much is logged: from 2 every sync, from 4 all details. Wins over the file
-    #[arg(short = 'v', long = "v", value_name = "N")]
-    pub(crate) verbosity: Option<u32>,
-    /// The address of the API, in place of the kubeconfig's
-    #[arg(long, value_name = "URL")]
-    pub(crate) master: Option<String>,
-    /// A kubeconfig; without one the proxy is a pod of its cluster
-    #[arg(long, value_name = "FILE", conflicts_with = "config")]
-    pub(crate) kubeconfig: Option<PathBuf>,
-    /// Where /healthz and /livez are served; empty: nowhere
-    #[arg(long, value_name = "IP:PORT", conflicts_with = "config")]
-    #[arg(default_value = "0.0.0.0:10256")]
-    pub(crate) healthz_bind_address: String,
-    /// Where /metrics is served; empty: nowhere
-    #[arg(long, value_name = "IP:PORT", conflicts_with = "config")]
-    #[arg(default_value = "127.0.0.1:10249")]
-    pub(crate) metrics_bind_address: String,
-    /// nftables, which is the only one
-    #[arg(long, value_name = "MODE", conflicts_with = "config", value_parser = ["nftables"])]
-    pub(crate) proxy_mode: Option<String>,
-    /// How a pod is told from other clients
-    #[arg(
-        long,
-        value_enum,
-        value_name = "MODE",
-        conflicts_with = "config",
-        default_value_t
-    )]
-    pub(crate) detect_local_mode: LocalMode,
-    /// The network of all pods, one a family, with a comma between
-    #[arg(long, value_name = "CIDRS", conflicts_with = "config")]
-    pub(crate) cluster_cidr: Option<String>,
-    /// The bridge that pods come from
-    #[arg(long, value_name = "NAME", conflicts_with = "config")]
-    #[arg(required_if_eq("detect_local_mode", "BridgeInterface"))]
-    pub(crate) pod_bridge_interface: Option<String>,
-    /// How the names of the interfaces begin that pods come from
-    #[arg(long, value_name = "PREFIX", conflicts_with = "config")]
-    #[arg(required_if_eq("detect_local_mode", "InterfaceNamePrefix"))]
-    pub(crate) pod_interface_name_prefix: Option<String>,
-    /// Which addresses of the node have node ports: networks, or `primary`, `localhost`, `all`
-    #[arg(
-        long,
-        value_name = "CIDR",
-        conflicts_with = "config",
-        value_delimiter = ','
-    )]
-    pub(crate) nodeport_addresses: Vec<String>,
-    /// Masquerade all traffic to cluster addresses
-    #[arg(long, conflicts_with = "config")]
-    pub(crate) masquerade_all: bool,
-    /// Be wrong in this way, see `onehop faults --list`
-    #[cfg(feature = "faults")]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) fault: Option<String>,
-}
-
-/// How a pod is told from other clients. Spelled as in the API.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(crate) enum LocalMode {
-    /// By the network of all pods
-    #[default]
-    #[value(name = "ClusterCIDR")]
-    ClusterCidr,
-    /// By the network of the node's pods
-    #[value(name = "NodeCIDR")]
-    NodeCidr,
-    /// By the bridge that they come from
-    #[value(name = "BridgeInterface")]
-    BridgeInterface,
-    /// By the interface that they come from
-    #[value(name = "InterfaceNamePrefix")]
-    InterfaceNamePrefix,
 }

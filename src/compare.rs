@@ -23,16 +23,22 @@ use crate::progress::CaseProgress;
 use crate::run;
 use crate::{NOT_JUDGED, bench, catalogue, preparation};
 
-/// How many cases are run on one proxy before the other has its turn: enough to keep all that run side by side busy.
-const TURN: usize = 24;
+/// How many cases are run on one proxy before the other has its turn: not more than keep all busy that run side by side, and so few
+/// that there are turns enough to tell how much times differ from one to the next.
+fn turn_of(cases: usize) -> usize {
+    (cases / 8).clamp(4, 24)
+}
 
 pub(crate) fn compare(arguments: &CompareArguments) -> Result<ExitCode> {
     let slower = arguments.slower;
     let (comparison, interrupted) = match (&arguments.base, &arguments.head) {
         (Some(base), Some(head)) => (of_directories(base, head, slower)?, false),
         _ => {
-            let (base, head, interrupted) = side_by_side(arguments)?;
-            (onehop_report::compare(&base, &head, slower), interrupted)
+            let cases = catalogue::select(&arguments.patterns, None)?;
+            let turn = turn_of(cases.len());
+            let (base, head, interrupted) = side_by_side(arguments, &cases, turn)?;
+            let comparison = onehop_report::compare_turns(&base, &head, slower, turn);
+            (comparison, interrupted)
         }
     };
     print(&comparison, arguments.format)?;
@@ -128,8 +134,12 @@ struct Side {
     took: Duration,
 }
 
-/// Runs two proxies in labs of their own, a part of the cases on one and then on the other.
-fn side_by_side(arguments: &CompareArguments) -> Result<(Results, Results, bool)> {
+/// Runs two proxies in labs of their own, so many of the cases on one and then on the other.
+fn side_by_side(
+    arguments: &CompareArguments,
+    cases: &[Case],
+    turn: usize,
+) -> Result<(Results, Results, bool)> {
     if arguments.proxies.len() != 2 {
         let help = "name two runs, BASE and HEAD, or two proxies: --proxy A --proxy B";
         return Err(miette!(
@@ -138,7 +148,6 @@ fn side_by_side(arguments: &CompareArguments) -> Result<(Results, Results, bool)
             arguments.proxies.len()
         ));
     }
-    let cases = catalogue::select(&arguments.patterns, None)?;
     let prepared = preparation::prepare(&arguments.proxies, &arguments.lab, false)?;
     let (api, _sandbox) = (prepared.api, prepared.sandbox);
     let provided = prepared.proxies.into_iter().map(|proxy| Provided::Netns {
@@ -172,7 +181,7 @@ fn side_by_side(arguments: &CompareArguments) -> Result<(Results, Results, bool)
                     for (proxy, name) in both.into_iter().zip(SIDES) {
                         let dir = arguments.out.join(name);
                         create(&dir)?;
-                        let none = ProxyResults::none(proxy).unjudged(&cases, why.clone());
+                        let none = ProxyResults::none(proxy).unjudged(cases, why.clone());
                         let results = Results::of(info(), vec![none]);
                         files::write(&dir, &results).into_diagnostic()?;
                     }
@@ -181,10 +190,12 @@ fn side_by_side(arguments: &CompareArguments) -> Result<(Results, Results, bool)
             }
         }
         let progress = CaseProgress::start_aside("both", 2 * cases.len());
-        for (number, part) in cases.chunks(TURN).enumerate() {
-            for side in &mut sides {
-                let first = number * TURN;
-                side.take_turn(part, (first, seed), &progress, &interrupted, arguments.jobs)
+        for (number, part) in cases.chunks(turn).enumerate() {
+            let first = number * turn;
+            // Neither has the advantage of being the first each time.
+            for side in [number % 2, (number + 1) % 2] {
+                sides[side]
+                    .take_turn(part, (first, seed), &progress, &interrupted, arguments.jobs)
                     .await;
             }
         }

@@ -7,8 +7,12 @@ use std::process::ExitCode;
 use miette::{IntoDiagnostic, Result, miette};
 use onehop::files::RESULTS;
 use onehop_harness::run::{CaseResult, Results, Verdict};
+use serde_json::json;
 
-use crate::arguments::ExplainArguments;
+use crate::arguments::{ExplainArguments, Format};
+
+/// The schema of what is explained, as JSON.
+const SCHEMA: &str = "onehop.explanation/v1";
 
 /// Says of cases of a run why they failed. Exits with 0: that they did is no news.
 pub(crate) fn explain(arguments: &ExplainArguments) -> Result<ExitCode> {
@@ -28,9 +32,17 @@ pub(crate) fn explain(arguments: &ExplainArguments) -> Result<ExitCode> {
         let help = "its summary.md names those that failed; --dir is the --out of the run";
         return Err(miette!(help = help, "{} has {asked}", file.display()));
     }
-    for (proxy, case) in cases {
+    let explained = cases.into_iter().map(|(proxy, case)| {
         let read = |name: &str| fs::read_to_string(evidence(arguments, case)?.join(name)).ok();
-        println!("{proxy}\n{}", onehop_report::explain(case, &read));
+        (proxy, onehop_report::explain(case, &read))
+    });
+    match arguments.format {
+        Format::Text => explained.for_each(|(proxy, why)| println!("{proxy}\n{why}")),
+        Format::Json => {
+            let cases = explained.map(|(proxy, why)| json!({ "proxy": proxy, "explanation": why }));
+            let cases: Vec<_> = cases.collect();
+            println!("{:#}", json!({ "schema": SCHEMA, "cases": cases }));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

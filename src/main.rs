@@ -67,7 +67,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::bench(&arguments),
         Command::Faults(arguments) => faults::faults(&arguments),
         Command::List(arguments) => catalogue::list(&arguments),
-        Command::Show { case } => catalogue::show(&case),
+        Command::Show { case, format } => catalogue::show(&case, format),
         Command::Trace(arguments) => trace::trace(&arguments),
         Command::Survey(arguments) => survey::survey(&arguments),
         Command::Lab(arguments) => lab::lab(arguments),

@@ -13,7 +13,7 @@ use onehop_harness::survey::{Survey, SurveyOptions, look};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::arguments::{SurveyArguments, SurveyFormat};
+use crate::arguments::{Format, SurveyArguments};
 use crate::{context, signals};
 
 /// The schema of `--format json`.
@@ -47,8 +47,8 @@ pub(crate) fn survey(arguments: &SurveyArguments) -> Result<ExitCode> {
     runtime.shutdown_background();
     let survey = survey?;
     let text = match arguments.format {
-        SurveyFormat::Json => format!("{:#}\n", document(&survey, context, &options)?),
-        SurveyFormat::Text => text::render(&survey, context, &options),
+        Format::Json => format!("{:#}\n", document(&survey, context, &options)?),
+        Format::Text => text::render(&survey, context, &options),
     };
     match io::stdout().write_all(text.as_bytes()) {
         // Whoever reads may have seen enough, as `head` does.

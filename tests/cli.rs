@@ -557,6 +557,12 @@ fn show_prints_what_a_case_expects() {
     let ended = run(&mut home.onehop(&["show", "external/local/node-without-pods-drops"]));
     let expected = "external(client-private) -> node-port@vm2: dropped";
     assert!(ended.stdout.contains(expected), "{ended:?}");
+    let id = "external/local/node-without-pods-drops";
+    let for_tools = run(&mut home.onehop(&["show", id, "--format", "json"]));
+    let shown: serde_json::Value = serde_json::from_str(&for_tools.stdout).expect("JSON");
+    assert_eq!(shown["schema"], "onehop.catalogue/v1");
+    assert_eq!(shown["cases"].as_array().map(Vec::len), Some(1));
+    assert_eq!(shown["cases"][0]["id"], id);
     // The drawing has the clients above the nodes, and each pod below its own.
     let line = |text: &str| ended.stdout.lines().position(|line| line.contains(text));
     let lines = [

@@ -2,59 +2,142 @@
 //! connection tracking and the rules knew of it.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
+use std::path::Path;
 
 use onehop_harness::lab::{DROP, REJECT, RuleMet, RulesMet};
 use onehop_harness::run::{CaseResult, EndpointState, RULES_MET, Ruled, Situation, Verdict};
-use onehop_harness::tap::{Direction, Half, Journey, Sample, What};
+use onehop_harness::tap::{Direction, Half, Sample, What};
 use onehop_harness::verdict::FlowResult;
+use serde::Serialize;
 
 /// How many entries of connection tracking are shown of a node.
 const ENTRIES: usize = 4;
 
+/// Why a case is what it is. Its text is for people.
+#[derive(Clone, Debug, Serialize)]
+pub struct Explanation<'a> {
+    /// The case's id.
+    pub case: &'a str,
+    /// What it claims.
+    pub claim: &'a str,
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// What it came to in a few words, where it did not pass.
+    pub reason: Option<&'a str>,
+    /// Where a known defect that it may show is written up.
+    pub finding: Option<&'a str>,
+    /// Every row that is not as expected.
+    pub rows: Vec<WrongRow<'a>>,
+    /// The directory with its evidence.
+    pub evidence: Option<&'a Path>,
+}
+
+/// A row that is not as expected.
+#[derive(Clone, Debug, Serialize)]
+pub struct WrongRow<'a> {
+    /// What was asked, expected, and got.
+    pub row: &'a FlowResult,
+    /// The world at the time of its check.
+    pub situation: Option<&'a Situation>,
+    /// Examples of its calls, one for each outcome.
+    pub ways: Vec<Way<'a>>,
+    /// The rules that one more such call met on each node, where the kernel has told.
+    pub rules: Vec<Ruled>,
+}
+
+/// A call as an example.
+#[derive(Clone, Debug, Serialize)]
+pub struct Way<'a> {
+    /// Its place among those of the case: rows of both families may have one together.
+    pub number: usize,
+    /// Its outcome and its journey.
+    pub sample: &'a Sample,
+    /// Who did what with it, and what should have come in its place.
+    pub conclusion: String,
+    /// What connection tracking had of it on the nodes that it came by, in the order of travel.
+    pub tracked: Vec<Tracked>,
+}
+
+/// What a node's connection tracking had of a call.
+#[derive(Clone, Debug, Serialize)]
+pub struct Tracked {
+    /// The node.
+    pub node: String,
+    /// Its entries, as `conntrack -L` prints them.
+    pub entries: Vec<String>,
+}
+
 /// Explains every row of a case that is not as expected. `evidence` reads a file of the case's evidence by its name, if it is there.
-pub fn explain(case: &CaseResult, evidence: &dyn Fn(&str) -> Option<String>) -> String {
-    let mut text = format!("{}  {}\n  {}\n", case.verdict, case.id, case.claim);
-    if let Some(finding) = &case.finding
-        && case.verdict != Verdict::Pass
-    {
-        let _ = writeln!(text, "  known: {finding}");
-    }
-    let wrong: Vec<_> = case.flows.iter().filter(|row| !row.passed()).collect();
-    if wrong.is_empty() {
-        let reason = case.reason.as_deref().unwrap_or("every row is as expected");
-        let _ = writeln!(text, "  {reason}");
-    }
+pub fn explain<'a>(
+    case: &'a CaseResult,
+    evidence: &dyn Fn(&str) -> Option<String>,
+) -> Explanation<'a> {
     let ruled = evidence(RULES_MET).and_then(|text| serde_json::from_str(&text).ok());
     let ruled: Vec<Ruled> = ruled.unwrap_or_default();
-    // Rows of both families have an example together.
-    let mut shown = BTreeSet::new();
-    for row in wrong {
-        let situation = case.situations.iter().find(|one| one.check == row.check);
-        text.push_str(&of_row(row, situation));
-        for place in &row.journeys {
-            match case.journeys.get(*place) {
-                Some(sample) if shown.insert(*place) => {
-                    text.push_str(&of_sample(row, sample, evidence));
+    let wrong = case.flows.iter().filter(|row| !row.passed());
+    let rows = wrong.map(|row| {
+        let ways = row.journeys.iter().filter_map(|number| {
+            let sample = case.journeys.get(*number)?;
+            Some(Way {
+                number: *number,
+                sample,
+                conclusion: conclusion(row, sample),
+                tracked: tracked(sample, evidence),
+            })
+        });
+        WrongRow {
+            row,
+            situation: case.situations.iter().find(|one| one.check == row.check),
+            ways: ways.collect(),
+            rules: ruled.iter().filter(|one| one.is_of(row)).cloned().collect(),
+        }
+    });
+    Explanation {
+        case: &case.id,
+        claim: &case.claim,
+        verdict: case.verdict,
+        reason: case.reason.as_deref(),
+        finding: case.finding.as_deref(),
+        rows: rows.collect(),
+        evidence: case.evidence.as_deref(),
+    }
+}
+
+impl fmt::Display for Explanation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}  {}\n  {}", self.verdict, self.case, self.claim)?;
+        if let Some(finding) = self.finding
+            && self.verdict != Verdict::Pass
+        {
+            writeln!(f, "  known: {finding}")?;
+        }
+        if self.rows.is_empty() {
+            let reason = self.reason.unwrap_or("every row is as expected");
+            writeln!(f, "  {reason}")?;
+        }
+        // Rows of both families have an example together.
+        let mut shown = BTreeSet::new();
+        for wrong in &self.rows {
+            f.write_str(&of_row(wrong.row, wrong.situation))?;
+            for way in &wrong.ways {
+                if shown.insert(way.number) {
+                    f.write_str(&of_way(way))?;
+                } else {
+                    let outcome = &way.sample.outcome;
+                    writeln!(f, "\n    {outcome}: the way is one that is shown above")?;
                 }
-                Some(sample) => {
-                    let _ = writeln!(
-                        text,
-                        "\n    {}: the way is one that is shown above",
-                        sample.outcome
-                    );
-                }
-                None => {}
+            }
+            for ruled in &wrong.rules {
+                f.write_str(&of_rules(ruled))?;
             }
         }
-        let ruled = ruled.iter().filter(|ruled| ruled.is_of(row));
-        ruled.for_each(|ruled| text.push_str(&of_rules(ruled)));
+        if let Some(path) = self.evidence {
+            writeln!(f, "\n  evidence: {}", path.display())?;
+        }
+        Ok(())
     }
-    if let Some(path) = &case.evidence {
-        let _ = writeln!(text, "\n  evidence: {}", path.display());
-    }
-    text
 }
 
 fn of_row(row: &FlowResult, situation: Option<&Situation>) -> String {
@@ -99,31 +182,40 @@ fn world(situation: &Situation) -> String {
     )
 }
 
-fn of_sample(
-    row: &FlowResult,
-    sample: &Sample,
-    evidence: &dyn Fn(&str) -> Option<String>,
-) -> String {
-    let mut text = format!("\n    {}, for example:\n", sample.outcome);
-    for line in sample.to_string().lines() {
+fn of_way(way: &Way<'_>) -> String {
+    let mut text = format!("\n    {}, for example:\n", way.sample.outcome);
+    for line in way.sample.to_string().lines() {
         let _ = writeln!(text, "      {line}");
     }
-    let Some(journey) = &sample.journey else {
-        let _ = writeln!(text, "    => {} decided before any interface", row.from);
-        return text;
-    };
-    let _ = writeln!(text, "    => {}", verdict(row, sample, journey));
-    let mut seen = BTreeSet::new();
-    let nodes = journey.hosts().into_iter();
-    for node in nodes.filter(|node| seen.insert(*node)) {
-        let Some(table) = evidence(&format!("{node}.conntrack")) else {
-            continue;
-        };
-        for entry in entries(&table, journey.call.local) {
+    let _ = writeln!(text, "    => {}", way.conclusion);
+    for Tracked { node, entries } in &way.tracked {
+        for entry in entries {
             let _ = writeln!(text, "    {node} tracked: {entry}");
         }
     }
     text
+}
+
+/// What the nodes that a call came by had of it in their tables of connection tracking.
+fn tracked(sample: &Sample, evidence: &dyn Fn(&str) -> Option<String>) -> Vec<Tracked> {
+    let Some(journey) = &sample.journey else {
+        return Vec::new();
+    };
+    let mut seen = BTreeSet::new();
+    let nodes = journey
+        .hosts()
+        .into_iter()
+        .filter(|node| seen.insert(*node));
+    let tracked = nodes.filter_map(|node| {
+        let table = evidence(&format!("{node}.conntrack"))?;
+        let entries = entries(&table, journey.call.local).into_iter();
+        let entries: Vec<_> = entries.map(str::to_owned).collect();
+        (!entries.is_empty()).then(|| Tracked {
+            node: node.to_owned(),
+            entries,
+        })
+    });
+    tracked.collect()
 }
 
 /// Which rules a call like those of the row met, made once more.
@@ -183,7 +275,10 @@ fn of_rules(ruled: &Ruled) -> String {
 }
 
 /// Who did what, and what should have come in its place.
-fn verdict(row: &FlowResult, sample: &Sample, journey: &Journey) -> String {
+fn conclusion(row: &FlowResult, sample: &Sample) -> String {
+    let Some(journey) = &sample.journey else {
+        return format!("{} decided before any interface", row.from);
+    };
     let rewritten = journey
         .rewrites()
         .into_iter()
@@ -288,7 +383,7 @@ mod tests {
         };
         let kept = |ruled: Ruled| serde_json::to_string(&[ruled]).expect("JSON");
         let read = |text: String| move |name: &str| (name == RULES_MET).then(|| text.clone());
-        let text = explain(case, &read(kept(ruled(&row.from))));
+        let text = explain(case, &read(kept(ruled(&row.from)))).to_string();
         for words in [
             "the rules of vm1 that one more such call met:",
             "      ip kube-proxy services: ip daddr vmap @service-ips => goto service-X\n",
@@ -297,14 +392,14 @@ mod tests {
         ] {
             assert!(text.contains(words), "no `{words}` in:\n{text}");
         }
-        let of_another = explain(case, &read(kept(ruled("pod(somebody-else)"))));
+        let of_another = explain(case, &read(kept(ruled("pod(somebody-else)")))).to_string();
         assert!(!of_another.contains("rules of vm1"), "{of_another}");
     }
 
     #[test]
     fn what_failed_is_said_with_its_world_its_way_and_what_should_have_come() {
         let case = &sample().results[0].cases[3];
-        let text = explain(case, &nothing);
+        let text = explain(case, &nothing).to_string();
         for words in [
             "FAIL  internal/fails\n  A claim | of a case.",
             "pods 1-0-2: pod(client-vm1) to cluster-ip by TCP, IPv4",
@@ -328,7 +423,9 @@ mod tests {
                      tcp 6 100 SYN_SENT src=10.0.0.9 dst=10.96.0.1 sport=40001 dport=80 x\n\
                      udp 17 3 src=10.0.0.8 dst=10.96.0.1 sport=4000 dport=80 x\n";
         let read = |name: &str| (name == "vm1.conntrack").then(|| table.to_owned());
-        let text = explain(&sample().results[0].cases[3], &read);
+        let results = sample();
+        let explanation = explain(&results.results[0].cases[3], &read);
+        let text = explanation.to_string();
         assert_eq!(text.matches("vm1 tracked: ").count(), 1, "{text}");
         assert!(
             text.contains("tracked: tcp 6 100 SYN_SENT src=10.0.0.9 dst=10.96.0.1 sport=4000 ")
@@ -337,7 +434,7 @@ mod tests {
 
     #[test]
     fn what_could_not_be_judged_says_why() {
-        let text = explain(&sample().results[0].cases[4], &nothing);
+        let text = explain(&sample().results[0].cases[4], &nothing).to_string();
         assert!(text.starts_with("ERROR  internal/errs"), "{text}");
         assert!(text.contains("no lab"), "{text}");
     }

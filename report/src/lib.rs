@@ -16,10 +16,10 @@ use onehop_harness::run::Results;
 
 pub use compare::{
     BenchPair, Change, Comparison, Difference, FALSE_ALARM, Loss, MeasurePair, Moved, Pair, Ratio,
-    SELDOM, compare,
+    SELDOM, compare, compare_turns,
 };
 pub use conformance::conformance;
-pub use explain::explain;
+pub use explain::{Explanation, Tracked, Way, WrongRow, explain};
 pub use html::html;
 pub use journey::journey_svg;
 pub use junit::{junit, wrong};

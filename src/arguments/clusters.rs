@@ -11,6 +11,8 @@ use onehop_harness::kind::{self, KindOptions, NetworkPlugin};
 use onehop_harness::profile::Profile;
 use onehop_harness::timing::Timing;
 
+use super::Format;
+
 /// Who provides the world that cases run in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Provider {
@@ -218,7 +220,7 @@ pub(crate) struct SurveyArguments {
     pub(crate) namespace: Option<String>,
     /// How the survey is printed
     #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: SurveyFormat,
+    pub(crate) format: Format,
     /// Ask no health check node port: only the API is spoken to
     #[arg(long)]
     pub(crate) no_probe: bool,
@@ -226,16 +228,6 @@ pub(crate) struct SurveyArguments {
     #[arg(long, value_name = "N", default_value_t = 2)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=60))]
     pub(crate) timeout_seconds: u64,
-}
-
-/// How a survey is printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SurveyFormat {
-    /// Tables
-    #[default]
-    Text,
-    /// One JSON document, in schema `onehop.survey/v1`
-    Json,
 }
 
 #[cfg(test)]

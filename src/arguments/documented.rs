@@ -48,7 +48,7 @@ fn unmatched(command: &Command) -> Vec<String> {
         Command::Run(run) => &run.patterns,
         Command::Compare(compare) => &compare.patterns,
         Command::Explain(explain) => &explain.cases,
-        Command::Show { case } => return unmatched_of(std::slice::from_ref(case)),
+        Command::Show { case, .. } => return unmatched_of(std::slice::from_ref(case)),
         _ => return Vec::new(),
     };
     unmatched_of(patterns)

@@ -38,7 +38,8 @@ pub(super) const EXPLAIN: &str = "\
 Examples:
   onehop explain --failed                          every case of the last run that failed
   onehop explain external/local/client-ip-kept     one case
-  onehop explain --dir before/                     of another run";
+  onehop explain --dir before/                     of another run
+  onehop explain --format json                     for a tool";
 
 pub(super) const BENCH: &str = "\
 Examples:
@@ -59,14 +60,16 @@ Examples:
 
 pub(super) const SHOW: &str = "\
 Examples:
-  onehop show external/local/node-without-pods-drops";
+  onehop show external/local/node-without-pods-drops
+  onehop show external/local/node-without-pods-drops --format json";
 
 pub(super) const TRACE: &str = "\
 Examples:
   onehop trace --etp Cluster --from external --to node-port@vm2
   onehop trace --etp Local --to vip --svg journey.svg
   onehop trace --itp Local --from pod@client-vm2 --to cluster-ip --endpoints web-0=terminating
-  onehop trace --to node-port@vm1 --proxy bundled --proxy kube-proxy-nftables";
+  onehop trace --to node-port@vm1 --proxy bundled --proxy kube-proxy-nftables
+  onehop trace --to cluster-ip --from pod@client-vm1 --format json";
 
 pub(super) const SURVEY: &str = "\
 Examples:
@@ -83,3 +86,34 @@ pub(super) const TOOLS: &str = "\
 Examples:
   onehop tools list
   onehop tools install kube-proxy@v1.34.4";
+
+pub(super) const APISERVER: &str = "\
+Examples:
+  onehop apiserver --kubeconfig kubeconfig &
+  kubectl --kubeconfig kubeconfig get services --all-namespaces";
+
+pub(super) const PROXY: &str = "\
+Examples:
+  onehop proxy --kubeconfig /etc/kubernetes/proxy.conf --cluster-cidr 10.244.0.0/16
+  onehop proxy --config kube-proxy.yaml -v 2               with the file that kube-proxy has
+  onehop proxy --cleanup                                   removes its rules from the node";
+
+pub(super) const CLEAN: &str = "\
+Examples:
+  onehop clean --context staging";
+
+pub(super) const IMAGE: &str = "\
+Examples:
+  onehop image onehop.tar
+  docker import onehop.tar onehop:latest";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  onehop completions bash > /etc/bash_completion.d/onehop
+  onehop completions zsh > ~/.zfunc/_onehop
+  onehop completions fish > ~/.config/fish/completions/onehop.fish";
+
+pub(super) const MANUAL: &str = "\
+Examples:
+  onehop manual | man -l -
+  onehop manual > /usr/local/share/man/man1/onehop.1";

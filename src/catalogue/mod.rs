@@ -7,7 +7,7 @@ mod world;
 
 use std::process::ExitCode;
 
-use miette::{IntoDiagnostic, Result, miette};
+use miette::{Result, miette};
 use onehop_harness::case::{Case, Feature};
 use onehop_suites as suites;
 use onehop_suites::Subject;
@@ -55,14 +55,14 @@ pub(crate) fn list(arguments: &ListArguments) -> Result<ExitCode> {
     let text = match arguments.format {
         ListFormat::Text => as_text(&cases),
         ListFormat::Markdown => markdown::catalogue(&cases),
-        ListFormat::Json => {
-            let catalogue = json!({ "schema": SCHEMA, "cases": cases });
-            let text = serde_json::to_string_pretty(&catalogue).into_diagnostic()?;
-            format!("{text}\n")
-        }
+        ListFormat::Json => format!("{}\n", as_json(&cases)),
     };
     print!("{text}");
     Ok(ExitCode::SUCCESS)
+}
+
+fn as_json(cases: &[Case]) -> String {
+    format!("{:#}", json!({ "schema": SCHEMA, "cases": cases }))
 }
 
 /// The subjects of these cases, each with its own, in the order of the catalogue.

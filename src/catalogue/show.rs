@@ -3,39 +3,47 @@
 use std::process::ExitCode;
 
 use miette::{Result, miette};
-use onehop_harness::case::{Families, Service, ServiceType, Step, Traffic};
+use onehop_harness::case::{Case, Families, Service, ServiceType, Step, Traffic};
 use onehop_harness::timing::Timing;
 use onehop_harness::world::World;
 use onehop_report::source_link;
 use onehop_suites as suites;
 
-use super::{features, text, world};
+use super::{as_json, features, text, world};
+use crate::arguments::Format;
 
 /// Prints one case in full.
-pub(crate) fn show(id: &str) -> Result<ExitCode> {
+pub(crate) fn show(id: &str, format: Format) -> Result<ExitCode> {
     let Some(case) = suites::catalogue().into_iter().find(|case| case.id == id) else {
         return Err(miette!(
             help = "onehop list names every case",
             "no case {id}"
         ));
     };
+    match format {
+        Format::Text => print(&case),
+        Format::Json => println!("{}", as_json(&[case])),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(case: &Case) {
     println!("{}\n\n  {}\n", case.id, case.claim);
     for (number, name) in case.sources.iter().enumerate() {
         let title = if number == 0 { "sources" } else { "" };
         let link = source_link(name).map_or_else(String::new, |link| format!("  {link}"));
         println!("  {title:8}  {name}{link}");
     }
-    println!("  needs     {}", features(&case));
+    println!("  needs     {}", features(case));
     println!("  service   {}", service(&case.service));
     match &case.workload {
         Some(workload) => println!("  workload  {workload}"),
         None => println!("  backends  {}", text::backends(&case.backends)),
     }
-    println!("\n{}", world::drawing(&World::story(), &case));
+    println!("\n{}", world::drawing(&World::story(), case));
     for step in &case.steps {
         println!("{}", step_text(step));
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// What is not as it is of itself about a Service.

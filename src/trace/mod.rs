@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use miette::{IntoDiagnostic, Result, WrapErr, miette};
 use onehop_harness::case::{Backend, Place, Service, ServiceType, Target};
 use onehop_harness::lab::{Allocated, ApiKind, Call, Calls, Lab, LabError, ProxyUnderTest};
-use onehop_harness::probe::Outcome;
+use onehop_harness::probe::{Identity, Outcome};
 use onehop_harness::tap::Sample;
 use onehop_harness::world::{Family, Length, World};
 use onehop_report::journey_svg;
 use tokio::runtime::Runtime;
 
-use crate::arguments::{ProtocolArgument, TraceArguments};
+use crate::arguments::{Format, ProtocolArgument, TraceArguments};
 use crate::{lab, preparation, signals};
 
 /// The Service that is traced, and the port of its backends.
@@ -42,21 +42,28 @@ pub(crate) fn trace(arguments: &TraceArguments) -> Result<ExitCode> {
     Runtime::new().into_diagnostic()?.block_on(async {
         let ends = signals::asked_to_end().into_diagnostic()?;
         let each = async {
-            show::heading(&traced);
-            let mut ways = Vec::<(String, Sample)>::new();
-            for proxy in prepared.proxies {
-                let name = proxy.profile.name.clone();
-                let wanted = ways.first().map(|(_, sample)| sample.outcome.clone());
-                let way = follow(&traced, api.clone(), proxy, arguments, wanted.as_deref()).await?;
-                ways.push((name, way));
+            let is_told = arguments.format == Format::Text;
+            if is_told {
+                show::heading(&traced);
             }
-            if let [(_, first), others @ ..] = &ways[..] {
-                for (name, other) in others {
-                    show::parting((&ways[0].0, first), (name, other));
+            let several = prepared.proxies.len() > 1;
+            let mut ways = Vec::<Way>::new();
+            for proxy in prepared.proxies {
+                let wanted = ways.first().map(|way| way.sample.outcome.as_str());
+                let way = follow(&traced, api.clone(), proxy, arguments, wanted).await?;
+                if is_told {
+                    show::way(&way, several);
                 }
+                ways.push(way);
+            }
+            match arguments.format {
+                Format::Text => show::partings(&ways),
+                Format::Json => println!("{:#}", show::document(&traced, &ways)),
             }
             if let Some(file) = &arguments.svg {
-                draw(&ways, file)?;
+                for drawn in draw(&ways, file)?.iter().filter(|_| is_told) {
+                    println!("{}", drawn.display());
+                }
             }
             Ok(ExitCode::SUCCESS)
         };
@@ -66,6 +73,16 @@ pub(crate) fn trace(arguments: &TraceArguments) -> Result<ExitCode> {
             () = ends => Err(miette!("interrupted")),
         }
     })
+}
+
+/// What one proxy made of it.
+struct Way {
+    proxy: String,
+    sample: Sample,
+    /// Who answered, as it said itself, and how long that took.
+    reached: Option<(Identity, Duration)>,
+    /// What people call the address that whoever answered has seen.
+    seen: String,
 }
 
 impl Traced {
@@ -102,16 +119,16 @@ impl Traced {
     }
 }
 
-/// Follows one connection by one proxy, in a lab of its own, and prints its way.
+/// Follows one connection by one proxy, in a lab of its own.
 async fn follow(
     traced: &Traced,
     api: ApiKind,
     proxy: ProxyUnderTest,
     arguments: &TraceArguments,
     wanted: Option<&str>,
-) -> Result<Sample> {
+) -> Result<Way> {
     let dir = tempfile::tempdir().into_diagnostic()?;
-    let name = proxy.profile.name.clone();
+    let proxy_name = proxy.profile.name.clone();
     let lab = lab::start(api, Some(proxy), dir.path(), arguments.lab.timing()).await?;
     let pods: Vec<_> = traced
         .endpoints
@@ -121,27 +138,39 @@ async fn follow(
     let _backends = lab.listen(&pods, PORT).await.into_diagnostic()?;
     let wanted = wanted.and_then(|outcome| outcome.strip_prefix("reached "));
     let call = settled_call(&lab, traced, wanted).await.into_diagnostic()?;
-    let several = arguments.proxies.len() > 1;
-    show::way(&lab, several.then_some(&*name), &call);
-    let sample = call.sample(&lab);
+    let reached = match &call.observed.connection.outcome {
+        Outcome::Reached { identity, latency } => Some((identity.clone(), *latency)),
+        _ => None,
+    };
+    let seen = reached.as_ref().map(|(identity, _)| identity.peer.ip());
+    let way = Way {
+        proxy: proxy_name,
+        sample: call.sample(&lab),
+        seen: seen.map_or_else(String::new, |seen| lab.world().describe(seen)),
+        reached,
+    };
     lab.end().await.into_diagnostic()?;
-    Ok(sample)
+    Ok(way)
 }
 
-/// Draws journeys into files.
-fn draw(ways: &[(String, Sample)], file: &Path) -> Result<()> {
-    for (number, (name, sample)) in ways.iter().enumerate() {
+/// Draws journeys into files. Returns those that were written.
+fn draw(ways: &[Way], file: &Path) -> Result<Vec<PathBuf>> {
+    let mut drawn = Vec::new();
+    for (number, way) in ways.iter().enumerate() {
         let file = numbered(file, (ways.len() > 1).then_some(number + 1));
-        let Some(drawing) = journey_svg(sample) else {
-            eprintln!("onehop: no drawing of {name}: no interface saw the call");
+        let Some(drawing) = journey_svg(&way.sample) else {
+            eprintln!(
+                "onehop: no drawing of {}: no interface saw the call",
+                way.proxy
+            );
             continue;
         };
         std::fs::write(&file, drawing)
             .into_diagnostic()
             .wrap_err_with(|| format!("failed to write {}", file.display()))?;
-        println!("{}", file.display());
+        drawn.push(file);
     }
-    Ok(())
+    Ok(drawn)
 }
 
 /// A file's name, with a number before its ending.

@@ -1,12 +1,13 @@
 //! What `onehop trace` prints.
 
 use console::style;
-use onehop_harness::lab::{Call, Lab};
-use onehop_harness::probe::Outcome;
-use onehop_harness::tap::Sample;
+use serde_json::{Value, json};
 
-use super::Traced;
+use super::{Traced, Way};
 use crate::catalogue;
+
+/// The schema of what was traced, as JSON.
+const SCHEMA: &str = "onehop.trace/v1";
 
 /// What is traced.
 pub(super) fn heading(traced: &Traced) {
@@ -30,26 +31,52 @@ pub(super) fn heading(traced: &Traced) {
     );
 }
 
-/// The way of a call, and what became of it.
-pub(super) fn way(lab: &Lab, proxy: Option<&str>, call: &Call) {
-    if let Some(proxy) = proxy {
-        println!("{}", style(proxy).bold());
+/// The way of a call by a proxy, which is named where there are several, and what became of it.
+pub(super) fn way(way: &Way, several: bool) {
+    if several {
+        println!("{}", style(&way.proxy).bold());
     }
-    for line in call.sample(lab).to_string().lines() {
+    for line in way.sample.to_string().lines() {
         println!("{}", coloured(line));
     }
     println!();
-    match &call.observed.connection.outcome {
-        Outcome::Reached { identity, latency } => println!(
+    match &way.reached {
+        Some((identity, latency)) => println!(
             "reached {} on {}, which saw {} ({}), TTL {}, in {latency:.1?}\n",
             style(&identity.pod).green(),
             identity.node,
             identity.peer,
-            lab.world().describe(identity.peer.ip()),
+            way.seen,
             identity.ttl
         ),
-        _ => println!("{}\n", style(call.observed.kind()).red()),
+        None => println!("{}\n", style(&way.sample.outcome).red()),
     }
+}
+
+/// Everything as one document.
+pub(super) fn document(traced: &Traced, ways: &[Way]) -> Value {
+    let each = ways.iter().map(|way| {
+        let answer = way.reached.as_ref().map(|(identity, latency)| {
+            json!({ "by": identity, "which_saw": way.seen, "seconds": latency.as_secs_f64() })
+        });
+        let parts = part(&ways[0].sample.steps(), &way.sample.steps());
+        json!({
+            "proxy": way.proxy,
+            "way": way.sample,
+            "steps": way.sample.steps(),
+            "answer": answer,
+            "parts_from_the_first": parts.map(|[first, own]| json!({ "first": first, "own": own })),
+        })
+    });
+    json!({
+        "schema": SCHEMA,
+        "service": traced.service,
+        "endpoints": traced.endpoints,
+        "from": traced.from,
+        "to": traced.to,
+        "family": traced.family,
+        "ways": each.collect::<Vec<_>>(),
+    })
 }
 
 /// A line of a way in the colours of its half, and what was rewritten in one of its own. Nothing of it is coloured where the output is
@@ -68,14 +95,18 @@ fn coloured(line: &str) -> String {
     format!("{seen}{}", style(note).yellow())
 }
 
-/// Where the ways of two proxies part.
-pub(super) fn parting((one, first): (&str, &Sample), (other, second): (&str, &Sample)) {
-    match part(&first.steps(), &second.steps()) {
-        None => println!("{one} and {other}: the same way"),
-        Some([with_one, with_other]) => {
-            println!("{one} and {other} part here:");
-            println!("  {one:20}  {with_one}");
-            println!("  {other:20}  {with_other}");
+/// Where the ways of other proxies part from that of the first.
+pub(super) fn partings(ways: &[Way]) {
+    let [first, others @ ..] = ways else { return };
+    for other in others {
+        let (one, another) = (&first.proxy, &other.proxy);
+        match part(&first.sample.steps(), &other.sample.steps()) {
+            None => println!("{one} and {another}: the same way"),
+            Some([with_one, with_other]) => {
+                println!("{one} and {another} part here:");
+                println!("  {one:20}  {with_one}");
+                println!("  {another:20}  {with_other}");
+            }
         }
     }
 }

@@ -299,5 +299,52 @@ pub(crate) fn rule_named() -> Result<(), Failed> {
     }
     // In IPv6 there is no such rule, and nothing to explain.
     assert!(!ended.stdout.contains("IPv6"), "{}", ended.stdout);
+
+    // The same for a tool.
+    let ended = run(&mut home.onehop(&["explain", "--format", "json"]));
+    let told: serde_json::Value = serde_json::from_str(&ended.stdout)?;
+    assert_eq!(told["schema"], "onehop.explanation/v1");
+    let explained = &told["cases"][0];
+    assert_eq!(explained["proxy"], "beside-another");
+    let rows = explained["explanation"]["rows"].as_array();
+    let row = rows.and_then(|rows| rows.iter().find(|row| row["row"]["to"] == "node-port@vm2"));
+    let row = row.ok_or_else(|| told.to_string())?;
+    let met = &row["rules"][0]["nodes"][0];
+    assert_eq!(met["node"], "vm2", "{row}");
+    let dropped = met["rules"].as_array().and_then(|rules| rules.last());
+    assert_eq!(
+        dropped.map(|rule| &rule["verdict"]),
+        Some(&"drop".into()),
+        "{met}"
+    );
+    let way = &row["ways"][0];
+    assert_eq!(way["sample"]["outcome"], "dropped", "{way}");
+    let conclusion = way["conclusion"].as_str().unwrap_or_default();
+    assert!(
+        conclusion.contains("vm2 should have decided next"),
+        "{conclusion}"
+    );
+
+    // And where its way parts from that of a proxy alone.
+    let both = ["--proxy", "bundled", "--proxy", "./beside.yaml"];
+    let what = ["trace", "--to", "node-port@vm1", "--format", "json"];
+    let ended = run(&mut home.onehop(&[&what[..], &both].concat()));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let traced: serde_json::Value = serde_json::from_str(&ended.stdout)?;
+    let [alone, beside] = &traced["ways"].as_array().expect("a list")[..] else {
+        return Err(traced.to_string().into());
+    };
+    let pod = alone["answer"]["by"]["pod"].as_str().unwrap_or_default();
+    assert!(["web-0", "web-1", "web-2"].contains(&pod), "{alone}");
+    assert!(alone["parts_from_the_first"].is_null() && beside["answer"].is_null());
+    assert_eq!(beside["way"]["outcome"], "dropped");
+    let parts = &beside["parts_from_the_first"];
+    assert_eq!(parts["own"], "nothing more was seen", "{beside}");
+    assert!(
+        parts["first"]
+            .as_str()
+            .is_some_and(|step| step.contains("vm1")),
+        "{parts}"
+    );
     Ok(())
 }

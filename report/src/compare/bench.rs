@@ -38,8 +38,9 @@ pub struct MeasurePair {
     pub base: f64,
     /// Its value in HEAD.
     pub head: f64,
-    /// How many times worse HEAD is: below 1, it is better. None where a value is 0.
-    pub worse: Option<f64>,
+    /// How many times worse HEAD is: below 1, it is better. From nothing to something, or the other way round, that is infinite or 0;
+    /// JSON has null for what is infinite.
+    pub worse: f64,
     /// The chance, or a bound of it, that HEAD is so far beyond BASE in this direction if both are alike. None where the samples of the
     /// two are not apart.
     pub chance: Option<f64>,
@@ -50,14 +51,21 @@ pub struct MeasurePair {
 impl MeasurePair {
     fn of(base: &Sampled<'_>, head: &Sampled<'_>) -> Self {
         let row = head.row;
-        let worse = row.name.times_better(base.value, head.value);
+        let alike = if base.value == head.value {
+            1.0
+        } else {
+            f64::INFINITY
+        };
         Self {
             name: row.name,
             unit: row.unit.clone(),
             services: row.services,
             base: base.value,
             head: head.value,
-            worse: worse.filter(|worse| *worse > 0.0),
+            worse: row
+                .name
+                .times_better(base.value, head.value)
+                .unwrap_or(alike),
             chance: chance(base, head),
             too_few: statistics::all_on_one_side(base.count, head.count) > SELDOM,
         }
@@ -73,7 +81,7 @@ impl MeasurePair {
     pub fn is_regression(&self, slower: f64) -> bool {
         match self.name {
             Measure::WrongConnections => self.base == 0.0 && self.head > 0.0,
-            _ => self.differs() && self.worse.is_some_and(|worse| worse > slower),
+            _ => self.differs() && self.worse > slower,
         }
     }
 }
@@ -254,7 +262,7 @@ mod tests {
         assert_eq!((pair.base.as_str(), pair.measures.len()), ("mine (1.2)", 4));
         assert!(pair.measures.iter().all(|measure| !measure.differs()));
         let text = comparison.to_string();
-        let line = "  cold-start              52.0 -> 52.0 ms with 1000 Services, as before (not beyond chance)\n";
+        let line = "  cold-start              1000      52.0    52.0   ms           as before  not beyond chance\n";
         assert!(text.contains(line), "{text}");
     }
 
@@ -275,10 +283,7 @@ mod tests {
         assert!(start.differs() && !start.is_regression(1.5) && start.is_regression(1.1));
         assert!(compared(&head, &base).is_clean());
         let text = compared(&head, &base).to_string();
-        assert!(
-            text.contains("500 -> 1000 1/s with 1000 Services, 2.00 times better"),
-            "{text}"
-        );
+        assert!(text.contains("2.00 times better"), "{text}");
         for page in [comparison.markdown(), comparison.html()] {
             assert!(page.contains("2.00 times worse"), "{page}");
         }
@@ -302,9 +307,15 @@ mod tests {
         assert!(comparison.is_clean());
         let text = comparison.to_string();
         assert!(
-            text.contains("4.00 times worse (too few samples to tell)"),
+            text.contains("4.00 times worse  too few samples to tell"),
             "{text}"
         );
+        // From some to none has no number of times.
+        let stands_still = bench([50.0, 52.0, 60.0], [0.0, 0.0, 0.0], 0);
+        let comparison = compared(&base, &stands_still);
+        let rate = "connections-per-second: 1000 -> 0 1/s with 1000 Services, worse beyond any number (chance at most 1.0e-2)";
+        assert_eq!(comparison.regressions, [rate]);
+        assert!(compared(&stands_still, &base).is_clean());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod bench;
 mod statistics;
+mod tables;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +41,8 @@ pub struct Pair {
     pub base: String,
     /// The proxy of HEAD.
     pub head: String,
+    /// How many cases were judged on one before the other had its turn; 1 where the two runs are apart.
+    pub turn: usize,
     /// The number of cases that both have a verdict of.
     pub compared: usize,
     /// The cases with another verdict, and those that fail in HEAD and are not in BASE.
@@ -129,9 +132,19 @@ impl Change {
 
 /// Compares two runs. `slower` is how many times as long something must take at the least, beyond chance, to be worse.
 pub fn compare(base: &Results, head: &Results, slower: f64) -> Comparison {
+    compare_turns(base, head, slower, 1)
+}
+
+/// Compares two runs that were made in turns: so many cases on one proxy, then the same on the other. How much times differ from one
+/// turn to the next is in the intervals, which of two runs that are apart nobody knows.
+///
+/// # Panics
+/// When a turn has no case.
+pub fn compare_turns(base: &Results, head: &Results, slower: f64, turn: usize) -> Comparison {
+    assert!(turn > 0, "a turn has a case");
     let proxies: Vec<Pair> = paired(&base.results, &head.results, |one| &one.proxy.name)
         .into_iter()
-        .map(|(base, head)| pair(base, head))
+        .map(|(base, head)| pair(base, head, turn))
         .collect();
     let regressions = proxies.iter().flat_map(|pair| regressions(pair, slower));
     let regressions = regressions.collect();
@@ -150,7 +163,7 @@ impl Comparison {
         let worse = pairs.iter().flat_map(|pair| {
             let worse = pair.measures.iter();
             let worse = worse.filter(|measure| measure.is_regression(slower));
-            worse.map(|measure| format!("{}: {}", measure.name, text::change(measure)))
+            worse.map(|measure| format!("{}: {}", measure.name, tables::change(measure)))
         });
         self.regressions.extend(worse);
         self.unjudged.extend(unjudged);
@@ -211,27 +224,27 @@ fn paired<'a, T>(base: &'a [T], head: &'a [T], name: impl Fn(&T) -> &str) -> Vec
         .collect()
 }
 
-fn pair(base: &ProxyResults, head: &ProxyResults) -> Pair {
+fn pair(base: &ProxyResults, head: &ProxyResults, turn: usize) -> Pair {
     let (of_base, of_head) = (by_id(&base.cases), by_id(&head.cases));
-    let both: Vec<(&CaseResult, &CaseResult)> = of_base
-        .iter()
-        .filter_map(|(id, case)| Some((*case, *of_head.get(id)?)))
+    let numbered = base.cases.iter().enumerate();
+    let both: Vec<Both<'_>> = numbered
+        .filter_map(|(number, case)| {
+            Some(Both {
+                turn: number / turn,
+                base: case,
+                head: of_head.get(&*case.id)?,
+            })
+        })
         .collect();
-    let rows: Vec<Rows<'_>> = both
-        .iter()
-        .flat_map(|(base, head)| rows(base, head))
-        .collect();
+    let rows: Vec<Rows<'_>> = both.iter().flat_map(rows).collect();
     let (distributions, moved) = moved(&rows);
     Pair {
         base: name(base),
         head: name(head),
+        turn,
         compared: both
             .iter()
-            .filter(|(base, head)| {
-                [base, head]
-                    .iter()
-                    .all(|case| case.verdict != Verdict::Skip)
-            })
+            .filter(|both| both.all(|case| case.verdict != Verdict::Skip))
             .count(),
         verdicts: changes(&of_base, &of_head),
         only_base: only(&of_base, &of_head),
@@ -287,16 +300,31 @@ fn changes(base: &BTreeMap<&str, &CaseResult>, head: &BTreeMap<&str, &CaseResult
     changes
 }
 
+/// The same case in both.
+struct Both<'a> {
+    /// The turn in which both were judged.
+    turn: usize,
+    base: &'a CaseResult,
+    head: &'a CaseResult,
+}
+
+impl Both<'_> {
+    fn all(&self, is: impl Fn(&CaseResult) -> bool) -> bool {
+        is(self.base) && is(self.head)
+    }
+}
+
 /// The same row in both.
 struct Rows<'a> {
     case: &'a str,
+    turn: usize,
     base: &'a FlowResult,
     head: &'a FlowResult,
 }
 
 /// The rows that a case has in both, by what they are about. A case may ask the same twice, with the same words.
-fn rows<'a>(base: &'a CaseResult, head: &'a CaseResult) -> Vec<Rows<'a>> {
-    let mut left: Vec<&FlowResult> = head.flows.iter().collect();
+fn rows<'a>(both: &Both<'a>) -> Vec<Rows<'a>> {
+    let mut left: Vec<&FlowResult> = both.head.flows.iter().collect();
     let same = |one: &FlowResult, other: &FlowResult| {
         let about = |row: &FlowResult| {
             let (check, from, to) = (row.check.clone(), row.from.clone(), row.to.clone());
@@ -304,10 +332,11 @@ fn rows<'a>(base: &'a CaseResult, head: &'a CaseResult) -> Vec<Rows<'a>> {
         };
         about(one) == about(other)
     };
-    let found = base.flows.iter().filter_map(|row| {
+    let found = both.base.flows.iter().filter_map(|row| {
         let place = left.iter().position(|other| same(row, other))?;
         Some(Rows {
-            case: &base.id,
+            case: &both.base.id,
+            turn: both.turn,
             base: row,
             head: left.remove(place),
         })
@@ -347,22 +376,21 @@ fn row_text(row: &FlowResult) -> String {
     )
 }
 
-fn convergence(both: &[(&CaseResult, &CaseResult)]) -> Option<Ratio> {
-    let passed = both.iter().filter(|(base, head)| {
-        [base, head]
-            .iter()
-            .all(|case| case.verdict == Verdict::Pass)
+fn convergence(both: &[Both<'_>]) -> Option<Ratio> {
+    let passed = both
+        .iter()
+        .filter(|both| both.all(|case| case.verdict == Verdict::Pass));
+    let times = passed.map(|both| {
+        (
+            both.turn,
+            (both.base.converged_in(), both.head.converged_in()),
+        )
     });
-    let times = passed.map(|(base, head)| (base.converged_in(), head.converged_in()));
-    Ratio::of(
-        &times
-            .filter(|(base, head)| *base > 0.0 && *head > 0.0)
-            .collect::<Vec<_>>(),
-    )
+    Ratio::of(times.filter(|(_, (base, head))| *base > 0.0 && *head > 0.0))
 }
 
 fn latencies(rows: &[Rows<'_>]) -> BTreeMap<AddressKind, Ratio> {
-    let mut pairs = BTreeMap::<AddressKind, Vec<(f64, f64)>>::new();
+    let mut pairs = BTreeMap::<AddressKind, Vec<_>>::new();
     for rows in rows {
         if let (Some(kind), Some(base), Some(head)) =
             (&rows.base.kind, rows.base.latency, rows.head.latency)
@@ -370,12 +398,12 @@ fn latencies(rows: &[Rows<'_>]) -> BTreeMap<AddressKind, Ratio> {
             pairs
                 .entry(kind.address)
                 .or_default()
-                .push((base.mean, head.mean));
+                .push((rows.turn, (base.mean, head.mean)));
         }
     }
     let ratios = pairs.into_iter();
     ratios
-        .filter_map(|(address, pairs)| Some((address, Ratio::of(&pairs)?)))
+        .filter_map(|(address, pairs)| Some((address, Ratio::of(pairs)?)))
         .collect()
 }
 
@@ -440,14 +468,14 @@ fn regressions(pair: &Pair, slower: f64) -> Vec<String> {
     }
     for (address, ratio) in &pair.latencies {
         slow(
-            format!("a connection to a {}", text::address(*address)),
+            format!("a connection to a {}", tables::address(*address)),
             ratio,
         );
     }
     if let Some(loss) = pair.loss.filter(|loss| loss.grown.low > 0.0) {
         worse.push(format!(
             "losses while something changed: {}",
-            text::loss(&loss)
+            tables::loss(&loss)
         ));
     }
     worse

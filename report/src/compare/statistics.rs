@@ -13,6 +13,8 @@ pub(super) const CONFIDENCE: f64 = 0.99;
 pub struct Ratio {
     /// The number of pairs.
     pub pairs: usize,
+    /// The number of turns in which they were measured: what is common to a turn, such as a busy machine, says something once.
+    pub turns: usize,
     /// The geometric mean of the second ÷ the first.
     pub ratio: f64,
     /// The interval in which it lies, of confidence 99 %.
@@ -22,16 +24,21 @@ pub struct Ratio {
 }
 
 impl Ratio {
-    /// That of these pairs of positive numbers; none of fewer than two. What differs from pair to pair by nature, such as one case
-    /// that takes long and another that does not, is no spread of the ratio.
-    pub(super) fn of(pairs: &[(f64, f64)]) -> Option<Self> {
-        let logarithms: Vec<f64> = pairs
-            .iter()
-            .map(|(base, head)| (head.max(1e-9) / base.max(1e-9)).ln())
-            .collect();
-        let (mean, reach) = mean_and_reach(&logarithms)?;
+    /// That of these pairs of positive numbers, each with the turn in which it was measured; none of fewer than two turns. What differs
+    /// from pair to pair by nature, such as one case that takes long and another that does not, is no spread of the ratio.
+    pub(super) fn of(pairs: impl IntoIterator<Item = (usize, (f64, f64))>) -> Option<Self> {
+        let mut turns = BTreeMap::<usize, Vec<f64>>::new();
+        for (turn, (base, head)) in pairs {
+            let logarithm = (head.max(1e-9) / base.max(1e-9)).ln();
+            turns.entry(turn).or_default().push(logarithm);
+        }
+        let means = turns
+            .values()
+            .map(|all| all.iter().sum::<f64>() / all.len() as f64);
+        let (mean, reach) = mean_and_reach(&means.collect::<Vec<_>>())?;
         Some(Self {
-            pairs: pairs.len(),
+            pairs: turns.values().map(Vec::len).sum(),
+            turns: turns.len(),
             ratio: mean.exp(),
             low: (mean - reach).exp(),
             high: (mean + reach).exp(),
@@ -158,19 +165,37 @@ mod tests {
 
     #[test]
     fn a_ratio_is_by_pairs_and_says_how_sure_it_is() {
-        assert_eq!(Ratio::of(&[(1.0, 2.0)]), None);
-        let same = Ratio::of(&[(0.1, 0.1), (5.0, 5.0), (0.01, 0.01)]).expect("a ratio");
+        let of = |pairs: &[(f64, f64)]| Ratio::of(pairs.iter().copied().enumerate());
+        assert_eq!(of(&[(1.0, 2.0)]), None);
+        let same = of(&[(0.1, 0.1), (5.0, 5.0), (0.01, 0.01)]).expect("a ratio");
         assert!((same.ratio - 1.0).abs() < 1e-12 && !same.differs());
         let twice: Vec<_> = (1..20)
             .map(|n| (f64::from(n), f64::from(n) * (2.0 + 0.01 * f64::from(n % 3))))
             .collect();
-        let twice = Ratio::of(&twice).expect("a ratio");
+        let twice = of(&twice).expect("a ratio");
         assert!(
             twice.low > 1.99 && twice.high < 2.03 && twice.differs(),
             "{twice:?}"
         );
-        let noise = Ratio::of(&[(1.0, 3.0), (3.0, 1.0), (1.0, 2.0), (2.0, 1.1)]).expect("a ratio");
+        let noise = of(&[(1.0, 3.0), (3.0, 1.0), (1.0, 2.0), (2.0, 1.1)]).expect("a ratio");
         assert!(!noise.differs(), "{noise:?}");
+    }
+
+    #[test]
+    fn what_is_common_to_a_turn_says_something_once() {
+        // Twenty pairs in each of three turns, in one of which everything took thrice as long.
+        let pairs = |thrice: usize| {
+            let turns = (0..3).flat_map(|turn| std::iter::repeat_n(turn, 20));
+            turns.map(move |turn| (turn, (1.0, if turn == thrice { 3.0 } else { 1.0 })))
+        };
+        let by_turns = Ratio::of(pairs(1)).expect("a ratio");
+        assert_eq!((by_turns.pairs, by_turns.turns), (60, 3));
+        assert!(!by_turns.differs(), "{by_turns:?}");
+        let each_by_itself = Ratio::of(pairs(1).enumerate().map(|(at, (_, pair))| (at, pair)));
+        let each_by_itself = each_by_itself.expect("a ratio");
+        assert!(each_by_itself.differs(), "{each_by_itself:?}");
+        assert!((by_turns.ratio - each_by_itself.ratio).abs() < 1e-12);
+        assert_eq!(Ratio::of(std::iter::repeat_n((0, (1.0, 2.0)), 60)), None);
     }
 
     #[test]
