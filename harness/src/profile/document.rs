@@ -66,6 +66,8 @@ struct FeaturesDocument {
 struct KnownDocument {
     cases: Vec<Spanned<String>>,
     shows: Vec<String>,
+    #[serde(default)]
+    sometimes: bool,
     from: Option<Spanned<String>>,
     to: Option<Spanned<String>>,
     finding: Spanned<String>,
@@ -293,6 +295,7 @@ impl Checker<'_> {
         Ok(Known {
             cases: known.cases.into_iter().map(|case| case.value).collect(),
             shows: known.shows,
+            sometimes: known.sometimes,
             from: version("known.from", known.from)?,
             to: version("known.to", known.to)?,
             finding: finding.value,

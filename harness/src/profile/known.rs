@@ -12,6 +12,8 @@ pub struct Known {
     pub cases: Vec<String>,
     /// What it shows: of all that is wrong in a case, each begins with one of these texts. Anything else is news.
     pub shows: Vec<String>,
+    /// Whether it does not show each time. A case that passes tells of it then all the same.
+    pub sometimes: bool,
     /// The first version that is known to have it; `None` where all before do.
     pub from: Option<Version>,
     /// The last version that is known to have it; `None` where all after do.
@@ -60,6 +62,7 @@ mod tests {
         Known {
             cases: vec!["subject/claim".to_owned()],
             shows: vec!["lost".to_owned(), "refused (RST)".to_owned()],
+            sometimes: false,
             from: from.map(version),
             to: to.map(version),
             finding: "a".to_owned(),

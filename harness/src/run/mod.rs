@@ -6,6 +6,7 @@ mod change;
 mod crowd;
 mod differs;
 mod evidence;
+mod excused;
 mod held;
 mod progress;
 mod proxy_health;

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::ask::{Subject, ask};
-use super::evidence;
 use super::held::HeldByName;
 use super::progress::Progress;
 use super::results::{CaseResult, Verdict};
@@ -18,6 +17,7 @@ use super::situation::Situation;
 use super::spent::{Spent, Stopwatch, WaitedFor};
 use super::traffic::{Answering, Ongoing, TrafficByName};
 use super::workload::Scene;
+use super::{evidence, excused};
 use crate::agent::Kept;
 use crate::case::{
     Case, Check, Expectation, HEALTH_PATH, HeldFlow, Place, Question, ServiceType, Step, Target,
@@ -105,15 +105,7 @@ impl CaseRun {
             result.reason = Some(chain(&error));
         }
         if let Some(known) = self.lab.known(&self.case.id) {
-            let wrong = result.flows.iter().flat_map(|row| &row.wrong);
-            let explained = || known.explains(wrong.map(String::as_str));
-            let shown = result.verdict == Verdict::Fail && explained();
-            if shown {
-                result.verdict = Verdict::Known;
-            }
-            if shown || result.verdict == Verdict::Pass {
-                result.finding = Some(known.finding.clone());
-            }
+            excused::excuse(&mut result, known);
         }
         watch.lap(WaitedFor::Removal);
         result.waited_for = watch.spent();
