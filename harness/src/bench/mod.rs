@@ -32,6 +32,8 @@ pub use error::BenchError;
 pub use measure::{Better, Measure, digits};
 pub use report::{BenchInfo, Measured, Report, Row};
 
+use jiff::Timestamp;
+
 use crate::lab::ProxyUnderTest;
 use crate::world::Family;
 use population::Member;
@@ -89,6 +91,8 @@ pub struct Bench {
     setting: Setting,
     samples: Samples,
     errors: Vec<String>,
+    /// When it was made, RFC 3339.
+    started: String,
 }
 
 impl Bench {
@@ -116,6 +120,7 @@ impl Bench {
             options,
             samples: Samples::default(),
             errors: Vec::new(),
+            started: Timestamp::now().to_string(),
         }
     }
 
@@ -139,6 +144,8 @@ impl Bench {
                 services: options.services,
                 rounds: options.rounds,
                 changes: options.changes,
+                connect_millis: u64::try_from(options.connecting.as_millis()).unwrap_or(u64::MAX),
+                started: self.started.clone(),
                 proxies: proxies.collect(),
                 ..BenchInfo::of_this_machine(options.family)
             },
@@ -386,6 +393,8 @@ impl Bench {
                 ));
                 // As many as there are connections fit.
                 self.add(Measure::WrongConnections, proxy, [wrong as f64]);
+                self.samples
+                    .add_made(Measure::WrongConnections, proxy, found.connections as u64);
             }
         }
         Ok(())

@@ -38,6 +38,12 @@ pub struct BenchInfo {
     pub rounds: u32,
     /// Changes that [`Measure::CpuPer1000Changes`] and its like make.
     pub changes: u32,
+    /// For how long connections were opened in each turn, in milliseconds; 0 in a bench that did not say so.
+    #[serde(default)]
+    pub connect_millis: u64,
+    /// When it started, RFC 3339; empty in a bench that did not say so.
+    #[serde(default)]
+    pub started: String,
     /// Whether onehop was built without optimisation, and the bundled proxy with it.
     #[serde(default)]
     pub debug: bool,
@@ -77,6 +83,9 @@ pub struct Row {
     pub interval: BTreeMap<String, [f64; 2]>,
     /// How many samples, by proxy.
     pub samples: BTreeMap<String, usize>,
+    /// Of wrong connections: how many were made in all, by proxy.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub made: BTreeMap<String, u64>,
     /// What exactly was measured.
     pub explanation: String,
 }
@@ -86,6 +95,8 @@ pub struct Row {
 pub(super) struct Samples {
     /// By measure, the number of Services and by the proxy's position.
     found: BTreeMap<Measure, (u32, BTreeMap<usize, Vec<f64>>)>,
+    /// How many connections were made, of which a measure counts those that are wrong.
+    made: BTreeMap<(Measure, usize), u64>,
 }
 
 impl Samples {
@@ -100,6 +111,11 @@ impl Samples {
         let (present, by_proxy) = self.found.entry(measure).or_default();
         *present = services;
         by_proxy.entry(proxy).or_default().extend(samples);
+    }
+
+    /// Adds how many connections were made for samples of them.
+    pub(super) fn add_made(&mut self, measure: Measure, proxy: usize, connections: u64) {
+        *self.made.entry((measure, proxy)).or_default() += connections;
     }
 
     /// The row of a measure; `None` as long as there is no sample.
@@ -129,6 +145,12 @@ impl Samples {
             samples: by_proxy
                 .iter()
                 .map(|(proxy, samples)| (named(*proxy), samples.len()))
+                .collect(),
+            made: self
+                .made
+                .iter()
+                .filter(|((of, _), _)| *of == measure)
+                .map(|((_, proxy), made)| (named(*proxy), *made))
                 .collect(),
             values: values
                 .into_iter()

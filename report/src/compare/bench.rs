@@ -44,6 +44,8 @@ pub struct MeasurePair {
     /// The chance, or a bound of it, that HEAD is so far beyond BASE in this direction if both are alike. None where the samples of the
     /// two are not apart.
     pub chance: Option<f64>,
+    /// Of wrong connections: how many were made in BASE and in HEAD, where both say so.
+    pub made: Option<[u64; 2]>,
     /// Whether the samples are too few to tell two apart, however far they are.
     pub too_few: bool,
 }
@@ -67,6 +69,7 @@ impl MeasurePair {
                 .times_better(base.value, head.value)
                 .unwrap_or(alike),
             chance: chance(base, head),
+            made: base.made.zip(head.made).map(|(base, head)| [base, head]),
             too_few: statistics::all_on_one_side(base.count, head.count) > SELDOM,
         }
     }
@@ -76,12 +79,13 @@ impl MeasurePair {
         self.chance.is_some_and(|chance| chance <= SELDOM)
     }
 
-    /// Whether HEAD is worse: by more than `slower` and by no chance; or connections go wrong where none did. How many they are says
-    /// little, as they go wrong together.
+    /// Whether HEAD is worse: by more than `slower` and by no chance; or connections go wrong where none did.
     pub fn is_regression(&self, slower: f64) -> bool {
-        match self.name {
-            Measure::WrongConnections => self.base == 0.0 && self.head > 0.0,
-            _ => self.differs() && self.worse > slower,
+        let goes_wrong = self.name == Measure::WrongConnections && self.base == 0.0;
+        if goes_wrong {
+            self.head > 0.0
+        } else {
+            self.differs() && self.worse > slower
         }
     }
 }
@@ -94,6 +98,7 @@ struct Sampled<'a> {
     /// The smallest sample and the largest.
     spread: [f64; 2],
     count: u64,
+    made: Option<u64>,
 }
 
 impl<'a> Sampled<'a> {
@@ -104,13 +109,14 @@ impl<'a> Sampled<'a> {
             interval: row.interval.get(proxy).copied(),
             spread: *row.spread.get(proxy)?,
             count: u64::try_from(*row.samples.get(proxy)?).ok()?,
+            made: row.made.get(proxy).copied(),
         })
     }
 }
 
 fn chance(base: &Sampled<'_>, head: &Sampled<'_>) -> Option<f64> {
-    // A sum has no samples of its own, and the two peaks of memory are of different things.
-    if let Measure::WrongConnections | Measure::PeakMemory = base.row.name {
+    // The two peaks of memory are of different things.
+    if base.row.name == Measure::PeakMemory {
         return None;
     }
     let apart = |one: [f64; 2], other: [f64; 2]| one[0] > other[1] || other[0] > one[1];
@@ -192,8 +198,10 @@ fn incomparable(base: &BenchInfo, head: &BenchInfo) -> Option<String> {
     })
 }
 
-/// What may be the reason for a difference besides the proxy.
+/// When both began, and what may be the reason for a difference besides the proxy.
 fn besides(base: &BenchInfo, head: &BenchInfo) -> Vec<String> {
+    let known = !base.started.is_empty() && !head.started.is_empty();
+    let began = known.then(|| format!("begun {} and {}", base.started, head.started));
     let build = |run: &BenchInfo| if run.debug { "debug" } else { "release" };
     let all = [base, head].map(|run| {
         [
@@ -201,15 +209,15 @@ fn besides(base: &BenchInfo, head: &BenchInfo) -> Vec<String> {
             ("the number of processors", run.processors.to_string()),
             ("onehop", run.tool_version.clone()),
             ("the build of onehop", build(run).to_owned()),
+            ("--connect-millis", run.connect_millis.to_string()),
         ]
     });
     let [of_base, of_head] = all;
     let all = of_base.into_iter().zip(of_head);
     let all = all.map(|((what, base), (_, head))| (what, base, head));
     let others = all.filter(|(_, base, head)| base != head);
-    others
-        .map(|(what, base, head)| format!("{what} is another: {base} and {head}"))
-        .collect()
+    let others = others.map(|(what, base, head)| format!("{what} is another: {base} and {head}"));
+    began.into_iter().chain(others).collect()
 }
 
 #[cfg(test)]
@@ -245,6 +253,12 @@ mod tests {
         serde_json::from_value(report).expect("a bench")
     }
 
+    /// The same with so many wrong connections.
+    fn bench_with(mut bench: Report, wrong: f64) -> Report {
+        bench.measures[2].values.insert("mine".to_owned(), wrong);
+        bench
+    }
+
     fn compared(base: &Report, head: &Report) -> Comparison {
         let mut comparison = Comparison::default();
         comparison.add_benches(base, head, 1.5);
@@ -276,7 +290,7 @@ mod tests {
             comparison.regressions,
             [
                 "connections-per-second: 1000 -> 500 1/s with 1000 Services, 2.00 times worse (chance at most 1.0e-2)",
-                "wrong-connections: 0 -> 7.00 connections with 1000 Services",
+                "wrong-connections: 0 -> 7.00 connections with 1000 Services, worse beyond any number",
             ]
         );
         let start = &comparison.benches[0].measures[0];
@@ -297,6 +311,20 @@ mod tests {
         // As many or more of what went wrong before is no news.
         let (some, more) = (bench([1.0; 3], [1.0; 3], 3), bench([1.0; 3], [1.0; 3], 9));
         assert!(compared(&some, &more).is_clean());
+        // But where all turns have some that had none, it is.
+        let wrong = |turns: [f64; 2], made| {
+            let mut report = bench([1.0; 3], [1.0; 3], 40);
+            report.measures[2].spread.insert("mine".to_owned(), turns);
+            report.measures[2].samples.insert("mine".to_owned(), 6);
+            report.measures[2].made.insert("mine".to_owned(), made);
+            report
+        };
+        let (few, many) = (
+            bench_with(wrong([0.0, 2.0], 5000), 3.0),
+            wrong([4.0, 9.0], 5001),
+        );
+        let worse = "wrong-connections: 3.00 of 5000 -> 40.0 of 5001 connections with 1000 Services, 13.33 times worse (chance at most 1.1e-3)";
+        assert_eq!(compared(&few, &many).regressions, [worse]);
         // All of three are above all of three once in twenty times.
         let of_three = |values| {
             let mut report = bench(values, [900.0, 1000.0, 1100.0], 0);

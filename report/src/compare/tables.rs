@@ -124,8 +124,8 @@ fn of_benches(pair: &BenchPair) -> Section {
         vec![
             measure.name.to_string(),
             measure.services.to_string(),
-            digits(measure.base),
-            digits(measure.head),
+            value(measure, 0),
+            value(measure, 1),
             measure.unit.clone(),
             times(measure),
             judged(measure),
@@ -158,14 +158,8 @@ fn filled(tables: impl IntoIterator<Item = Table>) -> Vec<Table> {
 
 /// What has become of a measure, in a line.
 pub(super) fn change(measure: &MeasurePair) -> String {
-    let MeasurePair {
-        unit,
-        services,
-        base,
-        head,
-        ..
-    } = measure;
-    let (base, head) = (digits(*base), digits(*head));
+    let (base, head) = (value(measure, 0), value(measure, 1));
+    let (unit, services) = (&measure.unit, measure.services);
     let mut text = format!("{base} -> {head} {unit} with {services} Services");
     let (times, judged) = (times(measure), judged(measure));
     if !times.is_empty() {
@@ -177,10 +171,18 @@ pub(super) fn change(measure: &MeasurePair) -> String {
     text
 }
 
+/// What a measure is in BASE (0) or in HEAD (1).
+fn value(measure: &MeasurePair, side: usize) -> String {
+    let value = digits([measure.base, measure.head][side]);
+    match measure.made {
+        Some(made) => format!("{value} of {}", made[side]),
+        None => value,
+    }
+}
+
 /// How much worse or better a measure is.
 fn times(measure: &MeasurePair) -> String {
     match measure.worse {
-        _ if measure.name == Measure::WrongConnections => String::new(),
         0.995..1.005 => "as before".to_owned(),
         f64::INFINITY => "worse beyond any number".to_owned(),
         worse if worse > 1.0 => format!("{worse:.2} times worse"),
@@ -192,7 +194,8 @@ fn times(measure: &MeasurePair) -> String {
 /// Whether that may be chance.
 fn judged(measure: &MeasurePair) -> String {
     match measure.chance {
-        _ if measure.name == Measure::WrongConnections => String::new(),
+        // None may go wrong, so that one that does is no matter of chance.
+        _ if measure.name == Measure::WrongConnections && measure.base == 0.0 => String::new(),
         Some(chance) if measure.differs() => format!("chance at most {chance:.1e}"),
         _ if measure.too_few => "too few samples to tell".to_owned(),
         _ => "not beyond chance".to_owned(),
