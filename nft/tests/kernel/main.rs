@@ -9,6 +9,7 @@ mod read;
 mod refused;
 mod ruleset;
 mod support;
+mod traces;
 
 use std::process::{Command, ExitCode, Stdio};
 
@@ -27,6 +28,8 @@ enum Needs {
     Nothing,
     /// The program `nft`.
     Nft,
+    /// The program `ip`.
+    Ip,
     /// That one send may have some megabytes.
     Buffer,
 }
@@ -42,7 +45,7 @@ fn main() -> ExitCode {
     let privileged = support::gain_privileges();
     let arguments = Arguments::from_args();
     let lacking = lacking();
-    let groups: [&[Test]; 7] = [
+    let groups: [&[Test]; 8] = [
         listing::TESTS,
         bytes::TESTS,
         read::TESTS,
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         refused::TESTS,
         changes::TESTS,
         netlink::TESTS,
+        traces::TESTS,
     ];
     let trial = |&(name, needs, check): &Test| {
         let privileged = privileged.clone();
@@ -66,14 +70,19 @@ fn main() -> ExitCode {
 /// What this machine does not have. Says so.
 fn lacking() -> Vec<Needs> {
     let mut lacking = Vec::new();
-    let nft = Command::new("nft")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    if !nft.is_ok_and(|status| status.success()) {
-        eprintln!("ignored: tests that need nft, which is not here (package nftables)");
-        lacking.push(Needs::Nft);
+    for (needs, program, version, package) in [
+        (Needs::Nft, "nft", "--version", "nftables"),
+        (Needs::Ip, "ip", "-V", "iproute2"),
+    ] {
+        let mut asked = Command::new(program);
+        asked
+            .arg(version)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        if !asked.status().is_ok_and(|status| status.success()) {
+            eprintln!("ignored: tests that need {program}, which is not here (package {package})");
+            lacking.push(needs);
+        }
     }
     let capacity = Netfilter::open().and_then(|netfilter| netfilter.capacity(BUFFER));
     // Where nothing can be opened, every test fails and says why.

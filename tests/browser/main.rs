@@ -4,17 +4,18 @@
 //! Needs Debian's chromium and chromium-driver, and what builds kube-proxy; without them these tests are ignored, with the reason. Screenshots are kept in the
 //! tests' own directory, or where ONEHOP_SCREENSHOTS says: those in `docs/pictures` were made so.
 
+mod driver;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::fs;
 use std::future::Future;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::OnceLock;
 
+use driver::{Browser, DESK, TELEPHONE};
 use fantoccini::key::Key;
-use fantoccini::{Client, ClientBuilder, Locator};
 use libtest_mimic::{Arguments, Failed, Trial};
 use onehop_harness::run::Results;
 use onehop_harness::{netns, prepare};
@@ -22,10 +23,6 @@ use serde_json::{Value, json};
 use support::{Home, run};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-
-/// The width and height of a window on a desk, and of a telephone.
-const DESK: (u32, u32) = (1280, 900);
-const TELEPHONE: (u32, u32) = (390, 844);
 
 /// Stops of the keyboard from the beginning of the cases to the first of them, at the most.
 const STOPS: usize = 12;
@@ -59,18 +56,12 @@ fn main() -> ExitCode {
 
 /// What this machine lacks.
 fn missing() -> Option<String> {
-    let mut programs = ["chromium", "chromedriver"].into_iter();
-    if let Some(program) = programs.find(|program| !is_there(program)) {
-        return Some(format!("needs {program}, which is not on the PATH"));
+    if let Some(program) = driver::missing() {
+        return Some(program);
     }
     let proxy = prepare::proxies(&[RELEASED.to_owned()], None, &mut |_| {});
     let proxy = proxy.err().map(|error| error.to_string());
     proxy.or_else(|| netns::check().err().map(|error| error.to_string()))
-}
-
-fn is_there(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 fn block(test: impl Future<Output = Result<(), Failed>>) -> Result<(), Failed> {
@@ -116,7 +107,7 @@ fn tampered() -> String {
         ),
         ("  files:\n".to_owned(), files),
     ];
-    let released = include_str!("../profiles/kube-proxy-nftables.yaml").to_owned();
+    let released = include_str!("../../profiles/kube-proxy-nftables.yaml").to_owned();
     changes.into_iter().fold(released, |profile, (from, to)| {
         assert!(profile.contains(&from), "the profile has no {from:?}");
         profile.replacen(&from, &to, 1)
@@ -182,6 +173,11 @@ fn keep(name: &str, content: impl AsRef<[u8]>) -> Result<(), Failed> {
     Ok(fs::write(dir.join(name), content)?)
 }
 
+/// Keeps a picture of the window.
+async fn keep_picture(browser: &Browser, name: &str) -> Result<(), Failed> {
+    keep(&format!("{name}.png"), browser.picture().await?)
+}
+
 /// What CI systems, users of a proxy and its authors read of the run.
 fn texts() -> Result<(), Failed> {
     const CASE: &str = "external/local/client-ip-kept";
@@ -213,149 +209,8 @@ fn texts() -> Result<(), Failed> {
     keep("explain.txt", text)
 }
 
-/// A browser with a window, and its driver. Both end with it.
-struct Browser {
-    client: Client,
-    base: String,
-    driver: Child,
-    _profile: TempDir,
-}
-
-impl Browser {
-    async fn start() -> Result<Self, Failed> {
-        let profile = TempDir::new()?;
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let output = driver.stdout.take().ok_or("a pipe")?;
-        let mut lines = BufReader::new(output).lines();
-        let port = lines.by_ref().find_map(|line| {
-            let line = line.ok()?;
-            let port = line.split_once("started successfully on port ")?.1;
-            port.trim_end_matches('.').parse::<u16>().ok()
-        });
-        // Nobody reads what else it says, and it must not wait for that.
-        std::thread::spawn(move || lines.for_each(drop));
-        let base = format!(
-            "http://127.0.0.1:{}",
-            port.ok_or("chromedriver says no port")?
-        );
-        let capabilities = json!({
-            "browserName": "chrome",
-            "goog:chromeOptions": {"args": [
-                "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
-                format!("--user-data-dir={}", profile.path().display()),
-            ]},
-            "goog:loggingPrefs": {"browser": "ALL"},
-        });
-        let Value::Object(capabilities) = capabilities else {
-            unreachable!("an object");
-        };
-        let client = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new())
-            .capabilities(capabilities)
-            .connect(&base)
-            .await?;
-        let browser = Self {
-            client,
-            base,
-            driver,
-            _profile: profile,
-        };
-        browser.size(DESK).await?;
-        Ok(browser)
-    }
-
-    async fn open(&self, page: &Path) -> Result<(), Failed> {
-        Ok(self
-            .client
-            .goto(&format!("file://{}", page.display()))
-            .await?)
-    }
-
-    async fn size(&self, (width, height): (u32, u32)) -> Result<(), Failed> {
-        // A window of a desk is not as narrow as a telephone: it is the page that is told.
-        self.developer(
-            "Emulation.setDeviceMetricsOverride",
-            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}),
-        )
-        .await
-    }
-
-    /// A command of the browser's own protocol.
-    async fn developer(&self, command: &str, parameters: Value) -> Result<(), Failed> {
-        let body = json!({"cmd": command, "params": parameters});
-        self.driver("goog/cdp/execute", &body).await.map(drop)
-    }
-
-    async fn driver(&self, path: &str, body: &Value) -> Result<Value, Failed> {
-        let session = self.client.session_id().await?.ok_or("a session")?;
-        let url = format!("{}/session/{session}/{path}", self.base);
-        let answer = reqwest::Client::new().post(url).json(body).send().await?;
-        let answer: Value = answer.error_for_status()?.json().await?;
-        Ok(answer["value"].clone())
-    }
-
-    /// The value of a script.
-    async fn value(&self, script: &str) -> Result<Value, Failed> {
-        Ok(self
-            .client
-            .execute(&format!("return {script}"), Vec::new())
-            .await?)
-    }
-
-    /// Asserts that a script's value is this one.
-    async fn is(&self, script: &str, expected: Value) -> Result<(), Failed> {
-        let got = self.value(script).await?;
-        if got == expected {
-            return Ok(());
-        }
-        Err(format!("{script} is {got}, not {expected}").into())
-    }
-
-    async fn click(&self, what: &str) -> Result<(), Failed> {
-        Ok(self.client.find(Locator::Css(what)).await?.click().await?)
-    }
-
-    /// Presses a key, wherever the focus is.
-    async fn press(&self, key: Key) -> Result<(), Failed> {
-        let focus = self.client.active_element().await?;
-        Ok(focus.send_keys(&char::from(key).to_string()).await?)
-    }
-
-    /// Keeps a picture of the window.
-    async fn picture(&self, name: &str) -> Result<(), Failed> {
-        keep(&format!("{name}.png"), self.client.screenshot().await?)
-    }
-
-    /// Ends it; the console must be empty.
-    async fn end(mut self) -> Result<(), Failed> {
-        let console = self.driver("se/log", &json!({"type": "browser"})).await?;
-        self.client.clone().close().await?;
-        self.driver.kill()?;
-        self.driver.wait()?;
-        // The page that a browser begins with has things to say of its own.
-        let entries = console.as_array().ok_or("a list")?.iter();
-        let about_ours = entries.filter(|entry| {
-            let message = entry["message"].as_str();
-            !message.is_some_and(|message| message.starts_with("chrome://"))
-        });
-        match about_ours.collect::<Vec<_>>()[..] {
-            [] => Ok(()),
-            _ => Err(format!("the console says {console}").into()),
-        }
-    }
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        // What has ended is ended.
-        let _ = self.driver.kill();
-        let _ = self.driver.wait();
-    }
-}
-
+/// Where it is said which cases to show.
+const FIELD: &str = "[name=text]";
 /// What is shown of cases now.
 const SHOWN: &str =
     "[...document.querySelectorAll('details.case')].filter(one => one.checkVisibility()).length";
@@ -393,7 +248,7 @@ async fn a_report_can_be_used() -> Result<(), Failed> {
             json!(true),
         )
         .await?;
-    browser.picture("report").await?;
+    keep_picture(&browser, "report").await?;
 
     // A cell opens its cases, and a case of them.
     browser.click("button.cell.fail").await?;
@@ -403,7 +258,7 @@ async fn a_report_can_be_used() -> Result<(), Failed> {
             json!(1),
         )
         .await?;
-    browser.picture("report-cell").await?;
+    keep_picture(&browser, "report-cell").await?;
     browser.click(".cases:popover-open a").await?;
     browser
         .is(
@@ -423,7 +278,7 @@ async fn a_report_can_be_used() -> Result<(), Failed> {
     browser
         .is("(box => box.top >= 0 && box.top < innerHeight)(document.activeElement.getBoundingClientRect())", json!(true))
         .await?;
-    browser.picture("report-case").await?;
+    keep_picture(&browser, "report-case").await?;
 
     // A way of a row is shown by its number.
     browser
@@ -435,17 +290,16 @@ async fn a_report_can_be_used() -> Result<(), Failed> {
             json!(true),
         )
         .await?;
-    browser.picture("report-way").await?;
+    keep_picture(&browser, "report-way").await?;
 
     // What is not asked for is hidden, and comes again.
-    let field = browser.client.find(Locator::Css("[name=text]")).await?;
     let all = browser.value(SHOWN).await?;
-    field.send_keys("client-ip-kept").await?;
+    browser.type_into(FIELD, "client-ip-kept").await?;
     browser
         .is("[...document.querySelectorAll('details.case')].filter(one => one.checkVisibility()).every(one => one.dataset.text.includes('client-ip-kept'))", json!(true))
         .await?;
     assert!(browser.value(SHOWN).await?.as_u64() > Some(0));
-    field.send_keys("no such case").await?;
+    browser.type_into(FIELD, "no such case").await?;
     browser.is(SHOWN, json!(0)).await?;
     browser
         .is(
@@ -453,7 +307,7 @@ async fn a_report_can_be_used() -> Result<(), Failed> {
             json!(true),
         )
         .await?;
-    field.clear().await?;
+    browser.empty(FIELD).await?;
     browser
         .value("document.querySelector('.filter').dispatchEvent(new Event('input'))")
         .await?;
@@ -545,7 +399,7 @@ async fn a_report_fits_a_telephone_and_the_dark() -> Result<(), Failed> {
         )
         .await?;
     browser.value("scrollTo(0, 0)").await?;
-    browser.picture("report-telephone").await?;
+    keep_picture(&browser, "report-telephone").await?;
     browser.size(DESK).await?;
     let light = browser
         .value("getComputedStyle(document.body).backgroundColor")
@@ -558,11 +412,11 @@ async fn a_report_fits_a_telephone_and_the_dark() -> Result<(), Failed> {
         .value("getComputedStyle(document.body).backgroundColor")
         .await?;
     assert_ne!(light, background);
-    browser.picture("report-dark").await?;
+    keep_picture(&browser, "report-dark").await?;
     browser.end().await
 }
 
-/// How long that takes is printed, and nobody's verdict.
+/// How long that takes is what `cargo bench --bench report` measures.
 async fn a_report_of_500_cases_opens() -> Result<(), Failed> {
     let mut results = Results::read(&a_run().join("results.json"))?;
     let cases = results.results[0].cases.clone();
@@ -574,8 +428,7 @@ async fn a_report_of_500_cases_opens() -> Result<(), Failed> {
     results.results[0].cases = many.collect();
     let dir = TempDir::new()?;
     let page = dir.path().join("report.html");
-    let text = onehop_report::html(&results);
-    fs::write(&page, &text)?;
+    fs::write(&page, onehop_report::html(&results))?;
     let browser = Browser::start().await?;
     browser.open(&page).await?;
     browser
@@ -584,13 +437,6 @@ async fn a_report_of_500_cases_opens() -> Result<(), Failed> {
             json!(500),
         )
         .await?;
-    let took = browser
-        .value("performance.getEntriesByType('navigation')[0].loadEventEnd")
-        .await?;
-    println!(
-        "500 cases in {} kB: loaded after {took} ms",
-        text.len() / 1000
-    );
     browser.end().await
 }
 
@@ -618,7 +464,7 @@ async fn a_comparison_opens() -> Result<(), Failed> {
             )
             .await?;
     }
-    browser.picture("comparison").await?;
+    keep_picture(&browser, "comparison").await?;
     browser.end().await
 }
 
@@ -660,6 +506,6 @@ async fn a_traced_way_is_drawn() -> Result<(), Failed> {
     ] {
         assert!(texts.contains(word), "no {word} in {texts}");
     }
-    browser.picture("way").await?;
+    keep_picture(&browser, "way").await?;
     browser.end().await
 }
