@@ -46,7 +46,7 @@ pub(crate) enum Command {
     Report(ReportArguments),
     /// Hold two runs against each other, or two proxies that are run now: verdicts, distributions, convergence, latencies, losses
     ///
-    /// Exits with 1 when something is worse in HEAD, and with 2 when one of them has not judged what the other has. Distributions are
+    /// Exits with 1 when something is worse in HEAD, and with 2 when HEAD has not judged what BASE has. Distributions are
     /// tested, with a chance of 0.1 % for each pair of proxies that one seems to have moved though they are alike; times are compared by
     /// 99 % intervals, and are worse where the whole interval is beyond `--slower`. Where both directories have the bench.json of
     /// `onehop bench`, its measures are compared, too: one is worse by more than `--slower` where its samples are apart, as they would
@@ -126,7 +126,7 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 pub(crate) struct ExplainArguments {
-    /// The ids of cases; all that failed where there is none
+    /// Cases: parts of their ids, or whole ids with `*`; all that failed where there is none
     #[arg(value_name = "CASE")]
     pub(crate) cases: Vec<String>,
     /// All that failed, which is what is explained where no case is named

@@ -19,9 +19,12 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::arguments::{CompareArguments, CompareFormat};
-use crate::progress::CaseProgress;
+use crate::progress::Progress;
 use crate::run;
-use crate::{NOT_JUDGED, bench, catalogue, preparation};
+use crate::{NOT_JUDGED, bench, catalogue, output, preparation};
+
+/// The schema of a comparison as JSON.
+const SCHEMA: &str = "onehop.comparison/v1";
 
 /// How many cases are run on one proxy before the other has its turn: not more than keep all busy that run side by side, and so few
 /// that there are turns enough to tell how much times differ from one to the next.
@@ -53,14 +56,32 @@ pub(crate) fn compare(arguments: &CompareArguments) -> Result<ExitCode> {
 /// Compares what two earlier runs both have: verdicts, benches, or both.
 fn of_directories(base: &Path, head: &Path, slower: f64) -> Result<Comparison> {
     let benches = bench_in(base)?.zip(bench_in(head)?);
-    let have_runs = has(base, RESULTS) && has(head, RESULTS);
-    let mut comparison = if benches.is_some() && !have_runs {
+    let runs = [base, head].map(|path| has(path, RESULTS));
+    let mut comparison = if benches.is_some() && runs != [true; 2] {
         Comparison::default()
     } else {
         onehop_report::compare(&read(base)?, &read(head)?, slower)
     };
     if let Some((base, head)) = &benches {
         comparison.add_benches(base, head, slower);
+    }
+    // What only one of them has was not compared, beside what both have.
+    for (file, has) in [
+        (RESULTS, runs),
+        (
+            bench::RESULTS,
+            [base, head].map(|path| has(path, bench::RESULTS)),
+        ),
+    ] {
+        let alone = match has {
+            [true, false] => base,
+            [false, true] => head,
+            _ => continue,
+        };
+        let alone = alone.display();
+        comparison
+            .unjudged
+            .push(format!("only {alone} has a {file}"));
     }
     Ok(comparison)
 }
@@ -92,16 +113,17 @@ fn bench_in(path: &Path) -> Result<Option<Report>> {
 }
 
 fn print(comparison: &Comparison, format: CompareFormat) -> Result<()> {
-    match format {
-        CompareFormat::Text => print!("{comparison}"),
-        CompareFormat::Markdown => print!("{}", comparison.markdown()),
-        CompareFormat::Html => println!("{}", comparison.html()),
+    let text = match format {
+        CompareFormat::Text => comparison.to_string(),
+        CompareFormat::Markdown => comparison.markdown(),
+        CompareFormat::Html => format!("{}\n", comparison.html()),
         CompareFormat::Json => {
-            let text = serde_json::to_string_pretty(comparison).into_diagnostic()?;
-            println!("{text}");
+            let mut document = serde_json::to_value(comparison).into_diagnostic()?;
+            document["schema"] = SCHEMA.into();
+            format!("{document:#}\n")
         }
-    }
-    Ok(())
+    };
+    output::print(&text).map(drop)
 }
 
 /// Reads the results in a directory, or in a file. A run that judged nothing compares with nothing.
@@ -189,7 +211,7 @@ fn side_by_side(
                 }
             }
         }
-        let progress = CaseProgress::start_aside("both", 2 * cases.len());
+        let progress = Progress::start_aside("both", 2 * cases.len(), "cases");
         for (number, part) in cases.chunks(turn).enumerate() {
             let first = number * turn;
             // Neither has the advantage of being the first each time.
@@ -242,7 +264,7 @@ impl Side {
         &mut self,
         cases: &[Case],
         (first, seed): (usize, u64),
-        progress: &CaseProgress,
+        progress: &Progress,
         interrupted: &watch::Receiver<bool>,
         jobs: u16,
     ) {

@@ -1,15 +1,14 @@
 //! `onehop explain`.
 
-use std::fs;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use miette::{IntoDiagnostic, Result, miette};
-use onehop::files::RESULTS;
+use onehop::files::{RESULTS, read_evidence};
 use onehop_harness::run::{CaseResult, Results, Verdict};
 use serde_json::json;
 
 use crate::arguments::{ExplainArguments, Format};
+use crate::output;
 
 /// The schema of what is explained, as JSON.
 const SCHEMA: &str = "onehop.explanation/v1";
@@ -23,28 +22,36 @@ pub(crate) fn explain(arguments: &ExplainArguments) -> Result<ExitCode> {
         cases.map(|case| (&proxy.proxy.name, case))
     });
     let cases: Vec<_> = cases.collect();
-    if cases.is_empty() {
-        let asked = if arguments.cases.is_empty() {
-            "no case that failed".to_owned()
-        } else {
-            format!("no case {}", arguments.cases.join(", "))
-        };
+    if cases.is_empty() && !arguments.cases.is_empty() {
         let help = "its summary.md names those that failed; --dir is the --out of the run";
-        return Err(miette!(help = help, "{} has {asked}", file.display()));
+        let asked = arguments.cases.join(", ");
+        return Err(miette!(
+            help = help,
+            "{} has no case {asked}",
+            file.display()
+        ));
     }
-    let explained = cases.into_iter().map(|(proxy, case)| {
-        let read = |name: &str| fs::read_to_string(evidence(arguments, case)?.join(name)).ok();
-        (proxy, onehop_report::explain(case, &read))
-    });
-    match arguments.format {
-        Format::Text => explained.for_each(|(proxy, why)| println!("{proxy}\n{why}")),
+    let read = |case: &CaseResult, name: &str| read_evidence(&arguments.dir, case, name);
+    let explained = cases
+        .into_iter()
+        .map(|(proxy, case)| (proxy, onehop_report::explain(case, &read)));
+    let text = match arguments.format {
+        Format::Text => {
+            let texts = explained.map(|(proxy, why)| format!("{proxy}\n{why}"));
+            let texts: Vec<_> = texts.collect();
+            if texts.is_empty() {
+                "no case has failed\n".to_owned()
+            } else {
+                texts.join("\n")
+            }
+        }
         Format::Json => {
             let cases = explained.map(|(proxy, why)| json!({ "proxy": proxy, "explanation": why }));
             let cases: Vec<_> = cases.collect();
-            println!("{:#}", json!({ "schema": SCHEMA, "cases": cases }));
+            format!("{:#}\n", json!({ "schema": SCHEMA, "cases": cases }))
         }
-    }
-    Ok(ExitCode::SUCCESS)
+    };
+    output::print(&text)
 }
 
 fn wanted(arguments: &ExplainArguments, case: &CaseResult) -> bool {
@@ -55,14 +62,8 @@ fn wanted(arguments: &ExplainArguments, case: &CaseResult) -> bool {
     if arguments.cases.is_empty() {
         return failed;
     }
-    arguments.cases.contains(&case.id)
-}
-
-/// The evidence of a case: beside the results, or where it was when they were written.
-fn evidence(arguments: &ExplainArguments, case: &CaseResult) -> Option<PathBuf> {
-    let beside = arguments.dir.join(case.evidence_below()?);
-    if beside.is_dir() {
-        return Some(beside);
-    }
-    case.evidence.clone()
+    let patterns = &arguments.cases;
+    patterns
+        .iter()
+        .any(|pattern| onehop_suites::matches(pattern, &case.id))
 }

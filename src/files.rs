@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use onehop_harness::run::Results;
+use onehop_harness::run::{CaseResult, Results};
 use onehop_report::FILES;
 
 /// The results, in the directory for them. Everything else is made from it.
@@ -43,8 +43,20 @@ pub fn write(dir: &Path, results: &Results) -> Result<(), Unwritten> {
 /// # Errors
 /// A file cannot be written.
 pub fn make(dir: &Path, results: &Results) -> Result<(), Unwritten> {
+    let evidence = |case: &CaseResult, name: &str| read_evidence(dir, case, name);
     let mut files = FILES.into_iter();
-    files.try_for_each(|(name, text)| write_file(dir, name, &text(results)))
+    files.try_for_each(|(name, text)| write_file(dir, name, &text(results, &evidence)))
+}
+
+/// Reads a file of a case's evidence: from beside the results in this directory, or from where it was when they were written.
+pub fn read_evidence(dir: &Path, case: &CaseResult, name: &str) -> Option<String> {
+    let beside = dir.join(case.evidence_below()?);
+    let evidence = if beside.is_dir() {
+        beside
+    } else {
+        case.evidence.clone()?
+    };
+    fs::read_to_string(evidence.join(name)).ok()
 }
 
 /// Removes what [`write()`] has written for an earlier run, which must not be taken for what comes of this one.

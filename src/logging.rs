@@ -1,6 +1,6 @@
 //! The log, on standard error.
 
-use std::io::{IsTerminal, stderr};
+use std::io::stderr;
 
 use tracing_subscriber::EnvFilter;
 
@@ -20,6 +20,6 @@ pub(crate) fn start(filter: &str) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr)
-        .with_ansi(stderr().is_terminal())
+        .with_ansi(console::colors_enabled_stderr())
         .init();
 }

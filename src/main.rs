@@ -16,6 +16,7 @@ mod image;
 mod lab;
 mod logging;
 mod manual;
+mod output;
 mod preparation;
 mod progress;
 mod proxy;

@@ -6,28 +6,28 @@ use console::style;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use onehop_harness::run::{CaseResult, Verdict};
 
-/// The progress of one proxy's cases.
-pub(crate) struct CaseProgress {
+/// How far something is that consists of many, and how long the rest may take.
+pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     /// Whether lines go beside the output, which is for a tool.
     aside: bool,
 }
 
-impl CaseProgress {
-    /// Progress over this many cases.
-    pub(crate) fn start(title: &str, cases: usize) -> Self {
-        Self::new(title, cases, false)
+impl Progress {
+    /// Progress over so many of what is counted by this name.
+    pub(crate) fn start(title: &str, count: usize, what: &str) -> Self {
+        Self::new(title, count, what, false)
     }
 
     /// The same where nothing but what is asked for may be in the output.
-    pub(crate) fn start_aside(title: &str, cases: usize) -> Self {
-        Self::new(title, cases, true)
+    pub(crate) fn start_aside(title: &str, count: usize, what: &str) -> Self {
+        Self::new(title, count, what, true)
     }
 
-    fn new(title: &str, cases: usize, aside: bool) -> Self {
+    fn new(title: &str, count: usize, what: &str, aside: bool) -> Self {
         let bar = console::user_attended_stderr().then(|| {
             let bar =
-                ProgressBar::with_draw_target(Some(cases as u64), ProgressDrawTarget::stderr());
+                ProgressBar::with_draw_target(Some(count as u64), ProgressDrawTarget::stderr());
             let style = ProgressStyle::with_template(
                 "{prefix} {bar:30} {pos}/{len} {elapsed}, {eta} left {msg}",
             );
@@ -38,7 +38,7 @@ impl CaseProgress {
         });
         let progress = Self { bar, aside };
         if progress.bar.is_none() {
-            progress.say(&format!("{title}: {cases} cases"));
+            progress.say(&format!("{title}: {count} {what}"));
         }
         progress
     }
@@ -53,17 +53,20 @@ impl CaseProgress {
 
     /// Tells that a case is done.
     pub(crate) fn finished(&self, result: &CaseResult) {
-        let line = line(result);
-        match &self.bar {
-            None => self.say(&line),
-            Some(bar) => {
-                if result.verdict != Verdict::Pass {
-                    bar.println(line);
-                }
-                bar.set_message(result.id.clone());
-                bar.inc(1);
-            }
+        let is_news = result.verdict != Verdict::Pass;
+        self.done(&result.id, &line(result), is_news);
+    }
+
+    /// Tells that one is done, by its name and in a line. On a terminal the line stays if it is news.
+    pub(crate) fn done(&self, name: &str, line: &str, is_news: bool) {
+        let Some(bar) = &self.bar else {
+            return self.say(line);
+        };
+        if is_news {
+            bar.println(line);
         }
+        bar.set_message(name.to_owned());
+        bar.inc(1);
     }
 
     /// Ends the progress.

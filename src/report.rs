@@ -8,19 +8,17 @@ use onehop_harness::run::Results;
 use onehop_report::FILES;
 
 use crate::arguments::ReportArguments;
+use crate::output;
 
 /// Makes the reports of a run again, or prints what its results look like.
 pub(crate) fn report(arguments: &ReportArguments) -> Result<ExitCode> {
     if arguments.schema {
         let schema = serde_json::to_string_pretty(&Results::schema()).into_diagnostic()?;
-        println!("{schema}");
-        return Ok(ExitCode::SUCCESS);
+        return output::print(&format!("{schema}\n"));
     }
     let out = &arguments.dir;
     let results = Results::read(&out.join(RESULTS)).into_diagnostic()?;
     files::make(out, &results).into_diagnostic()?;
-    for (name, _) in FILES {
-        println!("{}", out.join(name).display());
-    }
-    Ok(ExitCode::SUCCESS)
+    let written = FILES.map(|(name, _)| format!("{}\n", out.join(name).display()));
+    output::print(&written.concat())
 }

@@ -26,7 +26,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::arguments::{Provider, RunArguments, Shard};
-use crate::progress::CaseProgress;
+use crate::progress::Progress;
 use crate::{NOT_JUDGED, catalogue, context, lab, preparation, signals, table};
 
 /// The proxy that is judged where none is named.
@@ -291,7 +291,7 @@ impl Run {
         };
         results.world = Some(lab.world().into());
         let clock = Instant::now();
-        let progress = CaseProgress::start(&profile.name, self.cases.len());
+        let progress = Progress::start(&profile.name, self.cases.len(), "cases");
         let options = BatchOptions {
             jobs: self.arguments.jobs.into(),
             first: 0,

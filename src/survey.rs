@@ -2,7 +2,6 @@
 
 mod text;
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::arguments::{Format, SurveyArguments};
-use crate::{context, signals};
+use crate::{context, output, signals};
 
 /// The schema of `--format json`.
 const SCHEMA: &str = "onehop.survey/v1";
@@ -50,12 +49,7 @@ pub(crate) fn survey(arguments: &SurveyArguments) -> Result<ExitCode> {
         Format::Json => format!("{:#}\n", document(&survey, context, &options)?),
         Format::Text => text::render(&survey, context, &options),
     };
-    match io::stdout().write_all(text.as_bytes()) {
-        // Whoever reads may have seen enough, as `head` does.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).into_diagnostic()?,
-        _ => {}
-    }
-    Ok(ExitCode::SUCCESS)
+    output::print(&text)
 }
 
 fn document(survey: &Survey, context: &str, options: &SurveyOptions) -> Result<Value> {

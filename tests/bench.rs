@@ -239,7 +239,7 @@ fn held_against() -> Result<(), Failed> {
     let compare = |head: &str| run(&mut home.onehop(&["compare", "out", head]));
     let alike = compare("out/bench.json");
     assert_eq!(alike.code, Some(0), "{alike:?}");
-    assert!(alike.stdout.contains("bench: bundled"), "{alike:?}");
+    assert!(alike.stdout.contains("Bench: bundled"), "{alike:?}");
     assert!(alike.stdout.ends_with("nothing is worse\n"), "{alike:?}");
 
     let mut slow = report(&home);

@@ -519,6 +519,13 @@ fn what_failed_is_explained_and_what_is_not_there_is_refused() {
     for text in ["bundled", "ERROR  external/local/client-ip-kept", "/none"] {
         assert!(ended.stdout.contains(text), "{ended:?}");
     }
+    let ended = explain(&["external/local"]);
+    assert!(
+        ended
+            .stdout
+            .contains("ERROR  external/local/client-ip-kept"),
+        "{ended:?}"
+    );
     let ended = explain(&["no/such"]);
     refused(
         &ended,
@@ -538,6 +545,24 @@ fn what_has_no_results_is_no_report() {
     ] {
         fs::write(&path, text).expect("written");
         refused(&run(&mut home.onehop(&["report", "."])), &[words]);
+    }
+}
+
+/// As `head` does. Nobody has to hear of it.
+#[test]
+fn whoever_has_read_enough_ends_nothing() {
+    let home = Home::new();
+    for arguments in [&["list"][..], &["show", "live/churn/local"], &["manual"]] {
+        let mut command = home.onehop(arguments);
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = command.stdout(writer).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(
+            (output.status.code(), &*said),
+            (Some(0), ""),
+            "{arguments:?}"
+        );
     }
 }
 

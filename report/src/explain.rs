@@ -12,6 +12,8 @@ use onehop_harness::tap::{Direction, Half, Sample, What};
 use onehop_harness::verdict::FlowResult;
 use serde::Serialize;
 
+use crate::Evidence;
+
 /// How many entries of connection tracking are shown of a node.
 const ENTRIES: usize = 4;
 
@@ -69,11 +71,9 @@ pub struct Tracked {
     pub entries: Vec<String>,
 }
 
-/// Explains every row of a case that is not as expected. `evidence` reads a file of the case's evidence by its name, if it is there.
-pub fn explain<'a>(
-    case: &'a CaseResult,
-    evidence: &dyn Fn(&str) -> Option<String>,
-) -> Explanation<'a> {
+/// Explains every row of a case that is not as expected. `evidence` reads its evidence.
+pub fn explain<'a>(case: &'a CaseResult, evidence: Evidence<'_>) -> Explanation<'a> {
+    let evidence: &dyn Fn(&str) -> Option<String> = &|name| evidence(case, name);
     let ruled = evidence(RULES_MET).and_then(|text| serde_json::from_str(&text).ok());
     let ruled: Vec<Ruled> = ruled.unwrap_or_default();
     let wrong = case.flows.iter().filter(|row| !row.passed());
@@ -219,7 +219,7 @@ fn tracked(sample: &Sample, evidence: &dyn Fn(&str) -> Option<String>) -> Vec<Tr
 }
 
 /// Which rules a call like those of the row met, made once more.
-fn of_rules(ruled: &Ruled) -> String {
+pub(crate) fn of_rules(ruled: &Ruled) -> String {
     let mut text = String::new();
     if let Some(error) = &ruled.error {
         let _ = writeln!(text, "\n    which rules it met could not be seen: {error}");
@@ -352,7 +352,7 @@ mod tests {
     use super::*;
     use crate::sample::sample;
 
-    fn nothing(_: &str) -> Option<String> {
+    fn nothing(_: &CaseResult, _: &str) -> Option<String> {
         None
     }
 
@@ -382,7 +382,9 @@ mod tests {
             error: None,
         };
         let kept = |ruled: Ruled| serde_json::to_string(&[ruled]).expect("JSON");
-        let read = |text: String| move |name: &str| (name == RULES_MET).then(|| text.clone());
+        let read = |text: String| {
+            move |_: &CaseResult, name: &str| (name == RULES_MET).then(|| text.clone())
+        };
         let text = explain(case, &read(kept(ruled(&row.from)))).to_string();
         for words in [
             "the rules of vm1 that one more such call met:",
@@ -422,7 +424,7 @@ mod tests {
         let table = "tcp 6 100 SYN_SENT src=10.0.0.9 dst=10.96.0.1 sport=4000 dport=80 [UNREPLIED] src=10.0.0.7\n\
                      tcp 6 100 SYN_SENT src=10.0.0.9 dst=10.96.0.1 sport=40001 dport=80 x\n\
                      udp 17 3 src=10.0.0.8 dst=10.96.0.1 sport=4000 dport=80 x\n";
-        let read = |name: &str| (name == "vm1.conntrack").then(|| table.to_owned());
+        let read = |_: &CaseResult, name: &str| (name == "vm1.conntrack").then(|| table.to_owned());
         let results = sample();
         let explanation = explain(&results.results[0].cases[3], &read);
         let text = explanation.to_string();

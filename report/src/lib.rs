@@ -1,7 +1,7 @@
 //! What others read of a run: CI systems, whoever looks at a proposed change, and users of a proxy.
 //!
-//! Pure: results in, text out. Everything here is made from [`Results`] alone, so that it can be made again from a
-//! `results.json`.
+//! Pure: results in, text out. Everything here is made from [`Results`], and what explains a failure from its evidence, so that it
+//! can be made again from the directory of a run.
 
 mod compare;
 mod conformance;
@@ -12,7 +12,7 @@ mod junit;
 mod markdown;
 mod source;
 
-use onehop_harness::run::Results;
+use onehop_harness::run::{CaseResult, Results};
 
 pub use compare::{
     BenchPair, Change, Comparison, Difference, FALSE_ALARM, Loss, MeasurePair, Moved, Pair, Ratio,
@@ -26,15 +26,18 @@ pub use junit::{junit, wrong};
 pub use markdown::markdown;
 pub use source::source_link;
 
-/// A file that is made from results, and what makes it.
-pub type File = (&'static str, fn(&Results) -> String);
+/// Reads a file of a case's evidence by its name, such as `vm1.conntrack`, if it is there.
+pub type Evidence<'a> = &'a dyn Fn(&CaseResult, &str) -> Option<String>;
+
+/// A file that is made from results and their evidence, and what makes it.
+pub type File = (&'static str, fn(&Results, Evidence<'_>) -> String);
 
 /// Every file, by its name in the directory of the results.
 pub const FILES: [File; 4] = [
     ("report.html", html),
-    ("junit.xml", junit),
-    ("conformance.yaml", conformance),
-    ("summary.md", markdown),
+    ("junit.xml", |results, _| junit(results)),
+    ("conformance.yaml", |results, _| conformance(results)),
+    ("summary.md", |results, _| markdown(results)),
 ];
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ Examples:
 
 pub(super) const APISERVER: &str = "\
 Examples:
-  onehop apiserver --kubeconfig kubeconfig &
+  onehop apiserver --kubeconfig kubeconfig             and in another terminal:
   kubectl --kubeconfig kubeconfig get services --all-namespaces";
 
 pub(super) const PROXY: &str = "\
@@ -104,8 +104,8 @@ Examples:
 
 pub(super) const IMAGE: &str = "\
 Examples:
-  onehop image onehop.tar
-  docker import onehop.tar onehop:latest";
+  onehop image --output onehop.tar
+  onehop image | docker import --change 'ENTRYPOINT [\"/onehop\"]' --change 'ENV LD_LIBRARY_PATH=/lib' - $(onehop image --name)";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:

@@ -14,6 +14,7 @@ use onehop_suites::Subject;
 use serde_json::json;
 
 use crate::arguments::{ListArguments, ListFormat};
+use crate::output;
 
 pub(crate) use show::show;
 pub(crate) use text::backends;
@@ -57,8 +58,7 @@ pub(crate) fn list(arguments: &ListArguments) -> Result<ExitCode> {
         ListFormat::Markdown => markdown::catalogue(&cases),
         ListFormat::Json => format!("{}\n", as_json(&cases)),
     };
-    print!("{text}");
-    Ok(ExitCode::SUCCESS)
+    output::print(&text)
 }
 
 fn as_json(cases: &[Case]) -> String {

@@ -11,6 +11,7 @@ use onehop_suites as suites;
 
 use super::{as_json, features, text, world};
 use crate::arguments::Format;
+use crate::output;
 
 /// Prints one case in full.
 pub(crate) fn show(id: &str, format: Format) -> Result<ExitCode> {
@@ -20,30 +21,35 @@ pub(crate) fn show(id: &str, format: Format) -> Result<ExitCode> {
             "no case {id}"
         ));
     };
-    match format {
-        Format::Text => print(&case),
-        Format::Json => println!("{}", as_json(&[case])),
-    }
-    Ok(ExitCode::SUCCESS)
+    let text = match format {
+        Format::Text => as_text(&case),
+        Format::Json => format!("{}\n", as_json(&[case])),
+    };
+    output::print(&text)
 }
 
-fn print(case: &Case) {
-    println!("{}\n\n  {}\n", case.id, case.claim);
+fn as_text(case: &Case) -> String {
+    let mut lines = vec![
+        case.id.clone(),
+        String::new(),
+        format!("  {}", case.claim),
+        String::new(),
+    ];
     for (number, name) in case.sources.iter().enumerate() {
         let title = if number == 0 { "sources" } else { "" };
         let link = source_link(name).map_or_else(String::new, |link| format!("  {link}"));
-        println!("  {title:8}  {name}{link}");
+        lines.push(format!("  {title:8}  {name}{link}"));
     }
-    println!("  needs     {}", features(case));
-    println!("  service   {}", service(&case.service));
-    match &case.workload {
-        Some(workload) => println!("  workload  {workload}"),
-        None => println!("  backends  {}", text::backends(&case.backends)),
-    }
-    println!("\n{}", world::drawing(&World::story(), case));
-    for step in &case.steps {
-        println!("{}", step_text(step));
-    }
+    lines.push(format!("  needs     {}", features(case)));
+    lines.push(format!("  service   {}", service(&case.service)));
+    lines.push(match &case.workload {
+        Some(workload) => format!("  workload  {workload}"),
+        None => format!("  backends  {}", text::backends(&case.backends)),
+    });
+    lines.push(format!("\n{}", world::drawing(&World::story(), case)));
+    lines.extend(case.steps.iter().map(step_text));
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 /// What is not as it is of itself about a Service.

@@ -67,7 +67,7 @@ pub(super) fn change(made: &Change) -> String {
             format!("sessionAffinity becomes ClientIP, for {seconds} s")
         }
         Change::Families(families) => format!("the families of the Service become {families}"),
-        Change::Crowd(count) => format!("there are {count} other Services on the same pods"),
+        Change::Crowd(count) => format!("there are {count} other Services on its first pod"),
         Change::Affinity(None) => "sessionAffinity becomes None".to_owned(),
         Change::SourceRanges(ranges) => {
             let names: Vec<_> = ranges.iter().map(ToString::to_string).collect();

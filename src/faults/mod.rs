@@ -49,6 +49,7 @@ mod with_faults {
     use super::select::select;
     use super::{ExitCode, FaultsArguments, Result};
     use crate::arguments::{KindArguments, Provider};
+    use crate::progress::Progress;
     use crate::{NOT_JUDGED, preparation, run};
 
     /// Judges the proxy with each fault that is asked for.
@@ -174,10 +175,13 @@ mod with_faults {
         });
         let mut runs = runs.buffered(arguments.labs());
         let mut judged = Vec::new();
+        let title = &judge.provided.profile().name;
+        let progress = Progress::start(title, faults.len(), "faults");
         while let Some(one) = runs.next().await {
-            println!("{}", one.line());
+            progress.done(one.fault.name(), &one.line(), true);
             judged.push(one);
         }
+        progress.end();
         drop(runs);
         Ok(Report {
             proxy: judge.provided.profile().name.clone(),

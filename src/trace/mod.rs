@@ -18,7 +18,7 @@ use onehop_report::journey_svg;
 use tokio::runtime::Runtime;
 
 use crate::arguments::{Format, ProtocolArgument, TraceArguments};
-use crate::{lab, preparation, signals};
+use crate::{lab, output, preparation, signals};
 
 /// The Service that is traced, and the port of its backends.
 const NAME: &str = "trace";
@@ -44,7 +44,7 @@ pub(crate) fn trace(arguments: &TraceArguments) -> Result<ExitCode> {
         let each = async {
             let is_told = arguments.format == Format::Text;
             if is_told {
-                show::heading(&traced);
+                output::print(&show::heading(&traced))?;
             }
             let several = prepared.proxies.len() > 1;
             let mut ways = Vec::<Way>::new();
@@ -52,20 +52,19 @@ pub(crate) fn trace(arguments: &TraceArguments) -> Result<ExitCode> {
                 let wanted = ways.first().map(|way| way.sample.outcome.as_str());
                 let way = follow(&traced, api.clone(), proxy, arguments, wanted).await?;
                 if is_told {
-                    show::way(&way, several);
+                    output::print(&show::way(&way, several))?;
                 }
                 ways.push(way);
             }
-            match arguments.format {
-                Format::Text => show::partings(&ways),
-                Format::Json => println!("{:#}", show::document(&traced, &ways)),
-            }
-            if let Some(file) = &arguments.svg {
-                for drawn in draw(&ways, file)?.iter().filter(|_| is_told) {
-                    println!("{}", drawn.display());
-                }
-            }
-            Ok(ExitCode::SUCCESS)
+            let drawn = match &arguments.svg {
+                Some(file) => draw(&ways, file)?,
+                None => Vec::new(),
+            };
+            let drawn = drawn.iter().map(|file| format!("{}\n", file.display()));
+            output::print(&match arguments.format {
+                Format::Text => show::partings(&ways) + &drawn.collect::<String>(),
+                Format::Json => format!("{:#}\n", show::document(&traced, &ways)),
+            })
         };
         // The directories of labs are removed in either case.
         tokio::select! {

@@ -10,7 +10,7 @@ use crate::catalogue;
 const SCHEMA: &str = "onehop.trace/v1";
 
 /// What is traced.
-pub(super) fn heading(traced: &Traced) {
+pub(super) fn heading(traced: &Traced) -> String {
     let Traced {
         service,
         from,
@@ -18,39 +18,34 @@ pub(super) fn heading(traced: &Traced) {
         family,
         ..
     } = traced;
-    println!(
-        "type {}, externalTrafficPolicy {}, internalTrafficPolicy {}; endpoints {}",
+    format!(
+        "type {}, externalTrafficPolicy {}, internalTrafficPolicy {}; endpoints {}\n{from} calls {to} by {}, {family}\n\n",
         service.kind.api_name(),
         service.external,
         service.internal,
-        catalogue::backends(&traced.endpoints)
-    );
-    println!(
-        "{from} calls {to} by {}, {family}\n",
+        catalogue::backends(&traced.endpoints),
         service.ports[0].protocol
-    );
+    )
 }
 
 /// The way of a call by a proxy, which is named where there are several, and what became of it.
-pub(super) fn way(way: &Way, several: bool) {
-    if several {
-        println!("{}", style(&way.proxy).bold());
-    }
-    for line in way.sample.to_string().lines() {
-        println!("{}", coloured(line));
-    }
-    println!();
-    match &way.reached {
-        Some((identity, latency)) => println!(
-            "reached {} on {}, which saw {} ({}), TTL {}, in {latency:.1?}\n",
+pub(super) fn way(way: &Way, several: bool) -> String {
+    let mut lines = Vec::new();
+    lines.extend(several.then(|| style(&way.proxy).bold().to_string()));
+    lines.extend(way.sample.to_string().lines().map(coloured));
+    lines.push(String::new());
+    lines.push(match &way.reached {
+        Some((identity, latency)) => format!(
+            "reached {} on {}, which saw {} ({}), TTL {}, in {latency:.1?}",
             style(&identity.pod).green(),
             identity.node,
             identity.peer,
             way.seen,
             identity.ttl
         ),
-        None => println!("{}\n", style(&way.sample.outcome).red()),
-    }
+        None => style(&way.sample.outcome).red().to_string(),
+    });
+    lines.join("\n") + "\n\n"
 }
 
 /// Everything as one document.
@@ -96,19 +91,20 @@ fn coloured(line: &str) -> String {
 }
 
 /// Where the ways of other proxies part from that of the first.
-pub(super) fn partings(ways: &[Way]) {
-    let [first, others @ ..] = ways else { return };
-    for other in others {
+pub(super) fn partings(ways: &[Way]) -> String {
+    let [first, others @ ..] = ways else {
+        return String::new();
+    };
+    let each = others.iter().map(|other| {
         let (one, another) = (&first.proxy, &other.proxy);
         match part(&first.sample.steps(), &other.sample.steps()) {
-            None => println!("{one} and {another}: the same way"),
-            Some([with_one, with_other]) => {
-                println!("{one} and {another} part here:");
-                println!("  {one:20}  {with_one}");
-                println!("  {another:20}  {with_other}");
-            }
+            None => format!("{one} and {another}: the same way\n"),
+            Some([with_one, with_other]) => format!(
+                "{one} and {another} part here:\n  {one:20}  {with_one}\n  {another:20}  {with_other}\n"
+            ),
         }
-    }
+    });
+    each.collect()
 }
 
 /// The first steps that are not the same.

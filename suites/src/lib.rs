@@ -120,7 +120,8 @@ pub fn check_known(profile: &Profile, others: &[Case]) -> Result<(), UnknownCase
     }
 }
 
-fn matches(pattern: &str, id: &str) -> bool {
+/// Whether an id matches a pattern, as [`matching`] has them.
+pub fn matches(pattern: &str, id: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
         return id.contains(pattern);
     };

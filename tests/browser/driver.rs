@@ -98,12 +98,17 @@ impl Browser {
             json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}),
         )
         .await
+        .map(drop)
     }
 
     /// A command of the browser's own protocol.
-    pub(crate) async fn developer(&self, command: &str, parameters: Value) -> Result<(), Failed> {
+    pub(crate) async fn developer(
+        &self,
+        command: &str,
+        parameters: Value,
+    ) -> Result<Value, Failed> {
         let body = json!({"cmd": command, "params": parameters});
-        self.driver("goog/cdp/execute", &body).await.map(drop)
+        self.driver("goog/cdp/execute", &body).await
     }
 
     async fn driver(&self, path: &str, body: &Value) -> Result<Value, Failed> {

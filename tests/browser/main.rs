@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 use driver::{Browser, DESK, TELEPHONE};
 use fantoccini::key::Key;
 use libtest_mimic::{Arguments, Failed, Trial};
-use onehop_harness::run::Results;
+use onehop_harness::run::{Results, Verdict};
 use onehop_harness::{netns, prepare};
 use serde_json::{Value, json};
 use support::{Home, run};
@@ -32,7 +32,7 @@ type Test = fn() -> Result<(), Failed>;
 fn main() -> ExitCode {
     prepare::complete_path();
     let arguments = Arguments::from_args();
-    let tests: [(&str, Test); 6] = [
+    let tests: [(&str, Test); 8] = [
         ("a_report_can_be_used", || block(a_report_can_be_used())),
         ("a_report_fits_a_telephone_and_the_dark", || {
             block(a_report_fits_a_telephone_and_the_dark())
@@ -40,6 +40,8 @@ fn main() -> ExitCode {
         ("a_report_of_500_cases_opens", || {
             block(a_report_of_500_cases_opens())
         }),
+        ("every_verdict_is_seen", || block(every_verdict_is_seen())),
+        ("a_report_is_printed", || block(a_report_is_printed())),
         ("a_comparison_opens", || block(a_comparison_opens())),
         ("a_traced_way_is_drawn", || block(a_traced_way_is_drawn())),
         ("what_is_read_as_text_says_what_is_wrong", texts),
@@ -292,6 +294,34 @@ async fn a_report_can_be_used() -> Result<(), Failed> {
         .await?;
     keep_picture(&browser, "report-way").await?;
 
+    // The shares of each pod, with their bounds; and what was kept.
+    let bars = "document.querySelectorAll('figure.shares .share .bound').length > 0";
+    browser.is(bars, json!(true)).await?;
+    let shares = "[...document.querySelectorAll('figure.shares')].pop()";
+    browser
+        .value(&format!(
+            "{shares}.closest('details.case').open = true, {shares}.scrollIntoView({{block: 'center'}})"
+        ))
+        .await?;
+    keep_picture(&browser, "report-shares").await?;
+    let evidence = "document.querySelector('details.case.fail details.evidence')";
+    browser
+        .is(&format!("{evidence}.open"), json!(false))
+        .await?;
+    browser
+        .value(&format!(
+            "{evidence}.open = true, {evidence}.scrollIntoView()"
+        ))
+        .await?;
+    for words in ["last seen", "tracked: ", "ip tampered postrouting"] {
+        let has = format!("{evidence}.textContent.includes('{words}')");
+        browser.is(&has, json!(true)).await?;
+    }
+    keep_picture(&browser, "report-evidence").await?;
+    browser
+        .value(&format!("{evidence}.open = false, scrollTo(0, 0)"))
+        .await?;
+
     // What is not asked for is hidden, and comes again.
     let all = browser.value(SHOWN).await?;
     browser.type_into(FIELD, "client-ip-kept").await?;
@@ -428,13 +458,70 @@ async fn a_report_of_500_cases_opens() -> Result<(), Failed> {
     results.results[0].cases = many.collect();
     let dir = TempDir::new()?;
     let page = dir.path().join("report.html");
-    fs::write(&page, onehop_report::html(&results))?;
+    fs::write(&page, onehop_report::html(&results, &|_, _| None))?;
     let browser = Browser::start().await?;
     browser.open(&page).await?;
     browser
         .is(
             "document.querySelectorAll('details.case').length",
             json!(500),
+        )
+        .await?;
+    browser.end().await
+}
+
+/// The run's cases, of which one of each is said to have another verdict.
+async fn every_verdict_is_seen() -> Result<(), Failed> {
+    let mut results = Results::read(&a_run().join("results.json"))?;
+    let cases = &mut results.results[0].cases;
+    let others = [Verdict::Skip, Verdict::Known, Verdict::Error];
+    for (case, verdict) in cases.iter_mut().zip(others) {
+        case.verdict = verdict;
+    }
+    let dir = TempDir::new()?;
+    let page = dir.path().join("report.html");
+    fs::write(&page, onehop_report::html(&results, &|_, _| None))?;
+    let browser = Browser::start().await?;
+    browser.open(&page).await?;
+    for verdict in ["pass", "fail", "skip", "known", "error"] {
+        let case = format!("document.querySelector('details.case.{verdict} > summary')");
+        browser.value(&format!("{case}.scrollIntoView()")).await?;
+        let seen = format!(
+            "(({{left, right, top, bottom}}) => left >= 0 && right <= innerWidth && bottom > top)({case}.getBoundingClientRect())"
+        );
+        browser.is(&seen, json!(true)).await?;
+    }
+    browser.end().await
+}
+
+/// What failed is unfolded before it is printed, and what is there to be pressed is left out.
+async fn a_report_is_printed() -> Result<(), Failed> {
+    let browser = Browser::start().await?;
+    browser.open(&a_run().join("report.html")).await?;
+    browser
+        .value("document.querySelectorAll('details').forEach(one => one.open = false)")
+        .await?;
+    let printed = browser.developer("Page.printToPDF", json!({})).await?;
+    let printed = printed["data"].as_str().unwrap_or_default();
+    assert!(
+        printed.len() > 100_000,
+        "{} kB of Base64",
+        printed.len() / 1000
+    );
+    browser
+        .is(
+            "document.querySelectorAll('details.case.fail:not([open])').length",
+            json!(0),
+        )
+        .await?;
+    let paper = json!({"media": "print"});
+    browser
+        .developer("Emulation.setEmulatedMedia", paper)
+        .await?;
+    browser
+        .is(
+            "getComputedStyle(document.querySelector('.filter')).display",
+            json!("none"),
         )
         .await?;
     browser.end().await
@@ -465,6 +552,13 @@ async fn a_comparison_opens() -> Result<(), Failed> {
             .await?;
     }
     keep_picture(&browser, "comparison").await?;
+    // Every measure of the two runs, beside its error rate.
+    let table = "document.querySelector('main table')";
+    for what in ["distributions", "convergence", "latency", "losses"] {
+        let row =
+            format!("[...{table}.querySelectorAll('th')].some(one => one.textContent == '{what}')");
+        browser.is(&row, json!(true)).await?;
+    }
     browser.end().await
 }
 

@@ -60,7 +60,7 @@ pub enum Change {
     SourceRanges(&'static [SourceRange]),
     /// Sets `ipMode` of the Service's load-balancer addresses.
     IpMode(IpMode),
-    /// Has so many other Services beside this one, on the pods of its own first backends. They go with the case.
+    /// Has so many other Services beside this one, on the pod of its own first backend. They go with the case.
     Crowd(u16),
     /// Sets the label that says which proxy is to serve the Service, or removes it.
     ProxyName(Option<&'static str>),

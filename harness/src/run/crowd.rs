@@ -7,8 +7,6 @@ use crate::lab::{LabError, join_results};
 
 /// Services that are made or deleted at the same time.
 const TOGETHER: usize = 8;
-/// How many of the case's own first backends each of them has.
-const BACKENDS: usize = 2;
 
 impl CaseRun {
     /// Makes or deletes others until there are so many.
@@ -19,12 +17,12 @@ impl CaseRun {
         progress: &mut Progress,
     ) -> Result<(), LabError> {
         let before = std::mem::replace(&mut progress.crowd, count);
-        let backends: Vec<_> = self.case.backends.iter().take(BACKENDS).cloned().collect();
+        let backends = self.case.backends.get(..1).unwrap_or_default();
         let more: Vec<_> = (before..count).collect();
         for together in more.chunks(TOGETHER) {
             let made = together
                 .iter()
-                .map(|number| self.make(member(name, *number), &backends));
+                .map(|number| self.make(member(name, *number), backends));
             join_results(made).await?;
         }
         self.disperse(name, count..before).await

@@ -7,7 +7,7 @@
 use onehop_harness::bench::{BenchInfo, Measure, Measured, Report, Row};
 use serde::Serialize;
 
-use super::{named, paired, statistics};
+use super::{besides, named, paired, statistics};
 
 /// How seldom two measures that are alike may seem to differ, each by itself.
 pub const SELDOM: f64 = 0.01;
@@ -148,7 +148,7 @@ pub(super) fn pairs(base: &Report, head: &Report) -> (Vec<BenchPair>, Vec<String
         unjudged.extend(alone.map(|one| format!("{} is only in the bench of {which}", text(one))));
     }
     let pairs = both.into_iter().map(|(one, other)| {
-        let mut besides = besides(&base.run, &head.run);
+        let mut besides = besides::of_benches(&base.run, &head.run);
         let (before, after) = (sampled(base, one), sampled(head, other));
         let same = |one: &Sampled<'_>, other: &Sampled<'_>| {
             (one.row.name, one.row.services) == (other.row.name, other.row.services)
@@ -196,28 +196,6 @@ fn incomparable(base: &BenchInfo, head: &BenchInfo) -> Option<String> {
         (base.changes != head.changes)
             .then(|| format!("--changes was {} and {}", base.changes, head.changes))
     })
-}
-
-/// When both began, and what may be the reason for a difference besides the proxy.
-fn besides(base: &BenchInfo, head: &BenchInfo) -> Vec<String> {
-    let known = !base.started.is_empty() && !head.started.is_empty();
-    let began = known.then(|| format!("begun {} and {}", base.started, head.started));
-    let build = |run: &BenchInfo| if run.debug { "debug" } else { "release" };
-    let all = [base, head].map(|run| {
-        [
-            ("the kernel", run.kernel.clone()),
-            ("the number of processors", run.processors.to_string()),
-            ("onehop", run.tool_version.clone()),
-            ("the build of onehop", build(run).to_owned()),
-            ("--connect-millis", run.connect_millis.to_string()),
-        ]
-    });
-    let [of_base, of_head] = all;
-    let all = of_base.into_iter().zip(of_head);
-    let all = all.map(|((what, base), (_, head))| (what, base, head));
-    let others = all.filter(|(_, base, head)| base != head);
-    let others = others.map(|(what, base, head)| format!("{what} is another: {base} and {head}"));
-    began.into_iter().chain(others).collect()
 }
 
 #[cfg(test)]

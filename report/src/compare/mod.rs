@@ -4,6 +4,7 @@
 //! error rates are stated, and by how much it differs.
 
 mod bench;
+mod besides;
 mod statistics;
 mod tables;
 mod text;
@@ -41,6 +42,8 @@ pub struct Pair {
     pub base: String,
     /// The proxy of HEAD.
     pub head: String,
+    /// When both runs began, and what else is another than the proxy and may be the reason of a difference.
+    pub besides: Vec<String>,
     /// How many cases were judged on one before the other had its turn; 1 where the two runs are apart.
     pub turn: usize,
     /// The number of cases that both have a verdict of.
@@ -49,6 +52,8 @@ pub struct Pair {
     pub verdicts: Vec<Change>,
     /// The cases that only BASE has.
     pub only_base: Vec<String>,
+    /// Those of them that BASE has judged.
+    pub lost: Vec<String>,
     /// The cases that only HEAD has.
     pub only_head: Vec<String>,
     /// The number of distributions that were compared.
@@ -144,7 +149,10 @@ pub fn compare_turns(base: &Results, head: &Results, slower: f64, turn: usize) -
     assert!(turn > 0, "a turn has a case");
     let proxies: Vec<Pair> = paired(&base.results, &head.results, |one| &one.proxy.name)
         .into_iter()
-        .map(|(base, head)| pair(base, head, turn))
+        .map(|(one, other)| Pair {
+            besides: besides::of_runs(&base.run, &head.run),
+            ..pair(one, other, turn)
+        })
         .collect();
     let regressions = proxies.iter().flat_map(|pair| regressions(pair, slower));
     let regressions = regressions.collect();
@@ -190,6 +198,7 @@ fn unjudged(base: &Results, head: &Results, pairs: &[Pair]) -> Vec<String> {
             pair.base, pair.head
         )
     }));
+    unjudged.extend(pairs.iter().filter_map(lost));
     for (which, run, paired) in [
         (
             "BASE",
@@ -206,6 +215,34 @@ fn unjudged(base: &Results, head: &Results, pairs: &[Pair]) -> Vec<String> {
         unjudged.extend(alone.map(|one| format!("{one} is only in {which}")));
     }
     unjudged
+}
+
+/// How many cases are named in a line.
+const NAMED: usize = 3;
+
+/// That cases were judged in BASE and not in HEAD, which has not become better by that.
+fn lost(pair: &Pair) -> Option<String> {
+    let skipped = pair.verdicts.iter().filter(|change| {
+        change.head == Some(Verdict::Skip) && change.base.is_some_and(|base| base != Verdict::Skip)
+    });
+    let skipped = skipped.map(|change| change.case.as_str());
+    let lost: Vec<_> = skipped
+        .chain(pair.lost.iter().map(String::as_str))
+        .collect();
+    let named = lost[..lost.len().min(NAMED)].join(", ");
+    let more = match lost.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let all = match lost.len() {
+        0 => return None,
+        1 => "a case".to_owned(),
+        all => format!("{all} cases"),
+    };
+    let head = &pair.head;
+    Some(format!(
+        "{head} of HEAD has not judged {all} that BASE has: {named}{more}"
+    ))
 }
 
 /// Which proxies are compared: those of the same name, and the others in their order.
@@ -241,6 +278,7 @@ fn pair(base: &ProxyResults, head: &ProxyResults, turn: usize) -> Pair {
     Pair {
         base: name(base),
         head: name(head),
+        besides: Vec::new(),
         turn,
         compared: both
             .iter()
@@ -248,6 +286,10 @@ fn pair(base: &ProxyResults, head: &ProxyResults, turn: usize) -> Pair {
             .count(),
         verdicts: changes(&of_base, &of_head),
         only_base: only(&of_base, &of_head),
+        lost: only(&of_base, &of_head)
+            .into_iter()
+            .filter(|id| of_base[&**id].verdict != Verdict::Skip)
+            .collect(),
         only_head: only(&of_head, &of_base),
         distributions,
         moved,

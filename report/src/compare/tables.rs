@@ -114,7 +114,7 @@ fn of_proxies(pair: &Pair) -> Section {
     ];
     Section {
         heading: format!("{} → {}", pair.base, pair.head),
-        notes: Vec::new(),
+        notes: pair.besides.clone(),
         tables: filled(tables),
     }
 }

@@ -32,7 +32,57 @@ fn what_was_not_judged_is_no_clean_comparison() {
     for case in &mut nothing.results[0].cases {
         case.verdict = Verdict::Skip;
     }
-    assert_eq!(compare(&whole(), &nothing, SLOWER).unjudged.len(), 1);
+    let unjudged = compare(&whole(), &nothing, SLOWER).unjudged;
+    assert_eq!(unjudged.len(), 2, "{unjudged:?}");
+}
+
+#[test]
+fn what_head_has_not_judged_any_more_is_no_clean_comparison() {
+    let judged = |results: &Results| {
+        let cases = results.results[0].cases.iter();
+        cases.filter(|case| case.verdict != Verdict::Skip).count()
+    };
+    assert_eq!(judged(&whole()), 4);
+    let mut fewer = whole();
+    fewer.results[0]
+        .cases
+        .retain(|case| case.id == "external/passes");
+    let comparison = compare(&whole(), &fewer, SLOWER);
+    let [lost] = &comparison.unjudged[..] else {
+        panic!("{:?}", comparison.unjudged);
+    };
+    assert!(
+        lost.contains("of HEAD has not judged 3 cases that BASE has: "),
+        "{lost}"
+    );
+    assert!(comparison.markdown().starts_with("## ⚠️"));
+    // What HEAD alone has is shown, and no loss.
+    let back = compare(&fewer, &whole(), SLOWER);
+    assert_eq!(back.unjudged, [""; 0]);
+    assert_eq!(back.proxies[0].only_head.len(), 4);
+
+    let mut skipped = whole();
+    for case in skipped.results[0].cases.iter_mut().skip(1) {
+        case.verdict = Verdict::Skip;
+    }
+    let comparison = compare(&whole(), &skipped, SLOWER);
+    assert_eq!(comparison.unjudged.len(), 1, "{:?}", comparison.unjudged);
+}
+
+#[test]
+fn other_surroundings_are_named() {
+    let mut elsewhere = whole();
+    elsewhere.run.provider = "kind".to_owned();
+    elsewhere.run.kernel = "7.0".to_owned();
+    let comparison = compare(&whole(), &elsewhere, SLOWER);
+    let besides = &comparison.proxies[0].besides;
+    for what in ["the provider is another: ", "the kernel is another: "] {
+        assert!(
+            besides.iter().any(|text| text.starts_with(what)),
+            "{besides:?}"
+        );
+    }
+    assert!(comparison.html().contains("the provider is another: "));
 }
 
 #[test]

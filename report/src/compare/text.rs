@@ -5,8 +5,8 @@ use std::fmt::{self, Write as _};
 use comfy_table::presets::NOTHING;
 use maud::{Markup, html};
 
-use super::Comparison;
 use super::tables::{Column, Section, Table, sections, verdict};
+use super::{Change, Comparison};
 use crate::html::page;
 use crate::markdown::cell;
 
@@ -58,6 +58,16 @@ impl Comparison {
         self.regressions.is_empty()
     }
 
+    /// Whether something that is worse is a case's verdict, which the page has in a table, with its reason.
+    fn is_in_a_table(&self, worse: &str) -> bool {
+        let mut changes = self.proxies.iter().flat_map(|pair| &pair.verdicts);
+        let is_of = |change: &Change| {
+            let rest = worse.strip_prefix(&change.case);
+            change.is_regression() && rest.is_some_and(|rest| rest.starts_with(": "))
+        };
+        changes.any(is_of)
+    }
+
     /// The comparison in GitHub-flavoured Markdown.
     pub fn markdown(&self) -> String {
         let sign = match self.is_clean() {
@@ -90,7 +100,7 @@ impl Comparison {
                 p.brand { "onehop compare" }
                 h1.(if self.is_clean() { "pass" } else { "fail" }) { (verdict) }
                 @if !self.unjudged.is_empty() { ul { @for unjudged in &self.unjudged { li { "Not judged: " (unjudged) } } } }
-                @if !self.is_clean() { ul { @for worse in &self.regressions { li { (worse) } } } }
+                @if !self.is_clean() { ul { @for worse in self.regressions.iter().filter(|worse| !self.is_in_a_table(worse)) { li { (worse) } } } }
             }
             main { @for section in sections(self) { (as_html(&section)) } }
         };

@@ -8,11 +8,17 @@ use onehop_harness::verdict::FlowResult;
 
 use super::matrix::class;
 use super::{anchor, mark, shares, world};
-use crate::{journey, source_link};
+use crate::explain::{Tracked, WrongRow, explain, of_rules};
+use crate::{Evidence, journey, source_link};
 
-/// A case, folded; one that is news is open.
-pub(super) fn case(case: &CaseResult, surroundings: Option<&WorldInfo>, prefix: &str) -> Markup {
-    let open = matches!(case.verdict, Verdict::Fail | Verdict::Error);
+/// A case, folded unless it is to be open.
+pub(super) fn case(
+    case: &CaseResult,
+    surroundings: Option<&WorldInfo>,
+    prefix: &str,
+    evidence: Evidence<'_>,
+    open: bool,
+) -> Markup {
     html! {
         details.case.(class(case.verdict)) data-verdict=(class(case.verdict)) data-text=(searched(case)) open[open] {
             summary {
@@ -34,10 +40,37 @@ pub(super) fn case(case: &CaseResult, surroundings: Option<&WorldInfo>, prefix: 
                 }
                 @if !case.flows.is_empty() { (flows(case, prefix)) }
                 @for row in &case.flows { (shares::bars(row)) }
-                (journeys(case, prefix))
+                (journeys(case, prefix, open))
                 (waited(case))
-                @if let (Some(evidence), Some(beside)) = (&case.evidence, case.evidence_below()) {
-                    p { "Evidence: " a href=(link(&beside)) { code { (evidence.display()) } } }
+                (evidence_of(case, evidence))
+            }
+        }
+    }
+}
+
+/// What was kept of a case that is not as expected: of each row who did what, who tracked it, and which rules it met; and where the
+/// rest is.
+fn evidence_of(case: &CaseResult, evidence: Evidence<'_>) -> Markup {
+    let explanation = explain(case, evidence);
+    html! {
+        @if !explanation.rows.is_empty() || case.evidence.is_some() {
+            details.evidence {
+                summary { "Evidence" }
+                @for WrongRow { row, ways, rules, .. } in &explanation.rows {
+                    @let family = row.family.map_or_else(String::new, |family| format!(", {family}"));
+                    p.claim { (row.check) ": " (row.from) " to " (row.to) (family) }
+                    ul { @for way in ways { li { (way.sample.outcome) ": " (way.conclusion) } } }
+                    @for Tracked { node, entries } in ways.iter().flat_map(|way| &way.tracked) {
+                        div.scroll tabindex="0" role="region" aria-label=(format!("what {node} tracked")) {
+                            pre { @for entry in entries { (node) " tracked: " (entry) "\n" } }
+                        }
+                    }
+                    @for ruled in rules {
+                        div.scroll tabindex="0" role="region" aria-label="rules that such a call met" { pre { (of_rules(ruled).trim_start()) } }
+                    }
+                }
+                @if let (Some(kept), Some(beside)) = (&case.evidence, case.evidence_below()) {
+                    p { "All rules, connections and logs: " a href=(link(&beside)) { code { (kept.display()) } } }
                 }
             }
         }
@@ -117,8 +150,8 @@ fn way(prefix: &str, case: &CaseResult, place: usize) -> String {
     format!("{}-way-{}", anchor(prefix, &case.id), place + 1)
 }
 
-/// The journeys of a case, what failed first and unfolded.
-fn journeys(case: &CaseResult, prefix: &str) -> Markup {
+/// The journeys of a case, what failed first. Of a case that is open, the first way that failed is unfolded.
+fn journeys(case: &CaseResult, prefix: &str, open: bool) -> Markup {
     let of = |place: usize| {
         case.flows
             .iter()
@@ -128,16 +161,18 @@ fn journeys(case: &CaseResult, prefix: &str) -> Markup {
     let mut places: Vec<_> = (0..case.journeys.len()).collect();
     places.sort_by_key(|place| !fails(*place));
     html! {
-        @for place in places {
+        @for (number, place) in places.into_iter().enumerate() {
             @let sample = &case.journeys[place];
-            details.way open[fails(place)] id=(way(prefix, case, place)) {
+            @let unfolded = open && number == 0 && fails(place);
+            details.way open[unfolded] id=(way(prefix, case, place)) {
                 summary {
+                    span.(if fails(place) { "fail" } else { "pass" }) { (if fails(place) { "✘ " } else { "✔ " }) }
                     "Way " (place + 1) ": " (title(of(place).next(), sample.outcome.as_str()))
                 }
                 div.scroll tabindex="0" role="region" aria-label=(format!("way {}", place + 1)) {
                     // A run has thousands of drawings. What is folded is text to a browser with scripts, and drawn when it is
                     // unfolded; to one without, it is there.
-                    @match (journey::draw(sample, false), fails(place)) {
+                    @match (journey::draw(sample, false), unfolded) {
                         (Some(drawing), true) => (drawing),
                         (Some(drawing), false) => noscript { (drawing) },
                         (None, _) => p { (sample.to_string()) },

@@ -182,12 +182,14 @@ pub(super) fn matrix(results: &ProxyResults, prefix: &str) -> Markup {
     let mut last = None;
     html! {
         @if !cells.is_empty() {
+            @let about = format!("{prefix}matrix");
+            // Outside of what is scrolled, or a telephone cuts it off.
+            p.about id=(about) {
+                "Each cell has the cases with such a flow, and the worst that became of it. "
+                "Endpoints are seen from the node whose proxy decides."
+            }
             div.scroll tabindex="0" role="region" aria-label="matrix of policies and flows" {
-                table.matrix {
-                    caption {
-                        "Each cell has the cases with such a flow, and the worst that became of it. "
-                        "Endpoints are seen from the node whose proxy decides."
-                    }
+                table.matrix aria-describedby=(about) {
                     thead {
                         tr {
                             th rowspan="2" scope="col" { "policy" }

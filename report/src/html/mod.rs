@@ -11,13 +11,16 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use onehop_harness::run::{CaseResult, Outcome, ProxyResults, Results, Verdict};
 
 use self::matrix::class;
-use crate::journey;
+use crate::{Evidence, journey};
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 
+/// How many cases that are news are unfolded, and have a way drawn: reading and laying out hundreds takes a browser seconds.
+const UNFOLDED: usize = 20;
+
 /// The whole report.
-pub fn html(results: &Results) -> String {
+pub fn html(results: &Results, evidence: Evidence<'_>) -> String {
     let (verdict, word) = match results.outcome() {
         Outcome::Passed => ("pass", "Everything is as expected"),
         Outcome::Failed => ("fail", "Something is not as expected"),
@@ -27,6 +30,7 @@ pub fn html(results: &Results) -> String {
         meta name="generator" content=(format!("onehop {}", results.run.tool_version));
         style { (PreEscaped(journey::RULES)) }
     };
+    let mut unfolded = UNFOLDED;
     let body = html! {
         a.skip href="#cases" { "to the cases" }
         header {
@@ -38,7 +42,7 @@ pub fn html(results: &Results) -> String {
         main {
             (filter())
             @for (number, proxy) in results.results.iter().enumerate() {
-                (proxy_section(proxy, number))
+                (proxy_section(proxy, number, evidence, &mut unfolded))
             }
             p.none hidden { "No case matches." }
         }
@@ -126,7 +130,13 @@ fn filter() -> Markup {
     }
 }
 
-fn proxy_section(results: &ProxyResults, number: usize) -> Markup {
+/// What became of one proxy. So many of its cases may be unfolded.
+fn proxy_section(
+    results: &ProxyResults,
+    number: usize,
+    evidence: Evidence<'_>,
+    unfolded: &mut usize,
+) -> Markup {
     let prefix = format!("p{number}-");
     html! {
         section.proxy id=(format!("proxy-{number}")) {
@@ -141,11 +151,21 @@ fn proxy_section(results: &ProxyResults, number: usize) -> Markup {
             @for (subject, cases) in by_subject(&results.cases) {
                 section.subject {
                     h4 { (subject) " " span.dim { (cases.len()) } }
-                    @for one in cases { (case::case(one, results.world.as_ref(), &prefix)) }
+                    @for one in cases {
+                        @let open = may_unfold(one, unfolded);
+                        (case::case(one, results.world.as_ref(), &prefix, evidence, open))
+                    }
                 }
             }
         }
     }
+}
+
+/// Whether a case is news, and one of the first.
+fn may_unfold(case: &CaseResult, left: &mut usize) -> bool {
+    let is_news = matches!(case.verdict, Verdict::Fail | Verdict::Error) && *left > 0;
+    *left -= usize::from(is_news);
+    is_news
 }
 
 /// What the proxy does where implementations differ and none is wrong.

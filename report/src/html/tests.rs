@@ -6,6 +6,11 @@ use super::matrix::Endpoints;
 use super::*;
 use crate::sample::sample;
 
+/// No evidence.
+fn nothing(_: &CaseResult, _: &str) -> Option<String> {
+    None
+}
+
 /// The values of an attribute.
 fn values<'a>(page: &'a str, attribute: &str) -> Vec<&'a str> {
     let parts = page
@@ -18,7 +23,7 @@ fn values<'a>(page: &'a str, attribute: &str) -> Vec<&'a str> {
 
 #[test]
 fn every_case_is_there_and_news_is_unfolded() {
-    let page = html(&sample());
+    let page = html(&sample(), &nothing);
     assert!(page.contains("<h1 class=\"fail\">Something is not as expected</h1>"));
     for case in &sample().results[0].cases {
         let body = format!("id=\"{}\"", anchor("p0-", &case.id));
@@ -43,7 +48,7 @@ fn every_case_is_there_and_news_is_unfolded() {
 
 #[test]
 fn links_lead_somewhere_and_ids_are_unique() {
-    let page = html(&sample());
+    let page = html(&sample(), &nothing);
     let ids = values(&page, "id");
     let unique: BTreeSet<_> = ids.iter().collect();
     assert_eq!(ids.len(), unique.len(), "{ids:?}");
@@ -61,15 +66,17 @@ fn links_lead_somewhere_and_ids_are_unique() {
 fn nothing_is_fetched_and_no_text_is_markup() {
     let mut results = sample();
     results.results[0].cases[3].reason = Some("</style><script>alert(1)</script>".to_owned());
-    let page = html(&results);
+    let page = html(&results, &nothing);
     assert!(!page.contains("<script>alert"));
     results.results[0].cases[3].evidence = Some("javascript:alert(1);/x?#%".into());
-    assert!(html(&results).contains("href=\"./javascript%3Aalert%281%29%3B/x%3F%23%25/\""));
+    assert!(
+        html(&results, &nothing).contains("href=\"./javascript%3Aalert%281%29%3B/x%3F%23%25/\"")
+    );
     results.results[0].cases[3].flows[0].false_alarm = Some(-1.0);
     results.results[0].cases[3].flows[0].p_value = Some(7.0);
     results.results[0].cases[3].flows[0].expected_shares = [("web-0".to_owned(), 0.5)].into();
     results.results[0].cases[3].flows[0].journeys = vec![usize::MAX];
-    let _ = html(&results);
+    let _ = html(&results, &nothing);
     for attribute in ["src", "srcset", "action", "poster"] {
         assert_eq!(values(&page, attribute), Vec::<&str>::new());
     }
