@@ -229,6 +229,10 @@ pub(crate) struct LabArguments {
     #[arg(long, value_name = "N", default_value_t = 30)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) proxy_ready_seconds: u64,
+    /// How long the proxy may take after a change until a case has failed; 15 where it is not given
+    #[arg(long, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=300))]
+    pub(crate) converge_seconds: Option<u64>,
     /// Log what onehop does on standard error, and with -vv in detail; ONEHOP_LOG has a filter of its own, `info,kube=debug`
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
@@ -245,9 +249,13 @@ impl LabArguments {
 
     /// The timings of the lab.
     pub(crate) fn timing(&self) -> Timing {
+        let usual = Timing::default();
         Timing {
             proxy_ready: Duration::from_secs(self.proxy_ready_seconds),
-            ..Timing::default()
+            converge: self
+                .converge_seconds
+                .map_or(usual.converge, Duration::from_secs),
+            ..usual
         }
     }
 }
@@ -414,10 +422,6 @@ pub(crate) struct FaultsArguments {
     pub(crate) provider: Provider,
     #[command(flatten)]
     pub(crate) lab: LabArguments,
-    /// How long a proxy may take after a change until a case has failed; 5 in network namespaces, 15 on kind
-    #[arg(long, value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=15))]
-    pub(crate) converge_seconds: Option<u64>,
     /// How many cases run side by side in a lab
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) jobs: u16,
@@ -439,9 +443,10 @@ impl FaultsArguments {
         api_name(self.provider, &self.lab)
     }
 
-    /// How long a proxy may take after a change. A cluster's own controllers take longer than the lab's.
+    /// How long a proxy may take after a change, which one with a fault mostly never ends: in namespaces 5 s unless it is said. A
+    /// cluster's own controllers take longer than the lab's.
     pub(crate) fn converge(&self) -> Duration {
-        let seconds = self.converge_seconds.unwrap_or(match self.provider {
+        let seconds = self.lab.converge_seconds.unwrap_or(match self.provider {
             Provider::Netns => 5,
             Provider::Kind | Provider::Existing => 15,
         });

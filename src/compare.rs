@@ -26,10 +26,10 @@ use crate::{NOT_JUDGED, bench, catalogue, output, preparation};
 /// The schema of a comparison as JSON.
 const SCHEMA: &str = "onehop.comparison/v1";
 
-/// How many cases are run on one proxy before the other has its turn: not more than keep all busy that run side by side, and so few
-/// that there are turns enough to tell how much times differ from one to the next.
-fn turn_of(cases: usize) -> usize {
-    (cases / 8).clamp(4, 24)
+/// In how many turns so many cases are run. Enough to tell how much times differ from one to the next, and not more than leave each the
+/// cases that keep all busy that run side by side.
+fn turns_of(cases: usize) -> usize {
+    cases.div_ceil(24).max(6).min(cases.div_ceil(2)).max(1)
 }
 
 pub(crate) fn compare(arguments: &CompareArguments) -> Result<ExitCode> {
@@ -38,9 +38,9 @@ pub(crate) fn compare(arguments: &CompareArguments) -> Result<ExitCode> {
         (Some(base), Some(head)) => (of_directories(base, head, slower)?, false),
         _ => {
             let cases = catalogue::select(&arguments.patterns, None)?;
-            let turn = turn_of(cases.len());
-            let (base, head, interrupted) = side_by_side(arguments, &cases, turn)?;
-            let comparison = onehop_report::compare_turns(&base, &head, slower, turn);
+            let turns = turns_of(cases.len());
+            let (base, head, interrupted) = side_by_side(arguments, &cases, turns)?;
+            let comparison = onehop_report::compare_turns(&base, &head, slower, turns);
             (comparison, interrupted)
         }
     };
@@ -156,11 +156,11 @@ struct Side {
     took: Duration,
 }
 
-/// Runs two proxies in labs of their own, so many of the cases on one and then on the other.
+/// Runs two proxies in labs of their own, in so many turns.
 fn side_by_side(
     arguments: &CompareArguments,
     cases: &[Case],
-    turn: usize,
+    turns: usize,
 ) -> Result<(Results, Results, bool)> {
     if arguments.proxies.len() != 2 {
         let help = "name two runs, BASE and HEAD, or two proxies: --proxy A --proxy B";
@@ -212,18 +212,30 @@ fn side_by_side(
             }
         }
         let progress = Progress::start_aside("both", 2 * cases.len(), "cases");
-        for (number, part) in cases.chunks(turn).enumerate() {
-            let first = number * turn;
+        let mut first = 0;
+        for number in 0..turns {
+            // Of every subject a part, so that each turn has something to say of most measures.
+            let part = cases.iter().skip(number).step_by(turns);
+            let part: Vec<_> = part.cloned().collect();
             // Neither has the advantage of being the first each time.
             for side in [number % 2, (number + 1) % 2] {
                 sides[side]
-                    .take_turn(part, (first, seed), &progress, &interrupted, arguments.jobs)
+                    .take_turn(
+                        &part,
+                        (first, seed),
+                        &progress,
+                        &interrupted,
+                        arguments.jobs,
+                    )
                     .await;
             }
+            first += part.len();
         }
         progress.end();
         let mut runs = Vec::new();
-        for side in sides {
+        for mut side in sides {
+            let place = |id: &str| cases.iter().position(|case| case.id == id);
+            side.results.cases.sort_by_key(|result| place(&result.id));
             runs.push(side.end(info()).await?);
         }
         let head = runs.pop().expect("two were started");

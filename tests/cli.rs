@@ -3,7 +3,9 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 use support::{Ended, Home, Running, run};
@@ -546,6 +548,48 @@ fn what_has_no_results_is_no_report() {
         fs::write(&path, text).expect("written");
         refused(&run(&mut home.onehop(&["report", "."])), &[words]);
     }
+}
+
+/// What a command says on a terminal, its output and its errors.
+fn on_a_terminal(command: &mut Command) -> String {
+    let terminal = nix::pty::openpty(None, None).expect("a terminal");
+    let end = || Stdio::from(terminal.slave.try_clone().expect("another one"));
+    let mut child = command
+        .stdout(end())
+        .stderr(end())
+        .spawn()
+        .expect("it runs");
+    // Its own ends are all that are open now.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    drop(terminal.slave);
+    let mut said = Vec::new();
+    // It ends with an error when nobody has the other end any more.
+    let _ = File::from(terminal.master).read_to_end(&mut said);
+    child.wait().expect("it ends");
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[test]
+fn colours_are_for_terminals_and_for_those_who_want_them() {
+    let home = Home::new();
+    // A cluster that nobody serves: what is tried is logged.
+    let kubeconfig = "{clusters: [{name: none, cluster: {server: 'http://127.0.0.1:1'}}], \
+                      contexts: [{name: none, context: {cluster: none, user: none}}], users: [{name: none, user: {}}]}";
+    fs::write(home.path().join("kubeconfig"), kubeconfig).expect("written");
+    let said = |no_color: Option<&str>| {
+        let mut command =
+            home.onehop(&["clean", "--context", "none", "--kubeconfig", "kubeconfig"]);
+        command.env("TERM", "xterm").env("ONEHOP_LOG", "trace");
+        match no_color {
+            Some(value) => command.env("NO_COLOR", value),
+            None => command.env_remove("NO_COLOR"),
+        };
+        on_a_terminal(&mut command)
+    };
+    let (coloured, plain) = (said(None), said(Some("1")));
+    assert!(coloured.contains("\u{1b}[35mTRACE"), "{coloured}");
+    assert!(!plain.contains('\u{1b}'), "{plain:?}");
+    assert!(plain.contains("TRACE"), "{plain}");
 }
 
 /// As `head` does. Nobody has to hear of it.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use onehop_harness::lab::{DROP, REJECT, RuleMet, RulesMet};
 use onehop_harness::run::{CaseResult, EndpointState, RULES_MET, Ruled, Situation, Verdict};
-use onehop_harness::tap::{Direction, Half, Sample, What};
+use onehop_harness::tap::{Direction, Half, Journey, Sample, What};
 use onehop_harness::verdict::FlowResult;
 use serde::Serialize;
 
@@ -306,10 +306,13 @@ fn conclusion(row: &FlowResult, sample: &Sample) -> String {
             sample.name(rewrite.to.ip()),
             broken.unwrap_or_default()
         ),
+        // It may be the source, the hops or the node that is wrong: all of what was expected counts.
         (Some(rewrite), None) => format!(
-            "{} sent it on to {}, and the answer came back; expected was: {expected}",
+            "{} sent it on to {}{}, and the answer came back; expected was: {}",
             rewrite.host,
-            sample.name(rewrite.to.ip())
+            sample.name(rewrite.to.ip()),
+            as_whom(sample, journey),
+            row.expected
         ),
         (None, None) => format!(
             "{} answered, and no host had rewritten it; expected was: {expected}",
@@ -334,6 +337,16 @@ fn conclusion(row: &FlowResult, sample: &Sample) -> String {
             )
         }
     }
+}
+
+/// Whose address a call had for its source when it arrived, if it was another than its caller's.
+fn as_whom(sample: &Sample, journey: &Journey) -> String {
+    let mut rewrites = journey.rewrites().into_iter();
+    let source = rewrites.find(|one| (one.half, one.what) == (Half::Request, What::Source));
+    source.map_or_else(String::new, |rewrite| {
+        let (host, name) = (rewrite.host, sample.name(rewrite.to.ip()));
+        format!(", with the source rewritten by {host} to {name}")
+    })
 }
 
 /// The entries of a connection-tracking table that have a call's port as a source, the first of them.

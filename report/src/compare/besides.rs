@@ -33,13 +33,13 @@ pub(super) fn of_benches(base: &BenchInfo, head: &BenchInfo) -> Vec<String> {
     others([&base.started, &head.started], of(base), of(head))
 }
 
-/// When both began, and every one of these that is not the same.
+/// When each began, unless they were begun together, and every one of these that is not the same.
 fn others<const N: usize>(
     started: [&String; 2],
     base: [(&str, String); N],
     head: [(&str, String); N],
 ) -> Vec<String> {
-    let known = started.iter().all(|time| !time.is_empty());
+    let known = started.iter().all(|time| !time.is_empty()) && started[0] != started[1];
     let began = known.then(|| format!("begun {} and {}", started[0], started[1]));
     let both = base.into_iter().zip(head);
     let others = both.filter(|((_, base), (_, head))| base != head);

@@ -44,8 +44,8 @@ pub struct Pair {
     pub head: String,
     /// When both runs began, and what else is another than the proxy and may be the reason of a difference.
     pub besides: Vec<String>,
-    /// How many cases were judged on one before the other had its turn; 1 where the two runs are apart.
-    pub turn: usize,
+    /// In how many turns the cases were judged; none where the two runs are apart.
+    pub turns: Option<usize>,
     /// The number of cases that both have a verdict of.
     pub compared: usize,
     /// The cases with another verdict, and those that fail in HEAD and are not in BASE.
@@ -137,21 +137,26 @@ impl Change {
 
 /// Compares two runs. `slower` is how many times as long something must take at the least, beyond chance, to be worse.
 pub fn compare(base: &Results, head: &Results, slower: f64) -> Comparison {
-    compare_turns(base, head, slower, 1)
+    compare_in(base, head, slower, None)
 }
 
-/// Compares two runs that were made in turns: so many cases on one proxy, then the same on the other. How much times differ from one
-/// turn to the next is in the intervals, which of two runs that are apart nobody knows.
+/// Compares two runs that were made in so many turns: a part of the cases on one proxy, then the same on the other. The first case is of
+/// the first turn, the second of the second, and so on, and again. How much times differ from one turn to the next is in
+/// the intervals, which of two runs that are apart nobody knows.
 ///
 /// # Panics
-/// When a turn has no case.
-pub fn compare_turns(base: &Results, head: &Results, slower: f64, turn: usize) -> Comparison {
-    assert!(turn > 0, "a turn has a case");
+/// When there is no turn.
+pub fn compare_turns(base: &Results, head: &Results, slower: f64, turns: usize) -> Comparison {
+    assert!(turns > 0, "there is a turn");
+    compare_in(base, head, slower, Some(turns))
+}
+
+fn compare_in(base: &Results, head: &Results, slower: f64, turns: Option<usize>) -> Comparison {
     let proxies: Vec<Pair> = paired(&base.results, &head.results, |one| &one.proxy.name)
         .into_iter()
         .map(|(one, other)| Pair {
             besides: besides::of_runs(&base.run, &head.run),
-            ..pair(one, other, turn)
+            ..pair(one, other, turns)
         })
         .collect();
     let regressions = proxies.iter().flat_map(|pair| regressions(pair, slower));
@@ -261,13 +266,14 @@ fn paired<'a, T>(base: &'a [T], head: &'a [T], name: impl Fn(&T) -> &str) -> Vec
         .collect()
 }
 
-fn pair(base: &ProxyResults, head: &ProxyResults, turn: usize) -> Pair {
+fn pair(base: &ProxyResults, head: &ProxyResults, turns: Option<usize>) -> Pair {
     let (of_base, of_head) = (by_id(&base.cases), by_id(&head.cases));
     let numbered = base.cases.iter().enumerate();
     let both: Vec<Both<'_>> = numbered
         .filter_map(|(number, case)| {
             Some(Both {
-                turn: number / turn,
+                // A case by itself says something once, whatever it asks.
+                turn: turns.map_or(number, |turns| number % turns),
                 base: case,
                 head: of_head.get(&*case.id)?,
             })
@@ -279,7 +285,7 @@ fn pair(base: &ProxyResults, head: &ProxyResults, turn: usize) -> Pair {
         base: name(base),
         head: name(head),
         besides: Vec::new(),
-        turn,
+        turns,
         compared: both
             .iter()
             .filter(|both| both.all(|case| case.verdict != Verdict::Skip))

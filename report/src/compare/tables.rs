@@ -230,7 +230,10 @@ fn measured(pair: &Pair) -> Vec<Vec<String>> {
     );
     let mut lines = vec![("verdicts", verdicts(pair)), ("distributions", moved)];
     if let Some(ratio) = &pair.convergence {
-        lines.push(("convergence", ratio_text(ratio, pair.turn, "cases")));
+        lines.push((
+            "convergence",
+            ratio_text(ratio, pair.turns.is_some(), "cases"),
+        ));
     }
     for (kind, ratio) in &pair.latencies {
         lines.push((
@@ -238,7 +241,7 @@ fn measured(pair: &Pair) -> Vec<Vec<String>> {
             format!(
                 "{}: {}",
                 address(*kind),
-                ratio_text(ratio, pair.turn, "flows")
+                ratio_text(ratio, pair.turns.is_some(), "flows")
             ),
         ));
     }
@@ -260,8 +263,8 @@ pub(super) fn loss(loss: &Loss) -> String {
     )
 }
 
-/// A ratio of so many cases or flows, judged in turns of so many cases.
-fn ratio_text(ratio: &Ratio, turn: usize, what: &str) -> String {
+/// A ratio of cases or flows, judged in turns or not.
+fn ratio_text(ratio: &Ratio, in_turns: bool, what: &str) -> String {
     let judged = if ratio.differs() {
         ""
     } else {
@@ -274,10 +277,10 @@ fn ratio_text(ratio: &Ratio, turn: usize, what: &str) -> String {
         low,
         high,
     } = ratio;
-    let by = match turn {
-        1 if pairs == turns => String::new(),
-        1 => format!(" of {turns} cases"),
-        _ => format!(" in {turns} turns"),
+    let by = match in_turns {
+        true => format!(" in {turns} turns"),
+        false if pairs == turns => String::new(),
+        false => format!(" of {turns} cases"),
     };
     format!(
         "{ratio:.2} times as long (99 %: {low:.2} to {high:.2}{judged}), over {pairs} {what}{by}"

@@ -17,6 +17,9 @@ impl fmt::Display for Comparison {
             for note in &section.notes {
                 writeln!(f, "  {note}")?;
             }
+            if !section.notes.is_empty() {
+                writeln!(f)?;
+            }
             for table in &section.tables {
                 writeln!(f, "{}\n", as_text(table))?;
             }

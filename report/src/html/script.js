@@ -42,6 +42,8 @@
     for (const list of document.querySelectorAll('.cases')) if (list.matches(':popover-open')) list.hidePopover();
     target.scrollIntoView();
     target.focus({ preventScroll: true });
+    // What came into sight by that has its own height now, and not the one that was taken for it.
+    requestAnimationFrame(() => target.scrollIntoView());
   };
   addEventListener('hashchange', reveal);
   // A link to where one already is changes nothing.
