@@ -12,8 +12,9 @@ mod driver;
 
 use driver::Browser;
 use libtest_mimic::Failed;
+use onehop::files::read_evidence;
 use onehop_harness::prepare;
-use onehop_harness::run::Results;
+use onehop_harness::run::{CaseResult, Results};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -100,6 +101,8 @@ fn page(dir: &Path, results: &Results, cases: usize) -> std::io::Result<PathBuf>
     });
     *own = many.collect();
     let page = dir.join(format!("{cases}.html"));
-    fs::write(&page, onehop_report::html(&results, &|_, _| None))?;
+    let out = dir.join("out");
+    let evidence = |case: &CaseResult, name: &str| read_evidence(&out, case, name);
+    fs::write(&page, onehop_report::html(&results, &evidence))?;
     Ok(page)
 }

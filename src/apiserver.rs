@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 use crate::arguments::ApiserverArguments;
+use crate::output::say;
 use crate::signals;
 
 pub(crate) fn serve(arguments: &ApiserverArguments) -> Result<ExitCode> {
@@ -26,7 +27,7 @@ pub(crate) fn serve(arguments: &ApiserverArguments) -> Result<ExitCode> {
                 .wrap_err_with(|| format!("failed to write {}", path.display()))?;
         }
         let ends = signals::asked_to_end().into_diagnostic()?;
-        println!("serving the Kubernetes API at {url}; interrupt to end");
+        say!("serving the Kubernetes API at {url}; interrupt to end");
         tokio::select! {
             served = server.serve(listener) => served.into_diagnostic()?,
             () = ends => {}

@@ -46,7 +46,8 @@ pub(crate) enum Command {
     Report(ReportArguments),
     /// Hold two runs against each other, or two proxies that are run now: verdicts, distributions, convergence, latencies, losses
     ///
-    /// Exits with 1 when something is worse in HEAD, and with 2 when HEAD has not judged what BASE has. Distributions are
+    /// Exits with 1 when something is worse in HEAD, and with 2 when not everything could be compared, such as what HEAD has not judged that
+    /// BASE has, or a proxy or a bench that only one of them has. Distributions are
     /// tested, with a chance of 0.1 % for each pair of proxies that one seems to have moved though they are alike; times are compared by
     /// 99 % intervals, and are worse where the whole interval is beyond `--slower`. Where both directories have the bench.json of
     /// `onehop bench`, its measures are compared, too: one is worse by more than `--slower` where its samples are apart, as they would
@@ -229,7 +230,8 @@ pub(crate) struct LabArguments {
     #[arg(long, value_name = "N", default_value_t = 30)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) proxy_ready_seconds: u64,
-    /// How long the proxy may take after a change until a case has failed; 15 where it is not given
+    /// How long the proxy may take after a change until a case has failed; where it is not given 15, and 5 for `faults` in
+    /// network namespaces
     #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=300))]
     pub(crate) converge_seconds: Option<u64>,

@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::arguments::BenchArguments;
+use crate::output::say;
 use crate::{preparation, signals};
 
 /// The results, in the directory for them.
@@ -58,7 +59,7 @@ pub(crate) fn bench(arguments: &BenchArguments) -> Result<ExitCode> {
     }
     let report = bench.report();
     if !report.measures.is_empty() {
-        println!("{}", table(&report));
+        say!("{}", table(&report));
     }
     if let Some(out) = &arguments.out {
         write(&out.join(RESULTS), &report)?;
@@ -68,7 +69,7 @@ pub(crate) fn bench(arguments: &BenchArguments) -> Result<ExitCode> {
 
 async fn measure(bench: &mut Bench) -> Result<()> {
     let interrupted = signals::asked_to_end().into_diagnostic()?;
-    let say = |line: &str| println!("{line}");
+    let say = |line: &str| say!("{line}");
     tokio::select! {
         biased;
         () = interrupted => Err(miette!(
@@ -117,7 +118,7 @@ fn write(path: &Path, report: &Report) -> Result<()> {
     fs::write(path, text)
         .into_diagnostic()
         .wrap_err_with(|| format!("failed to write {}", path.display()))?;
-    println!("{}", path.display());
+    say!("{}", path.display());
     Ok(())
 }
 

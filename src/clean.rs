@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 
 use crate::arguments::ClusterArguments;
 use crate::context;
+use crate::output::say;
 
 pub(crate) fn clean(arguments: &ClusterArguments) -> Result<ExitCode> {
     let cleaned = Runtime::new().into_diagnostic()?.block_on(async {
@@ -17,7 +18,7 @@ pub(crate) fn clean(arguments: &ClusterArguments) -> Result<ExitCode> {
         let cleaned = cluster::clean(&client, &Timing::default()).await;
         cleaned.map_err(|error| miette!("{}", chain(&error)))
     });
-    println!(
+    say!(
         "{}",
         if cleaned? {
             "removed what was left"

@@ -309,3 +309,15 @@ impl Side {
         Ok(results)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_are_enough_to_tell_and_leave_each_enough_to_do() {
+        for (cases, turns) in [(0, 1), (1, 1), (2, 1), (4, 2), (12, 6), (54, 6), (242, 11)] {
+            assert_eq!(turns_of(cases), turns, "{cases} cases");
+        }
+    }
+}

@@ -35,10 +35,14 @@ pub(crate) fn explain(arguments: &ExplainArguments) -> Result<ExitCode> {
     let explained = cases
         .into_iter()
         .map(|(proxy, case)| (proxy, onehop_report::explain(case, &read)));
+    let whole = results.results.iter();
+    let whole = whole.filter_map(|one| Some((&one.proxy.name, one.error.as_ref()?)));
     let text = match arguments.format {
         Format::Text => {
+            let whole = whole
+                .map(|(proxy, error)| format!("{proxy}\nERROR  the run as a whole: {error}\n"));
             let texts = explained.map(|(proxy, why)| format!("{proxy}\n{why}"));
-            let texts: Vec<_> = texts.collect();
+            let texts: Vec<_> = whole.chain(texts).collect();
             if texts.is_empty() {
                 "no case has failed\n".to_owned()
             } else {
@@ -48,7 +52,12 @@ pub(crate) fn explain(arguments: &ExplainArguments) -> Result<ExitCode> {
         Format::Json => {
             let cases = explained.map(|(proxy, why)| json!({ "proxy": proxy, "explanation": why }));
             let cases: Vec<_> = cases.collect();
-            format!("{:#}\n", json!({ "schema": SCHEMA, "cases": cases }))
+            let errors = whole.map(|(proxy, error)| json!({ "proxy": proxy, "error": error }));
+            let errors: Vec<_> = errors.collect();
+            format!(
+                "{:#}\n",
+                json!({ "schema": SCHEMA, "errors": errors, "cases": cases })
+            )
         }
     };
     output::print(&text)

@@ -8,12 +8,13 @@ use miette::{IntoDiagnostic, Result, WrapErr, miette};
 use onehop_harness::image::Image;
 
 use crate::arguments::ImageArguments;
+use crate::output::say;
 
 pub(crate) fn image(arguments: &ImageArguments) -> Result<ExitCode> {
     let image = Image::of_this_program().into_diagnostic();
     let image = image.wrap_err("failed to make an image of this program")?;
     if arguments.name {
-        println!("{}", image.name());
+        say!("{}", image.name());
         return Ok(ExitCode::SUCCESS);
     }
     match &arguments.output {

@@ -13,6 +13,7 @@ use onehop_harness::world::World;
 use tokio::runtime::Runtime;
 
 use crate::arguments::LabCommand;
+use crate::output::say;
 use crate::{NOT_JUDGED, preparation, signals};
 
 pub(crate) fn lab(command: LabCommand) -> Result<ExitCode> {
@@ -71,12 +72,12 @@ pub(crate) async fn stay(lab: Arc<Lab>, sandbox: &mut Sandbox) -> Result<()> {
     let _announcement =
         attach::announce(sandbox, lab.netns().hosts(), lab.netns().api().kubeconfig())
             .into_diagnostic()?;
-    println!("the lab is up; interrupt to end it, or run: onehop lab down\n");
+    say!("the lab is up; interrupt to end it, or run: onehop lab down\n");
     let world = lab.world();
     for node in &world.nodes {
         let pods = world.pods.iter().filter(|pod| pod.node == node.name);
         let pods: Vec<_> = pods.map(|pod| pod.name.as_str()).collect();
-        println!(
+        say!(
             "  node    {:16} {:24} pods {}",
             node.name,
             node.address,
@@ -84,11 +85,11 @@ pub(crate) async fn stay(lab: Arc<Lab>, sandbox: &mut Sandbox) -> Result<()> {
         );
     }
     for client in &world.clients {
-        println!("  client  {:16} {}", client.name, client.address);
+        say!("  client  {:16} {}", client.name, client.address);
     }
-    println!("\nrun a command on any host, in another terminal:\n");
-    println!("  onehop lab exec vm1 -- nft list ruleset");
-    println!(
+    say!("\nrun a command on any host, in another terminal:\n");
+    say!("  onehop lab exec vm1 -- nft list ruleset");
+    say!(
         "  onehop lab exec client-public -- ping -c 1 {}",
         world.nodes[0].address.v4
     );
@@ -98,7 +99,7 @@ pub(crate) async fn stay(lab: Arc<Lab>, sandbox: &mut Sandbox) -> Result<()> {
         fs::write(&path, text)
             .into_diagnostic()
             .wrap_err_with(|| format!("failed to write {}", path.display()))?;
-        println!(
+        say!(
             "\nand reach its API from there:\n\n  export KUBECONFIG={}",
             path.display()
         );

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::output::say;
 use console::style;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use onehop_harness::run::{CaseResult, Verdict};
@@ -47,7 +48,7 @@ impl Progress {
         if self.aside {
             eprintln!("{line}");
         } else {
-            println!("{line}");
+            say!("{line}");
         }
     }
 

@@ -13,6 +13,7 @@ use tokio::runtime::Builder;
 
 use crate::arguments::{LocalMode, ProxyArguments};
 use crate::logging;
+use crate::output::say;
 
 /// What is logged at a verbosity of kube-proxy's.
 fn log_filter(verbosity: u32) -> &'static str {
@@ -33,7 +34,7 @@ pub(crate) fn proxy(arguments: ProxyArguments) -> Result<ExitCode> {
         } else {
             "there is nothing to remove"
         };
-        println!("{said}");
+        say!("{said}");
         return Ok(ExitCode::SUCCESS);
     }
     #[cfg(feature = "faults")]

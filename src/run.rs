@@ -26,6 +26,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::arguments::{Provider, RunArguments, Shard};
+use crate::output::say;
 use crate::progress::Progress;
 use crate::{NOT_JUDGED, catalogue, context, lab, preparation, signals, table};
 
@@ -221,7 +222,7 @@ impl Run {
             mut sandbox,
         } = ready;
         let interrupted = interruption()?;
-        println!(
+        say!(
             "seed {}: --seed has the cases begin in this order again",
             self.seed
         );
@@ -245,7 +246,7 @@ impl Run {
         let results = self.write(&results)?;
         table::print(&results);
         let published = self.publish(&results).await;
-        println!("{}", self.arguments.out.join(RESULTS).display());
+        say!("{}", self.arguments.out.join(RESULTS).display());
         match (results.outcome(), published) {
             // That a case failed is the greater news.
             (Outcome::Failed, Err(error)) => eprintln!("onehop: {error:?}"),

@@ -1,5 +1,6 @@
 //! The table at the end of a run.
 
+use crate::output::say;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, Color, ContentArrangement, Table};
 use onehop_harness::run::{
@@ -10,18 +11,18 @@ use onehop_suites::Subject;
 /// Prints, for each proxy, a row for each subject, and every wrong row in full.
 pub(crate) fn print(results: &Results) {
     for proxy in &results.results {
-        println!("\n{}", title(&proxy.proxy));
+        say!("\n{}", title(&proxy.proxy));
         let judged = proxy.summary.passed + proxy.summary.failed > 0;
         if let (Some(error), false) = (&proxy.error, judged) {
-            println!("nothing could be judged: {error}");
+            say!("nothing could be judged: {error}");
             continue;
         }
-        println!("{}", subjects(proxy));
+        say!("{}", subjects(proxy));
         if let Some(variations) = variations(&proxy.proxy) {
-            println!("{variations}");
+            say!("{variations}");
         }
         if let Some(wrong) = wrong(proxy) {
-            println!("{wrong}");
+            say!("{wrong}");
         }
         for case in proxy
             .cases
@@ -29,16 +30,16 @@ pub(crate) fn print(results: &Results) {
             .filter(|case| case.verdict != Verdict::Pass)
         {
             let reason = case.reason.as_deref().unwrap_or("no reason");
-            println!("{}  {}  {reason}", case.verdict, case.id);
+            say!("{}  {}  {reason}", case.verdict, case.id);
             if let Some(finding) = &case.finding {
-                println!("      finding: {finding}");
+                say!("      finding: {finding}");
             }
             if let Some(evidence) = &case.evidence {
-                println!("      evidence: {}", evidence.display());
+                say!("      evidence: {}", evidence.display());
             }
         }
         if let Some(error) = &proxy.error {
-            println!("ERROR  {error}");
+            say!("ERROR  {error}");
         }
     }
     let Summary {
@@ -52,7 +53,7 @@ pub(crate) fn print(results: &Results) {
         0 => String::new(),
         known => format!(", {known} failed as is known"),
     };
-    println!(
+    say!(
         "{passed} passed, {failed} failed{known}, {skipped} skipped, {errors} errors in {:.1} s",
         results.run.seconds
     );

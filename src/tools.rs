@@ -6,6 +6,7 @@ use miette::{IntoDiagnostic, Result};
 use onehop_harness::tools::{self, ToolRef};
 
 use crate::arguments::ToolsCommand;
+use crate::output::say;
 use crate::preparation::show_progress;
 
 pub(crate) fn tools(command: ToolsCommand) -> Result<ExitCode> {
@@ -19,11 +20,11 @@ pub(crate) fn tools(command: ToolsCommand) -> Result<ExitCode> {
 fn list() -> Result<()> {
     let installed = tools::list().into_diagnostic()?;
     if installed.is_empty() {
-        println!("nothing is installed; onehop tools install kube-proxy@v1.36.3 installs one");
+        say!("nothing is installed; onehop tools install kube-proxy@v1.36.3 installs one");
     }
     for tool in installed {
         let megabytes = tool.bytes / 1_000_000;
-        println!("{}  {megabytes} MB  {}", tool.tool, tool.dir.display());
+        say!("{}  {megabytes} MB  {}", tool.tool, tool.dir.display());
     }
     Ok(())
 }
@@ -42,7 +43,7 @@ fn install(names: &[String]) -> Result<()> {
         } else {
             "is now in"
         };
-        println!("{tool} {how} {}", installation.path.display());
+        say!("{tool} {how} {}", installation.path.display());
     }
     Ok(())
 }

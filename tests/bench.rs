@@ -96,6 +96,16 @@ fn compared() -> Result<(), Failed> {
     let report = report(&home);
     assert_eq!(report["errors"], serde_json::json!([]));
     assert_eq!(report["run"]["family"], "IPv4");
+    assert_eq!(report["run"]["connect_millis"], 20);
+    let started = report["run"]["started"].as_str().unwrap_or_default();
+    assert!(
+        started.starts_with("20") && started.ends_with('Z'),
+        "{started}"
+    );
+    let made = &measure(&report, "wrong-connections").expect("it is there")["made"];
+    for proxy in [BUNDLED, NFTABLES] {
+        assert!(made[proxy].as_u64() > Some(100), "{made}");
+    }
     for wanted in Measure::ALL {
         let found = measure(&report, wanted.name()).ok_or(format!("no {wanted}"))?;
         assert_eq!(found["unit"], wanted.unit());
@@ -264,6 +274,18 @@ fn held_against() -> Result<(), Failed> {
         "{worse:?}"
     );
     assert!(worse.stdout.contains("100.00 times worse"), "{worse:?}");
+
+    // A run beside one of them is not compared, and says so.
+    let run_of_none = run(&mut home.onehop(&["run", "no/such", "--out", "both"]));
+    assert_eq!(run_of_none.code, Some(2), "{run_of_none:?}");
+    fs::copy(
+        home.path().join("out/bench.json"),
+        home.path().join("both/bench.json"),
+    )?;
+    let in_part = compare("both");
+    assert_eq!(in_part.code, Some(2), "{in_part:?}");
+    let text = "not judged: only both has a results.json\nnothing that was judged is worse\n";
+    assert!(in_part.stdout.ends_with(text), "{in_part:?}");
 
     fs::write(home.path().join("slow/bench.json"), "{}")?;
     let none = compare("slow");

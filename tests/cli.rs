@@ -528,6 +528,13 @@ fn what_failed_is_explained_and_what_is_not_there_is_refused() {
             .contains("ERROR  external/local/client-ip-kept"),
         "{ended:?}"
     );
+    let nothing = run(&mut home.onehop(&["run", "no/such", "--out", "nothing"]));
+    assert_eq!(nothing.code, Some(2), "{nothing:?}");
+    let ended = explain(&["--dir", "nothing"]);
+    assert!(
+        ended.stdout.contains("no case matches no/such"),
+        "{ended:?}"
+    );
     let ended = explain(&["no/such"]);
     refused(
         &ended,
@@ -596,7 +603,12 @@ fn colours_are_for_terminals_and_for_those_who_want_them() {
 #[test]
 fn whoever_has_read_enough_ends_nothing() {
     let home = Home::new();
-    for arguments in [&["list"][..], &["show", "live/churn/local"], &["manual"]] {
+    for arguments in [
+        &["list"][..],
+        &["show", "live/churn/local"],
+        &["manual"],
+        &["tools", "list"],
+    ] {
         let mut command = home.onehop(arguments);
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);

@@ -49,6 +49,7 @@ mod with_faults {
     use super::select::select;
     use super::{ExitCode, FaultsArguments, Result};
     use crate::arguments::{KindArguments, Provider};
+    use crate::output::say;
     use crate::progress::Progress;
     use crate::{NOT_JUDGED, preparation, run};
 
@@ -100,11 +101,11 @@ mod with_faults {
             judge_all(&judge, &faults, arguments).await
         })?;
         report.write(&out)?;
-        println!("{}", report.table());
+        say!("{}", report.table());
         if let Some(table) = report.table_of_cases() {
-            println!("{table}");
+            say!("{table}");
         }
-        println!("{}", report.summary());
+        say!("{}", report.summary());
         Ok(if report.interrupted {
             ExitCode::from(NOT_JUDGED)
         } else if report.uncaught().next().is_some() || !report.unfailed().is_empty() {
@@ -158,11 +159,11 @@ mod with_faults {
         } else {
             onehop_suites::catalogue()
         };
-        println!("{} cases without a fault", cases.len());
+        say!("{} cases without a fault", cases.len());
         let control = judge.run(None, &cases).await.into_diagnostic()?.cases;
         for result in control.iter().filter(|result| !result.is_fine()) {
             let reason = result.reason.as_deref().unwrap_or("no reason");
-            println!("{}  {}  {reason}", result.verdict, result.id);
+            say!("{}  {}  {reason}", result.verdict, result.id);
         }
         let wanted = faults.iter().take_while(|_| !*judge.interrupted.borrow());
         let runs = stream::iter(wanted).map(|&fault| {

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::fault::Fault;
 use super::judge::Outcome;
+use crate::output::say;
 
 /// The results, in the directory for them.
 const RESULTS: &str = "faults.json";
@@ -76,7 +77,7 @@ pub(super) fn list(faults: &[Fault]) {
     let widths = faults.iter().map(|fault| fault.name().len());
     let width = widths.max().unwrap_or_default();
     for fault in faults {
-        println!("{:width$}  {}", fault.name(), fault.breaks());
+        say!("{:width$}  {}", fault.name(), fault.breaks());
     }
 }
 

@@ -17,7 +17,8 @@ use std::sync::OnceLock;
 use driver::{Browser, DESK, TELEPHONE};
 use fantoccini::key::Key;
 use libtest_mimic::{Arguments, Failed, Trial};
-use onehop_harness::run::{Results, Verdict};
+use onehop::files::read_evidence;
+use onehop_harness::run::{CaseResult, Results, Verdict};
 use onehop_harness::{netns, prepare};
 use serde_json::{Value, json};
 use support::{Home, run};
@@ -468,14 +469,29 @@ async fn a_report_of_500_cases_opens() -> Result<(), Failed> {
     results.results[0].cases = many.collect();
     let dir = TempDir::new()?;
     let page = dir.path().join("report.html");
-    fs::write(&page, onehop_report::html(&results, &|_, _| None))?;
+    let failed = results.results[0].cases.iter();
+    let failed = failed.filter(|case| case.verdict == Verdict::Fail).count();
+    assert!(failed > 100, "{failed} of 500 fail");
+    let evidence = |case: &CaseResult, name: &str| read_evidence(&a_run(), case, name);
+    fs::write(&page, onehop_report::html(&results, &evidence))?;
     let browser = Browser::start().await?;
     browser.open(&page).await?;
+    for (what, count) in [("details.case", 500), ("details.case[open]", 20)] {
+        browser
+            .is(
+                &format!("document.querySelectorAll('{what}').length"),
+                json!(count),
+            )
+            .await?;
+    }
+    // A way of the others is drawn when it is unfolded.
+    let other = "document.querySelector('details.case.fail:not([open]) details.way')";
     browser
-        .is(
-            "document.querySelectorAll('details.case').length",
-            json!(500),
-        )
+        .is(&format!("{other}.querySelector('svg')"), Value::Null)
+        .await?;
+    browser.value(&format!("{other}.open = true")).await?;
+    browser
+        .is(&format!("{other}.querySelectorAll('svg').length"), json!(1))
         .await?;
     browser.end().await
 }

@@ -89,6 +89,10 @@ pub(crate) fn compared() -> Result<(), Failed> {
             "internal/cluster/pod-reaches-all",
             "--case",
             "external/cluster/shares-are-even",
+            "--case",
+            "internal/cluster/no-endpoint-refused",
+            "--case",
+            "external/local/node-without-pods-drops",
             "--format",
             format,
         ]))
@@ -96,6 +100,22 @@ pub(crate) fn compared() -> Result<(), Failed> {
     let ended = compare("bundled", "./wrong.yaml", "json");
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let comparison: serde_json::Value = serde_json::from_str(&ended.stdout)?;
+    assert_eq!(comparison["schema"], "onehop.comparison/v1");
+    // The half of the cases on one and on the other, then the rest; results are in the catalogue's order all the same.
+    assert_eq!(comparison["proxies"][0]["turns"], 2);
+    for side in ["onehop-out/base", "onehop-out/head"] {
+        let results = home.results(side);
+        let cases = results["results"][0]["cases"].as_array().expect("a list");
+        let ids: Vec<_> = cases
+            .iter()
+            .filter_map(|case| case["id"].as_str())
+            .collect();
+        let catalogue = onehop_suites::catalogue();
+        let wanted = catalogue.iter().map(|case| case.id.as_str());
+        let wanted: Vec<_> = wanted.filter(|id| ids.contains(id)).collect();
+        assert_eq!(ids, wanted);
+        assert_eq!(ids.len(), 4);
+    }
     let [change] = &comparison["proxies"][0]["verdicts"]
         .as_array()
         .expect("a list")[..]

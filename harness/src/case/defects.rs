@@ -1,6 +1,7 @@
 //! What makes a case prove nothing.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::{
     Case, Change, Expectation, Families, FlowCheck, HeldExpectation, HeldFlow, MOST_PORTS,
@@ -10,6 +11,8 @@ use crate::world::{Length, Protocol};
 
 /// The longest id of a case, which names its Service, in a label too.
 const LONGEST_ID: usize = 63;
+/// The least time that counts as one in which a proxy takes a change in.
+const TAKEN_IN: Duration = Duration::from_millis(500);
 
 impl Case {
     /// What is wrong with the case itself, if anything: it has no source or no check, a check
@@ -130,27 +133,30 @@ impl Case {
         false
     }
 
-    /// Whether a check asks, after a change, only what was right before it: who has not begun with the change passes, and
-    /// what is lost by it is lost when traffic has ended. Time that passes in between, or a step that waits, is enough.
+    /// Whether a check asks, after a change, nothing but what was asked since the change before: who has not begun with it
+    /// passes, and what is lost by it is lost when traffic has ended. Time that passes in between, or a step that waits, is enough.
     fn has_blind_check(&self) -> bool {
         let mut seen = Vec::new();
         let mut changed = false;
         for step in &self.steps {
             match step {
                 Step::Change(Change::RestartProxies | Change::Stop { .. })
-                | Step::Wait(_)
                 | Step::Idle(_)
                 | Step::Settle => changed = false,
+                Step::Wait(time) if *time >= TAKEN_IN => changed = false,
                 Step::Change(_) => changed = true,
                 Step::Check(check) => {
                     let asked = || check.questions.iter().filter(|q| q.tells_of_now());
-                    if changed && asked().all(|question| seen.contains(&question)) {
-                        return true;
+                    if changed {
+                        if asked().all(|question| seen.contains(&question)) {
+                            return true;
+                        }
+                        seen.clear();
                     }
-                    seen = asked().collect();
+                    seen.extend(asked());
                     changed = false;
                 }
-                Step::Open(_) | Step::Traffic(_) => {}
+                Step::Wait(_) | Step::Open(_) | Step::Traffic(_) => {}
             }
         }
         false

@@ -1,6 +1,7 @@
 //! How far a case has come.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use super::held::HeldByName;
@@ -85,13 +86,12 @@ impl Progress {
         } in answers
         {
             let right = result.passed();
-            for sample in samples {
-                let place = self.keep(sample, right);
-                // Two examples may be alike: of two pods on one node, for one.
-                if !result.journeys.contains(&place) {
-                    result.journeys.push(place);
-                }
-            }
+            // Two examples may be alike: of two pods on one node, for one.
+            let places: BTreeSet<_> = samples
+                .into_iter()
+                .map(|sample| self.keep(sample, right))
+                .collect();
+            result.journeys = places.into_iter().collect();
             self.flows.push(result);
         }
     }

@@ -58,6 +58,16 @@ impl MeasurePair {
         } else {
             f64::INFINITY
         };
+        // The longer changes take, the more connections are made meanwhile: it is the part that goes wrong.
+        let parts = match (base.made, head.made) {
+            (Some(one), Some(other)) if one > 0 && other > 0 => {
+                Some((base.part_of(one), head.part_of(other)))
+            }
+            _ => None,
+        };
+        let (of_base, of_head) = parts
+            .as_ref()
+            .map_or((base, head), |(one, other)| (one, other));
         Self {
             name: row.name,
             unit: row.unit.clone(),
@@ -66,9 +76,9 @@ impl MeasurePair {
             head: head.value,
             worse: row
                 .name
-                .times_better(base.value, head.value)
+                .times_better(of_base.value, of_head.value)
                 .unwrap_or(alike),
-            chance: chance(base, head),
+            chance: chance(of_base, of_head),
             made: base.made.zip(head.made).map(|(base, head)| [base, head]),
             too_few: statistics::all_on_one_side(base.count, head.count) > SELDOM,
         }
@@ -111,6 +121,21 @@ impl<'a> Sampled<'a> {
             count: u64::try_from(*row.samples.get(proxy)?).ok()?,
             made: row.made.get(proxy).copied(),
         })
+    }
+}
+
+impl Sampled<'_> {
+    /// The same as parts of so many connections in all, as many in each sample.
+    fn part_of(&self, made: u64) -> Self {
+        let (all, each) = (made as f64, made as f64 / self.count.max(1) as f64);
+        Self {
+            row: self.row,
+            value: self.value / all,
+            interval: None,
+            spread: self.spread.map(|sample| sample / each),
+            count: self.count,
+            made: self.made,
+        }
     }
 }
 
@@ -303,6 +328,17 @@ mod tests {
         );
         let worse = "wrong-connections: 3.00 of 5000 -> 40.0 of 5001 connections with 1000 Services, 13.33 times worse (chance at most 1.1e-3)";
         assert_eq!(compared(&few, &many).regressions, [worse]);
+        // Ten times as many of ten times as many are as many.
+        let (some, tenfold) = (
+            bench_with(wrong([4.0, 9.0], 5000), 40.0),
+            bench_with(wrong([40.0, 90.0], 50_000), 400.0),
+        );
+        let alike = compared(&some, &tenfold);
+        assert!(alike.is_clean(), "{alike}");
+        assert!(
+            alike.to_string().contains("40.0 of 5000  400 of 50000"),
+            "{alike}"
+        );
         // All of three are above all of three once in twenty times.
         let of_three = |values| {
             let mut report = bench(values, [900.0, 1000.0, 1100.0], 0);

@@ -110,7 +110,7 @@ pub struct Loss {
     pub head: (u64, u64),
     /// How many flows have lost a larger part of theirs in HEAD, and in BASE.
     pub flows: (u64, u64),
-    /// By how much the part that a flow loses has grown. By flows, because the connections of one are lost together.
+    /// By how much the part that a flow loses has grown: by cases, or by turns, because the flows of one are lost together.
     pub grown: Difference,
 }
 
@@ -222,14 +222,19 @@ fn unjudged(base: &Results, head: &Results, pairs: &[Pair]) -> Vec<String> {
     unjudged
 }
 
+fn was_judged(verdict: Verdict) -> bool {
+    !matches!(verdict, Verdict::Skip | Verdict::Error)
+}
+
 /// How many cases are named in a line.
 const NAMED: usize = 3;
 
 /// That cases were judged in BASE and not in HEAD, which has not become better by that.
 fn lost(pair: &Pair) -> Option<String> {
-    let skipped = pair.verdicts.iter().filter(|change| {
-        change.head == Some(Verdict::Skip) && change.base.is_some_and(|base| base != Verdict::Skip)
-    });
+    let skipped = pair
+        .verdicts
+        .iter()
+        .filter(|change| change.head == Some(Verdict::Skip) && change.base.is_some_and(was_judged));
     let skipped = skipped.map(|change| change.case.as_str());
     let lost: Vec<_> = skipped
         .chain(pair.lost.iter().map(String::as_str))
@@ -294,7 +299,7 @@ fn pair(base: &ProxyResults, head: &ProxyResults, turns: Option<usize>) -> Pair 
         only_base: only(&of_base, &of_head),
         lost: only(&of_base, &of_head)
             .into_iter()
-            .filter(|id| of_base[&**id].verdict != Verdict::Skip)
+            .filter(|id| was_judged(of_base[&**id].verdict))
             .collect(),
         only_head: only(&of_head, &of_base),
         distributions,
@@ -458,7 +463,8 @@ fn latencies(rows: &[Rows<'_>]) -> BTreeMap<AddressKind, Ratio> {
 /// What traffic has lost that went on through a change.
 fn loss(rows: &[Rows<'_>]) -> Option<Loss> {
     let (mut base, mut head, mut flows) = ((0, 0), (0, 0), (0, 0));
-    let mut grown = Vec::new();
+    // What is lost by one event is lost by several flows of a case, in both families: a case, or a turn, says something once.
+    let mut grown = BTreeMap::<usize, Vec<f64>>::new();
     for rows in rows {
         let (Some(before), Some(after)) = (rows.base.lost, rows.head.lost) else {
             continue;
@@ -470,9 +476,12 @@ fn loss(rows: &[Rows<'_>]) -> Option<Loss> {
         let more = part(after, made_after) - part(before, made_before);
         flows.0 += u64::from(more > 0.0);
         flows.1 += u64::from(more < 0.0);
-        grown.push(more);
+        grown.entry(rows.turn).or_default().push(more);
     }
-    let grown = Difference::of(&grown)?;
+    let means = grown
+        .values()
+        .map(|all| all.iter().sum::<f64>() / all.len() as f64);
+    let grown = Difference::of(&means.collect::<Vec<_>>())?;
     Some(Loss {
         base,
         head,

@@ -13,7 +13,8 @@ pub(super) const CONFIDENCE: f64 = 0.99;
 pub struct Ratio {
     /// The number of pairs.
     pub pairs: usize,
-    /// The number of turns in which they were measured: what is common to a turn, such as a busy machine, says something once.
+    /// The number of turns in which they were measured, or of cases where the two runs are apart: what is common to one, such as a busy
+    /// machine, says something once.
     pub turns: usize,
     /// The geometric mean of the second ÷ the first.
     pub ratio: f64,

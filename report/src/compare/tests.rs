@@ -52,10 +52,15 @@ fn what_head_has_not_judged_any_more_is_no_clean_comparison() {
         panic!("{:?}", comparison.unjudged);
     };
     assert!(
-        lost.contains("of HEAD has not judged 3 cases that BASE has: "),
+        lost.contains("of HEAD has not judged 2 cases that BASE has: "),
         "{lost}"
     );
     assert!(comparison.markdown().starts_with("## ⚠️"));
+    assert!(
+        comparison
+            .html()
+            .contains("<h1 class=\"error\">Not everything was judged</h1>")
+    );
     // What HEAD alone has is shown, and no loss.
     let back = compare(&fewer, &whole(), SLOWER);
     assert_eq!(back.unjudged, [""; 0]);
@@ -83,6 +88,18 @@ fn other_surroundings_are_named() {
         );
     }
     assert!(comparison.html().contains("the provider is another: "));
+    assert!(
+        compare(&whole(), &whole(), SLOWER).proxies[0]
+            .besides
+            .is_empty()
+    );
+    elsewhere = whole();
+    elsewhere.run.started = "2030-01-01T00:00:00Z".to_owned();
+    let besides = &compare(&whole(), &elsewhere, SLOWER).proxies[0].besides;
+    assert!(
+        besides[0].starts_with("begun ") && besides[0].ends_with("2030-01-01T00:00:00Z"),
+        "{besides:?}"
+    );
 }
 
 #[test]
@@ -221,6 +238,43 @@ fn a_distribution_that_moved_is_worse_and_another_draw_is_not() {
     assert!(comparison.is_clean() && comparison.proxies[0].distributions == 0);
 }
 
+/// Eighteen cases that converge in this time each.
+fn converging(time: impl Fn(usize) -> f64) -> Results {
+    let mut results = whole();
+    let cases = &mut results.results[0].cases;
+    let passing = cases[0].clone();
+    cases.clear();
+    cases.extend((0..18).map(|number| CaseResult {
+        id: format!("many/{number:02}"),
+        waited_for: [(onehop_harness::run::WaitedFor::Convergence, time(number))].into(),
+        ..passing.clone()
+    }));
+    results
+}
+
+#[test]
+fn a_turn_in_which_everything_is_slow_is_one_event() {
+    let base = converging(|_| 0.1);
+    // The second turn of three, to which every third case belongs, was ten times as slow, and the others slower by a little.
+    let head = converging(|number| if number % 3 == 1 { 1.0 } else { 0.11 });
+    let by_turns = compare_turns(&base, &head, 1.0, 3);
+    assert!(by_turns.is_clean(), "{by_turns}");
+    let pair = &by_turns.proxies[0];
+    let ratio = pair.convergence.expect("a ratio");
+    assert_eq!((pair.turns, ratio.pairs, ratio.turns), (Some(3), 18, 3));
+    assert!(
+        by_turns.to_string().contains("over 18 cases in 3 turns"),
+        "{by_turns}"
+    );
+    // Who takes them for eighteen events is sure.
+    let apart = compare(&base, &head, 1.0);
+    assert_eq!(apart.regressions.len(), 1, "{apart}");
+    assert!(apart.to_string().contains("over 18 cases\n"), "{apart}");
+    // In every turn, it is no chance.
+    let slow = converging(|number| 0.3 + 0.001 * (number % 5) as f64);
+    assert!(!compare_turns(&base, &slow, SLOWER, 3).is_clean());
+}
+
 #[test]
 fn slower_is_worse_beyond_chance_and_beyond_what_is_borne() {
     let (mut base, mut head) = (sample(), sample());
@@ -243,6 +297,11 @@ fn slower_is_worse_beyond_chance_and_beyond_what_is_borne() {
         comparison.regressions[0].starts_with("convergence takes 3."),
         "{comparison}"
     );
+    let markdown = comparison.markdown();
+    assert!(
+        markdown.contains("- **Worse:** convergence takes 3."),
+        "{markdown}"
+    );
     assert!(compare(&base, &head, 10.0).is_clean());
     assert!(
         compare(&head, &base, SLOWER).is_clean(),
@@ -252,24 +311,25 @@ fn slower_is_worse_beyond_chance_and_beyond_what_is_borne() {
 
 #[test]
 fn losses_while_something_changed_are_compared_by_flows() {
-    // What has gone on, and lost so many of 4000 in each of these flows.
-    let lost = |of_flows: &[u64]| {
+    // What has gone on in as many cases, and lost so many of 4000 in each.
+    let lost = |of_cases: &[u64]| {
         let mut results = whole();
-        let flows = &mut results.results[0].cases[3].flows;
-        let row = flows[1].clone();
-        flows.extend(
-            of_flows
-                .iter()
-                .enumerate()
-                .map(|(number, lost)| FlowResult {
-                    check: format!("change {number}"),
-                    tally: None,
-                    latency: None,
-                    lost: Some(*lost),
-                    count: 4000,
-                    ..row.clone()
-                }),
-        );
+        let cases = &mut results.results[0].cases;
+        let (case, row) = (cases[0].clone(), cases[3].flows[1].clone());
+        cases.extend(of_cases.iter().enumerate().map(|(number, lost)| {
+            let of_each_family = FlowResult {
+                tally: None,
+                latency: None,
+                lost: Some(*lost),
+                count: 4000,
+                ..row.clone()
+            };
+            CaseResult {
+                id: format!("live/{number}"),
+                flows: vec![of_each_family; 1],
+                ..case.clone()
+            }
+        }));
         results
     };
     let (none, some) = (lost(&[0; 10]), lost(&[4; 10]));
@@ -292,6 +352,19 @@ fn losses_while_something_changed_are_compared_by_flows() {
     assert!(compare(&none, &burst, SLOWER).is_clean());
     let two = lost(&[400, 400, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert!(compare(&none, &two, SLOWER).is_clean());
+    // Nor are flows of one case that lose together.
+    let of_one_case = |each: u64| {
+        let mut results = lost(&[each]);
+        let cases = &mut results.results[0].cases;
+        let flows = &mut cases.last_mut().expect("added").flows;
+        flows.extend(flows.clone());
+        results
+    };
+    let comparison = compare(&of_one_case(4), &of_one_case(6), SLOWER);
+    assert!(
+        comparison.is_clean() && comparison.proxies[0].loss.is_none(),
+        "{comparison}"
+    );
 }
 
 #[test]

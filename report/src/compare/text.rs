@@ -61,14 +61,25 @@ impl Comparison {
         self.regressions.is_empty()
     }
 
-    /// Whether something that is worse is a case's verdict, which the page has in a table, with its reason.
-    fn is_in_a_table(&self, worse: &str) -> bool {
-        let mut changes = self.proxies.iter().flat_map(|pair| &pair.verdicts);
-        let is_of = |change: &Change| {
+    /// What is worse besides verdicts of cases, which are in a table of their own, with their reasons.
+    fn worse_besides(&self) -> Vec<&String> {
+        let changes = || self.proxies.iter().flat_map(|pair| &pair.verdicts);
+        let is_of = |worse: &str, change: &Change| {
             let rest = worse.strip_prefix(&change.case);
             change.is_regression() && rest.is_some_and(|rest| rest.starts_with(": "))
         };
-        changes.any(is_of)
+        let all = self.regressions.iter();
+        all.filter(|worse| !changes().any(|change| is_of(worse, change)))
+            .collect()
+    }
+
+    /// The class of its heading.
+    fn class(&self) -> &'static str {
+        match self.is_clean() {
+            true if !self.unjudged.is_empty() => "error",
+            true => "pass",
+            false => "fail",
+        }
     }
 
     /// The comparison in GitHub-flavoured Markdown.
@@ -81,6 +92,13 @@ impl Comparison {
         let mut text = format!("## {sign} {}\n", verdict(self));
         for unjudged in &self.unjudged {
             let _ = write!(text, "\n**Not judged:** {}\n", cell(unjudged));
+        }
+        let worse = self.worse_besides();
+        if !worse.is_empty() {
+            text.push('\n');
+        }
+        for worse in worse {
+            let _ = writeln!(text, "- **Worse:** {}", cell(worse));
         }
         for section in sections(self) {
             let _ = write!(text, "\n### {}\n", cell(&section.heading));
@@ -101,9 +119,10 @@ impl Comparison {
         let body = html! {
             header {
                 p.brand { "onehop compare" }
-                h1.(if self.is_clean() { "pass" } else { "fail" }) { (verdict) }
+                h1.(self.class()) { (verdict) }
                 @if !self.unjudged.is_empty() { ul { @for unjudged in &self.unjudged { li { "Not judged: " (unjudged) } } } }
-                @if !self.is_clean() { ul { @for worse in self.regressions.iter().filter(|worse| !self.is_in_a_table(worse)) { li { (worse) } } } }
+                @let worse = self.worse_besides();
+                @if !worse.is_empty() { ul { @for worse in worse { li { (worse) } } } }
             }
             main { @for section in sections(self) { (as_html(&section)) } }
         };

@@ -1,5 +1,6 @@
 //! One case: what it claims, the world, every flow, journeys, shares, and what it waited for.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use maud::{Markup, html};
@@ -52,6 +53,8 @@ pub(super) fn case(
 /// rest is.
 fn evidence_of(case: &CaseResult, evidence: Evidence<'_>) -> Markup {
     let explanation = explain(case, evidence);
+    // Rows of both families may have one example.
+    let mut shown = BTreeSet::new();
     html! {
         @if !explanation.rows.is_empty() || case.evidence.is_some() {
             details.evidence {
@@ -60,7 +63,7 @@ fn evidence_of(case: &CaseResult, evidence: Evidence<'_>) -> Markup {
                     @let family = row.family.map_or_else(String::new, |family| format!(", {family}"));
                     p.claim { (row.check) ": " (row.from) " to " (row.to) (family) }
                     ul { @for way in ways { li { (way.sample.outcome) ": " (way.conclusion) } } }
-                    @for Tracked { node, entries } in ways.iter().flat_map(|way| &way.tracked) {
+                    @for Tracked { node, entries } in ways.iter().filter(|way| shown.insert(way.number)).flat_map(|way| &way.tracked) {
                         div.scroll tabindex="0" role="region" aria-label=(format!("what {node} tracked")) {
                             pre { @for entry in entries { (node) " tracked: " (entry) "\n" } }
                         }

@@ -93,6 +93,19 @@ fn a_check_after_a_change_asks_what_was_not_so_before() {
             .check("as it was", [reached(&caller(), TO)])
             .has_blind_check()
     );
+    let at_once = changed().wait(Duration::from_millis(30));
+    assert!(
+        at_once
+            .check("as it was", [reached(&caller(), TO)])
+            .has_blind_check()
+    );
+    // What was asked in two checks, with no change between them.
+    let in_two = asked().check("two", [inside()]).change(alone());
+    assert!(
+        in_two
+            .check("as it was", [reached(&caller(), TO)])
+            .has_blind_check()
+    );
     let hasty = asked().wait(Duration::from_secs(1)).change(alone());
     assert!(
         hasty
