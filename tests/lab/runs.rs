@@ -90,9 +90,11 @@ pub(crate) fn compared() -> Result<(), Failed> {
             "--case",
             "external/cluster/shares-are-even",
             "--case",
-            "internal/cluster/no-endpoint-refused",
+            "external/cluster/every-node-answers",
             "--case",
             "external/local/node-without-pods-drops",
+            "--converge-seconds",
+            "5",
             "--format",
             format,
         ]))
@@ -141,7 +143,7 @@ pub(crate) fn compared() -> Result<(), Failed> {
     assert_eq!(ended.code, Some(2), "{ended:?}");
     for side in ["onehop-out/base", "onehop-out/head"] {
         let results = home.results(side);
-        assert_eq!(results["summary"]["errors"], 2, "{side}");
+        assert_eq!(results["summary"]["errors"], 4, "{side}");
         let error = results["results"][0]["error"].as_str().expect("a reason");
         assert!(error.starts_with("head did not start: "), "{error}");
     }
@@ -249,7 +251,7 @@ pub(crate) fn proxy_hangs() -> Result<(), Failed> {
 /// Every phase of a lab's start is in the results. How long they take is for the benchmarks.
 pub(crate) fn phases() -> Result<(), Failed> {
     let home = Home::new();
-    let ended = run(&mut home.onehop(&["run", "internal/cluster/no-endpoint-refused"]));
+    let ended = run(&mut home.onehop(&["run", "external/cluster/every-node-answers"]));
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let results = home.results("onehop-out");
     let phases = results["results"][0]["phases"].as_object().expect("a map");

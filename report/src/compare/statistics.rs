@@ -25,7 +25,7 @@ pub struct Ratio {
 }
 
 impl Ratio {
-    /// That of these pairs of positive numbers, each with the turn in which it was measured; none of fewer than two turns. What differs
+    /// That of these pairs of positive numbers, each with the turn in which it was measured; none of fewer than three turns. What differs
     /// from pair to pair by nature, such as one case that takes long and another that does not, is no spread of the ratio.
     pub(super) fn of(pairs: impl IntoIterator<Item = (usize, (f64, f64))>) -> Option<Self> {
         let mut turns = BTreeMap::<usize, Vec<f64>>::new();
@@ -117,7 +117,7 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// That of these differences; none of fewer than two.
+    /// That of these differences; none of fewer than three.
     pub(super) fn of(differences: &[f64]) -> Option<Self> {
         let (mean, reach) = mean_and_reach(differences)?;
         Some(Self {
@@ -130,7 +130,8 @@ impl Difference {
 
 /// The mean of samples, and how far from it that of all that could be drawn may be, with the confidence of intervals: Student's.
 fn mean_and_reach(samples: &[f64]) -> Option<(f64, f64)> {
-    if samples.len() < 2 {
+    // Of two, the interval is sixty times as wide as they are apart, and says nothing.
+    if samples.len() < 3 {
         return None;
     }
     let count = samples.len() as f64;
