@@ -344,8 +344,8 @@ fn as_whom(sample: &Sample, journey: &Journey) -> String {
     let mut rewrites = journey.rewrites().into_iter();
     let source = rewrites.find(|one| (one.half, one.what) == (Half::Request, What::Source));
     source.map_or_else(String::new, |rewrite| {
-        let (host, name) = (rewrite.host, sample.name(rewrite.to.ip()));
-        format!(", with the source rewritten by {host} to {name}")
+        let name = sample.name(rewrite.to.ip());
+        format!(", with {name} as its source in place of the caller")
     })
 }
 

@@ -321,7 +321,7 @@ async fn a_report_can_be_used() -> Result<(), Failed> {
         .value(&format!("{evidence}.scrollIntoView()"))
         .await?;
     for words in [
-        "with the source rewritten by vm1",
+        "with vm1 as its source",
         "tracked: ",
         "ip tampered postrouting",
     ] {
