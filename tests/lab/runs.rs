@@ -251,7 +251,7 @@ pub(crate) fn proxy_hangs() -> Result<(), Failed> {
 /// Every phase of a lab's start is in the results. How long they take is for the benchmarks.
 pub(crate) fn phases() -> Result<(), Failed> {
     let home = Home::new();
-    let ended = run(&mut home.onehop(&["run", "external/cluster/every-node-answers"]));
+    let ended = run(&mut home.onehop(&["run", "internal/cluster/no-endpoint-refused"]));
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let results = home.results("onehop-out");
     let phases = results["results"][0]["phases"].as_object().expect("a map");
