@@ -13,7 +13,7 @@ use onehop_harness::error::chain;
 use onehop_harness::lab::{Lab, directory};
 use onehop_harness::profile::Profile;
 use onehop_harness::provided::Provided;
-use onehop_harness::run::{BatchOptions, ProxyResults, Results, RunInfo, run_batch};
+use onehop_harness::run::{BatchOptions, Outcome, ProxyResults, Results, RunInfo, run_batch};
 use onehop_report::Comparison;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -45,11 +45,11 @@ pub(crate) fn compare(arguments: &CompareArguments) -> Result<ExitCode> {
         }
     };
     print(&comparison, arguments.format)?;
-    Ok(match comparison.is_clean() {
+    Ok(match comparison.outcome() {
         _ if interrupted => ExitCode::from(NOT_JUDGED),
-        true if !comparison.unjudged.is_empty() => ExitCode::from(NOT_JUDGED),
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(1),
+        Outcome::NotJudged => ExitCode::from(NOT_JUDGED),
+        Outcome::Passed => ExitCode::SUCCESS,
+        Outcome::Failed => ExitCode::from(1),
     })
 }
 

@@ -59,15 +59,12 @@ impl MeasurePair {
             f64::INFINITY
         };
         // The longer changes take, the more connections are made meanwhile: it is the part that goes wrong.
-        let parts = match (base.made, head.made) {
+        let (of_base, of_head) = match (base.made, head.made) {
             (Some(one), Some(other)) if one > 0 && other > 0 => {
-                Some((base.part_of(one), head.part_of(other)))
+                (base.part_of(one), head.part_of(other))
             }
-            _ => None,
+            _ => (*base, *head),
         };
-        let (of_base, of_head) = parts
-            .as_ref()
-            .map_or((base, head), |(one, other)| (one, other));
         Self {
             name: row.name,
             unit: row.unit.clone(),
@@ -78,7 +75,7 @@ impl MeasurePair {
                 .name
                 .times_better(of_base.value, of_head.value)
                 .unwrap_or(alike),
-            chance: chance(of_base, of_head),
+            chance: chance(&of_base, &of_head),
             made: base.made.zip(head.made).map(|(base, head)| [base, head]),
             too_few: statistics::all_on_one_side(base.count, head.count) > SELDOM,
         }
@@ -101,6 +98,7 @@ impl MeasurePair {
 }
 
 /// What a bench found of a measure and a proxy.
+#[derive(Clone, Copy)]
 struct Sampled<'a> {
     row: &'a Row,
     value: f64,
@@ -122,19 +120,15 @@ impl<'a> Sampled<'a> {
             made: row.made.get(proxy).copied(),
         })
     }
-}
 
-impl Sampled<'_> {
     /// The same as parts of so many connections in all, as many in each sample.
     fn part_of(&self, made: u64) -> Self {
         let (all, each) = (made as f64, made as f64 / self.count.max(1) as f64);
         Self {
-            row: self.row,
             value: self.value / all,
             interval: None,
             spread: self.spread.map(|sample| sample / each),
-            count: self.count,
-            made: self.made,
+            ..*self
         }
     }
 }

@@ -125,6 +125,12 @@ impl Change {
         (bad(self.head) && !bad(self.base)) || excused
     }
 
+    /// What is said of it where it is a regression.
+    fn line(&self) -> String {
+        let reason = self.reason.as_deref().unwrap_or("no reason");
+        format!("{}: {reason}", self.case)
+    }
+
     /// Whether what failed does so no longer.
     pub fn is_mended(&self) -> bool {
         self.head == Some(Verdict::Pass)
@@ -152,12 +158,10 @@ pub fn compare_turns(base: &Results, head: &Results, slower: f64, turns: usize) 
 }
 
 fn compare_in(base: &Results, head: &Results, slower: f64, turns: Option<usize>) -> Comparison {
+    let besides = besides::of_runs(&base.run, &head.run);
     let proxies: Vec<Pair> = paired(&base.results, &head.results, |one| &one.proxy.name)
         .into_iter()
-        .map(|(one, other)| Pair {
-            besides: besides::of_runs(&base.run, &head.run),
-            ..pair(one, other, turns)
-        })
+        .map(|(one, other)| pair(one, other, &besides, turns))
         .collect();
     let regressions = proxies.iter().flat_map(|pair| regressions(pair, slower));
     let regressions = regressions.collect();
@@ -271,7 +275,12 @@ fn paired<'a, T>(base: &'a [T], head: &'a [T], name: impl Fn(&T) -> &str) -> Vec
         .collect()
 }
 
-fn pair(base: &ProxyResults, head: &ProxyResults, turns: Option<usize>) -> Pair {
+fn pair(
+    base: &ProxyResults,
+    head: &ProxyResults,
+    besides: &[String],
+    turns: Option<usize>,
+) -> Pair {
     let (of_base, of_head) = (by_id(&base.cases), by_id(&head.cases));
     let numbered = base.cases.iter().enumerate();
     let both: Vec<Both<'_>> = numbered
@@ -286,21 +295,21 @@ fn pair(base: &ProxyResults, head: &ProxyResults, turns: Option<usize>) -> Pair 
         .collect();
     let rows: Vec<Rows<'_>> = both.iter().flat_map(rows).collect();
     let (distributions, moved) = moved(&rows);
+    let only_base = only(&of_base, &of_head);
+    let lost = only_base.iter();
+    let lost = lost.filter(|id| was_judged(of_base[&***id].verdict));
     Pair {
         base: name(base),
         head: name(head),
-        besides: Vec::new(),
+        besides: besides.to_vec(),
         turns,
         compared: both
             .iter()
             .filter(|both| both.all(|case| case.verdict != Verdict::Skip))
             .count(),
         verdicts: changes(&of_base, &of_head),
-        only_base: only(&of_base, &of_head),
-        lost: only(&of_base, &of_head)
-            .into_iter()
-            .filter(|id| was_judged(of_base[&**id].verdict))
-            .collect(),
+        lost: lost.cloned().collect(),
+        only_base,
         only_head: only(&of_head, &of_base),
         distributions,
         moved,
@@ -464,7 +473,7 @@ fn latencies(rows: &[Rows<'_>]) -> BTreeMap<AddressKind, Ratio> {
 fn loss(rows: &[Rows<'_>]) -> Option<Loss> {
     let (mut base, mut head, mut flows) = ((0, 0), (0, 0), (0, 0));
     // What is lost by one event is lost by several flows of a case, in both families: a case, or a turn, says something once.
-    let mut grown = BTreeMap::<usize, Vec<f64>>::new();
+    let mut grown = Vec::new();
     for rows in rows {
         let (Some(before), Some(after)) = (rows.base.lost, rows.head.lost) else {
             continue;
@@ -476,12 +485,9 @@ fn loss(rows: &[Rows<'_>]) -> Option<Loss> {
         let more = part(after, made_after) - part(before, made_before);
         flows.0 += u64::from(more > 0.0);
         flows.1 += u64::from(more < 0.0);
-        grown.entry(rows.turn).or_default().push(more);
+        grown.push((rows.turn, more));
     }
-    let means = grown
-        .values()
-        .map(|all| all.iter().sum::<f64>() / all.len() as f64);
-    let grown = Difference::of(&means.collect::<Vec<_>>())?;
+    let grown = Difference::of(&grown)?;
     Some(Loss {
         base,
         head,
@@ -496,13 +502,7 @@ fn regressions(pair: &Pair, slower: f64) -> Vec<String> {
         .verdicts
         .iter()
         .filter(|change| change.is_regression())
-        .map(|change| {
-            format!(
-                "{}: {}",
-                change.case,
-                change.reason.as_deref().unwrap_or("no reason")
-            )
-        })
+        .map(Change::line)
         .collect();
     // Of a case whose verdict is another, that is the news; what failed before may well move.
     let is_news = |moved: &&Moved| {

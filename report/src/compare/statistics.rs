@@ -28,18 +28,15 @@ impl Ratio {
     /// That of these pairs of positive numbers, each with the turn in which it was measured; none of fewer than three turns. What differs
     /// from pair to pair by nature, such as one case that takes long and another that does not, is no spread of the ratio.
     pub(super) fn of(pairs: impl IntoIterator<Item = (usize, (f64, f64))>) -> Option<Self> {
-        let mut turns = BTreeMap::<usize, Vec<f64>>::new();
-        for (turn, (base, head)) in pairs {
-            let logarithm = (head.max(1e-9) / base.max(1e-9)).ln();
-            turns.entry(turn).or_default().push(logarithm);
-        }
-        let means = turns
-            .values()
-            .map(|all| all.iter().sum::<f64>() / all.len() as f64);
-        let (mean, reach) = mean_and_reach(&means.collect::<Vec<_>>())?;
+        let pairs = pairs.into_iter();
+        let logarithms: Vec<(usize, f64)> = pairs
+            .map(|(turn, (base, head))| (turn, (head.max(1e-9) / base.max(1e-9)).ln()))
+            .collect();
+        let means = means_of_turns(&logarithms);
+        let (mean, reach) = mean_and_reach(&means)?;
         Some(Self {
-            pairs: turns.values().map(Vec::len).sum(),
-            turns: turns.len(),
+            pairs: logarithms.len(),
+            turns: means.len(),
             ratio: mean.exp(),
             low: (mean - reach).exp(),
             high: (mean + reach).exp(),
@@ -117,15 +114,27 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// That of these differences; none of fewer than three.
-    pub(super) fn of(differences: &[f64]) -> Option<Self> {
-        let (mean, reach) = mean_and_reach(differences)?;
+    /// That of these differences, each with the turn in which it was measured; none of fewer than three turns.
+    pub(super) fn of(differences: &[(usize, f64)]) -> Option<Self> {
+        let (mean, reach) = mean_and_reach(&means_of_turns(differences))?;
         Some(Self {
             mean,
             low: mean - reach,
             high: mean + reach,
         })
     }
+}
+
+/// The mean of each turn: what was measured in one says something once.
+fn means_of_turns(samples: &[(usize, f64)]) -> Vec<f64> {
+    let mut turns = BTreeMap::<usize, Vec<f64>>::new();
+    for (turn, sample) in samples {
+        turns.entry(*turn).or_default().push(*sample);
+    }
+    let turns = turns.into_values();
+    turns
+        .map(|all| all.iter().sum::<f64>() / all.len() as f64)
+        .collect()
 }
 
 /// The mean of samples, and how far from it that of all that could be drawn may be, with the confidence of intervals: Student's.
@@ -230,12 +239,16 @@ mod tests {
 
     #[test]
     fn a_difference_is_beyond_chance_where_its_interval_says_so() {
-        assert_eq!(Difference::of(&[1.0]), None);
-        let same = Difference::of(&[0.001; 10]).expect("enough");
+        let of = |each: &[f64]| {
+            let each: Vec<_> = each.iter().copied().enumerate().collect();
+            Difference::of(&each)
+        };
+        assert_eq!(of(&[1.0]), None);
+        let same = of(&[0.001; 10]).expect("enough");
         assert!(same.low > 0.0 && (same.high - same.low).abs() < 1e-12);
         // By a table: t of nine degrees of freedom and 99 % is 3.25, the error of one in ten 0.1.
         let one = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0];
-        let one = Difference::of(&one).expect("enough");
+        let one = of(&one).expect("enough");
         assert!(
             (one.mean - 0.1).abs() < 1e-12 && (one.low + 0.225).abs() < 1e-3,
             "{one:?}"

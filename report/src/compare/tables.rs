@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use onehop_harness::bench::{Measure, digits};
-use onehop_harness::run::Verdict;
+use onehop_harness::run::{Outcome, Verdict};
 use onehop_harness::verdict::AddressKind;
 
 use super::{
@@ -49,10 +49,10 @@ const fn id(name: &'static str) -> Column {
 
 /// In how few words all of it is said.
 pub(super) fn verdict(comparison: &Comparison) -> String {
-    match comparison.regressions.len() {
-        0 if !comparison.unjudged.is_empty() => "Not everything was judged".to_owned(),
-        0 => "Nothing is worse".to_owned(),
-        worse => format!("{worse} worse"),
+    match comparison.outcome() {
+        Outcome::NotJudged => "Not everything was judged".to_owned(),
+        Outcome::Passed => "Nothing is worse".to_owned(),
+        Outcome::Failed => format!("{} worse", comparison.regressions.len()),
     }
 }
 

@@ -1,13 +1,15 @@
 //! A comparison as text, as Markdown, and as a page.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 
 use comfy_table::presets::NOTHING;
 use maud::{Markup, html};
+use onehop_harness::run::Outcome;
 
 use super::tables::{Column, Section, Table, sections, verdict};
 use super::{Change, Comparison};
-use crate::html::page;
+use crate::html::{of_outcome, page};
 use crate::markdown::cell;
 
 impl fmt::Display for Comparison {
@@ -27,10 +29,13 @@ impl fmt::Display for Comparison {
         for unjudged in &self.unjudged {
             writeln!(f, "not judged: {unjudged}")?;
         }
-        match self.regressions.len() {
-            0 if !self.unjudged.is_empty() => writeln!(f, "nothing that was judged is worse"),
-            0 => writeln!(f, "nothing is worse"),
-            worse => writeln!(f, "{worse} worse:\n  {}", self.regressions.join("\n  ")),
+        match self.outcome() {
+            Outcome::NotJudged => writeln!(f, "nothing that was judged is worse"),
+            Outcome::Passed => writeln!(f, "nothing is worse"),
+            Outcome::Failed => {
+                let worse = &self.regressions;
+                writeln!(f, "{} worse:\n  {}", worse.len(), worse.join("\n  "))
+            }
         }
     }
 }
@@ -61,33 +66,30 @@ impl Comparison {
         self.regressions.is_empty()
     }
 
-    /// What is worse besides verdicts of cases, which are in a table of their own, with their reasons.
-    fn worse_besides(&self) -> Vec<&String> {
-        let changes = || self.proxies.iter().flat_map(|pair| &pair.verdicts);
-        let is_of = |worse: &str, change: &Change| {
-            let rest = worse.strip_prefix(&change.case);
-            change.is_regression() && rest.is_some_and(|rest| rest.starts_with(": "))
-        };
-        let all = self.regressions.iter();
-        all.filter(|worse| !changes().any(|change| is_of(worse, change)))
-            .collect()
+    /// What it comes to: whether something is worse, or everything could be compared.
+    pub fn outcome(&self) -> Outcome {
+        match self.is_clean() {
+            false => Outcome::Failed,
+            true if !self.unjudged.is_empty() => Outcome::NotJudged,
+            true => Outcome::Passed,
+        }
     }
 
-    /// The class of its heading.
-    fn class(&self) -> &'static str {
-        match self.is_clean() {
-            true if !self.unjudged.is_empty() => "error",
-            true => "pass",
-            false => "fail",
-        }
+    /// What is worse besides verdicts of cases, which are in a table of their own, with their reasons.
+    fn worse_besides(&self) -> Vec<&String> {
+        let changes = self.proxies.iter().flat_map(|pair| &pair.verdicts);
+        let in_tables = changes.filter(|change| change.is_regression());
+        let in_tables: BTreeSet<_> = in_tables.map(Change::line).collect();
+        let all = self.regressions.iter();
+        all.filter(|worse| !in_tables.contains(*worse)).collect()
     }
 
     /// The comparison in GitHub-flavoured Markdown.
     pub fn markdown(&self) -> String {
-        let sign = match self.is_clean() {
-            true if !self.unjudged.is_empty() => "⚠️",
-            true => "✅",
-            false => "❌",
+        let sign = match self.outcome() {
+            Outcome::NotJudged => "⚠️",
+            Outcome::Passed => "✅",
+            Outcome::Failed => "❌",
         };
         let mut text = format!("## {sign} {}\n", verdict(self));
         for unjudged in &self.unjudged {
@@ -119,7 +121,7 @@ impl Comparison {
         let body = html! {
             header {
                 p.brand { "onehop compare" }
-                h1.(self.class()) { (verdict) }
+                h1.(of_outcome(self.outcome())) { (verdict) }
                 @if !self.unjudged.is_empty() { ul { @for unjudged in &self.unjudged { li { "Not judged: " (unjudged) } } } }
                 @let worse = self.worse_besides();
                 @if !worse.is_empty() { ul { @for worse in worse { li { (worse) } } } }

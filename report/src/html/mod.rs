@@ -21,10 +21,11 @@ const UNFOLDED: usize = 20;
 
 /// The whole report.
 pub fn html(results: &Results, evidence: Evidence<'_>) -> String {
-    let (verdict, word) = match results.outcome() {
-        Outcome::Passed => ("pass", "Everything is as expected"),
-        Outcome::Failed => ("fail", "Something is not as expected"),
-        Outcome::NotJudged => ("error", "Not everything could be judged"),
+    let outcome = results.outcome();
+    let word = match outcome {
+        Outcome::Passed => "Everything is as expected",
+        Outcome::Failed => "Something is not as expected",
+        Outcome::NotJudged => "Not everything could be judged",
     };
     let head = html! {
         meta name="generator" content=(format!("onehop {}", results.run.tool_version));
@@ -35,7 +36,7 @@ pub fn html(results: &Results, evidence: Evidence<'_>) -> String {
         a.skip href="#cases" { "to the cases" }
         header {
             p.brand { "onehop" }
-            h1.(verdict) { (word) }
+            h1.(of_outcome(outcome)) { (word) }
             (summaries(results))
             (run(results))
         }
@@ -49,6 +50,15 @@ pub fn html(results: &Results, evidence: Evidence<'_>) -> String {
         script { (PreEscaped(SCRIPT)) }
     };
     page(word, &head, &body)
+}
+
+/// The class of a heading that says what all of it comes to.
+pub(crate) fn of_outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Passed => "pass",
+        Outcome::Failed => "fail",
+        Outcome::NotJudged => "error",
+    }
 }
 
 /// A page that needs no network, with what is its own of head and body.
