@@ -55,7 +55,10 @@ pub(crate) fn compare(arguments: &CompareArguments) -> Result<ExitCode> {
 
 /// Compares what two earlier runs both have: verdicts, benches, or both.
 fn of_directories(base: &Path, head: &Path, slower: f64) -> Result<Comparison> {
-    let benches = bench_in(base)?.zip(bench_in(head)?);
+    let benches = [bench_in(base)?, bench_in(head)?];
+    let have_benches = benches.each_ref().map(Option::is_some);
+    let [of_base, of_head] = benches;
+    let benches = of_base.zip(of_head);
     let runs = [base, head].map(|path| has(path, RESULTS));
     let mut comparison = if benches.is_some() && runs != [true; 2] {
         Comparison::default()
@@ -66,13 +69,7 @@ fn of_directories(base: &Path, head: &Path, slower: f64) -> Result<Comparison> {
         comparison.add_benches(base, head, slower);
     }
     // What only one of them has was not compared, beside what both have.
-    for (file, has) in [
-        (RESULTS, runs),
-        (
-            bench::RESULTS,
-            [base, head].map(|path| has(path, bench::RESULTS)),
-        ),
-    ] {
+    for (file, has) in [(RESULTS, runs), (bench::RESULTS, have_benches)] {
         let alone = match has {
             [true, false] => base,
             [false, true] => head,

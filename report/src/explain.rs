@@ -1,7 +1,7 @@
 //! Why a case failed, from its results and its evidence: what was expected, what came instead, where the packet was last seen, and what
 //! connection tracking and the rules knew of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -73,18 +73,18 @@ pub struct Tracked {
 
 /// Explains every row of a case that is not as expected. `evidence` reads its evidence.
 pub fn explain<'a>(case: &'a CaseResult, evidence: Evidence<'_>) -> Explanation<'a> {
-    let evidence: &dyn Fn(&str) -> Option<String> = &|name| evidence(case, name);
-    let ruled = evidence(RULES_MET).and_then(|text| serde_json::from_str(&text).ok());
+    let ruled = evidence(case, RULES_MET).and_then(|text| serde_json::from_str(&text).ok());
     let ruled: Vec<Ruled> = ruled.unwrap_or_default();
-    let wrong = case.flows.iter().filter(|row| !row.passed());
-    let rows = wrong.map(|row| {
+    let wrong = || case.flows.iter().filter(|row| !row.passed());
+    let tables = tables(case, wrong().flat_map(|row| &row.journeys), evidence);
+    let rows = wrong().map(|row| {
         let ways = row.journeys.iter().filter_map(|number| {
             let sample = case.journeys.get(*number)?;
             Some(Way {
                 number: *number,
                 sample,
                 conclusion: conclusion(row, sample),
-                tracked: tracked(sample, evidence),
+                tracked: tracked(sample, &tables),
             })
         });
         WrongRow {
@@ -196,8 +196,23 @@ fn of_way(way: &Way<'_>) -> String {
     text
 }
 
+/// The connection tracking of every node that these ways of a case came by. Many rows have ways by one node.
+fn tables<'a>(
+    case: &'a CaseResult,
+    numbers: impl Iterator<Item = &'a usize>,
+    evidence: Evidence<'_>,
+) -> BTreeMap<&'a str, String> {
+    let samples = numbers.filter_map(|number| case.journeys.get(*number));
+    let journeys = samples.filter_map(|sample| sample.journey.as_ref());
+    let nodes: BTreeSet<&str> = journeys.flat_map(Journey::hosts).collect();
+    let tables = nodes.into_iter();
+    tables
+        .filter_map(|node| Some((node, evidence(case, &format!("{node}.conntrack"))?)))
+        .collect()
+}
+
 /// What the nodes that a call came by had of it in their tables of connection tracking.
-fn tracked(sample: &Sample, evidence: &dyn Fn(&str) -> Option<String>) -> Vec<Tracked> {
+fn tracked(sample: &Sample, tables: &BTreeMap<&str, String>) -> Vec<Tracked> {
     let Some(journey) = &sample.journey else {
         return Vec::new();
     };
@@ -207,8 +222,7 @@ fn tracked(sample: &Sample, evidence: &dyn Fn(&str) -> Option<String>) -> Vec<Tr
         .into_iter()
         .filter(|node| seen.insert(*node));
     let tracked = nodes.filter_map(|node| {
-        let table = evidence(&format!("{node}.conntrack"))?;
-        let entries = entries(&table, journey.call.local).into_iter();
+        let entries = entries(tables.get(node)?, journey.call.local).into_iter();
         let entries: Vec<_> = entries.map(str::to_owned).collect();
         (!entries.is_empty()).then(|| Tracked {
             node: node.to_owned(),

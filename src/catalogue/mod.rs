@@ -56,13 +56,13 @@ pub(crate) fn list(arguments: &ListArguments) -> Result<ExitCode> {
     let text = match arguments.format {
         ListFormat::Text => as_text(&cases),
         ListFormat::Markdown => markdown::catalogue(&cases),
-        ListFormat::Json => format!("{}\n", as_json(&cases)),
+        ListFormat::Json => as_json(&cases),
     };
     output::print(&text)
 }
 
 fn as_json(cases: &[Case]) -> String {
-    format!("{:#}", json!({ "schema": SCHEMA, "cases": cases }))
+    format!("{:#}\n", json!({ "schema": SCHEMA, "cases": cases }))
 }
 
 /// The subjects of these cases, each with its own, in the order of the catalogue.

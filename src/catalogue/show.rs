@@ -23,7 +23,7 @@ pub(crate) fn show(id: &str, format: Format) -> Result<ExitCode> {
     };
     let text = match format {
         Format::Text => as_text(&case),
-        Format::Json => format!("{}\n", as_json(&[case])),
+        Format::Json => as_json(&[case]),
     };
     output::print(&text)
 }

@@ -54,11 +54,12 @@ pub(super) fn document(traced: &Traced, ways: &[Way]) -> Value {
         let answer = way.reached.as_ref().map(|(identity, latency)| {
             json!({ "by": identity, "which_saw": way.seen, "seconds": latency.as_secs_f64() })
         });
-        let parts = part(&ways[0].sample.steps(), &way.sample.steps());
+        let steps = way.sample.steps();
+        let parts = part(&ways[0].sample.steps(), &steps);
         json!({
             "proxy": way.proxy,
             "way": way.sample,
-            "steps": way.sample.steps(),
+            "steps": steps,
             "answer": answer,
             "parts_from_the_first": parts.map(|[first, own]| json!({ "first": first, "own": own })),
         })

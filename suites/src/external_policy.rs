@@ -327,7 +327,12 @@ fn from_each_node(
 
 /// What a client outside sees of each node port under Cluster, with the pods of the story.
 pub(crate) fn spread_over_all() -> [Question; 3] {
-    from_each_node(&private(), |node| spread_by(node, &STORY))
+    spread_over(&STORY)
+}
+
+/// What a client outside sees of each node port under Cluster, with these pods.
+pub(crate) fn spread_over(pods: &[&str]) -> [Question; 3] {
+    from_each_node(&private(), |node| spread_by(node, pods))
 }
 
 /// What a client outside sees of each node port under Local.

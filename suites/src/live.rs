@@ -12,7 +12,7 @@ use onehop_harness::case::{
 };
 
 use crate::established::flow;
-use crate::external_policy::{own_pods_or_drop, spread_over_all};
+use crate::external_policy::{own_pods_or_drop, spread_over, spread_over_all};
 use crate::health_check::ports;
 use crate::load_balancer::{balanced_local, healthy};
 use crate::story::{
@@ -112,7 +112,7 @@ fn churns() -> Vec<Case> {
                 &BEFORE,
             )
             .sources(&[ENDPOINT_CHANGES, "k#99299"])
-            .check("pods 1-0-1", spread_before().into_iter().chain(inside(|_| &BEFORE)))
+            .check("pods 1-0-1", spread_over(&BEFORE).into_iter().chain(inside(|_| &BEFORE)))
             .traffic("outside", &private(), node_port("vm2"))
             .traffic("inside", &client_on("vm2"), Target::ClusterIp),
             &[&["web-0"], &["web-0", ON_VM2], &["web-1"], &["web-1", "web-2"], &[ON_VM2]],
@@ -290,7 +290,7 @@ fn crowded() -> Case {
         &BEFORE,
     )
     .sources(&[ENDPOINT_CHANGES, "k#121362"])
-    .check("pods 1-0-1", spread_before())
+    .check("pods 1-0-1", spread_over(&BEFORE))
     .traffic("outside", &private(), node_port("vm2"))
     .change(Change::Crowd(CROWD));
     let turns: &[&[&str]] = &[&["web-0"], &["web-1", ON_VM2], &["web-2"]];
@@ -303,7 +303,7 @@ fn crowded() -> Case {
         .change(Change::Backends(ready(&BEFORE)))
         .check(
             "pods 1-0-1, alone",
-            spread_before()
+            spread_over(&BEFORE)
                 .into_iter()
                 .chain(inside(|_| &BEFORE))
                 .chain(answered(["outside"])),
@@ -367,11 +367,6 @@ fn restarts() -> Vec<Case> {
                 .chain([held("outside", HeldExpectation::GoesOn)]),
         ),
     ]
-}
-
-/// What a client outside sees of each node port before a churn.
-fn spread_before() -> [Question; 3] {
-    NODES.map(|node| reaches(&private(), node_port(node), spread_by(node, &BEFORE)))
 }
 
 /// Has these pods in turn, six times over, and at last those of the story.

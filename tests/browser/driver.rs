@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use fantoccini::key::Key;
 use fantoccini::{Client, ClientBuilder, Locator};
 use libtest_mimic::Failed;
+use onehop_harness::tools::find_in_path;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -17,14 +18,10 @@ pub(crate) const TELEPHONE: (u32, u32) = (390, 844);
 
 /// What it needs and this machine lacks.
 pub(crate) fn missing() -> Option<String> {
-    let mut programs = ["chromium", "chromedriver"].into_iter();
-    let program = programs.find(|program| !is_there(program))?;
-    Some(format!("needs {program}, which is not on the PATH"))
-}
-
-fn is_there(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    let mut programs = ["chromium", "chromedriver"].into_iter();
+    let program = programs.find(|program| find_in_path(program, &path).is_none())?;
+    Some(format!("needs {program}, which is not on the PATH"))
 }
 
 /// A browser with a window, and its driver. Both end with it.
