@@ -12,7 +12,7 @@ use onehop_harness::tap::{Direction, Half, Journey, Sample, What};
 use onehop_harness::verdict::FlowResult;
 use serde::Serialize;
 
-use crate::Evidence;
+use crate::{Evidence, of_family};
 
 /// How many entries of connection tracking are shown of a node.
 const ENTRIES: usize = 4;
@@ -141,9 +141,7 @@ impl fmt::Display for Explanation<'_> {
 }
 
 fn of_row(row: &FlowResult, situation: Option<&Situation>) -> String {
-    let family = row
-        .family
-        .map_or_else(String::new, |family| format!(", {family}"));
+    let family = of_family(row);
     let mut text = format!(
         "\n  {}: {} to {} by {}{family}\n",
         row.check, row.from, row.to, row.protocol

@@ -7,6 +7,8 @@ use quick_junit::{
     NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite, XmlString,
 };
 
+use crate::of_family;
+
 /// The name of what stands for a proxy as a whole, where it is no success whatever its cases say.
 const WHOLE: &str = "the run as a whole";
 
@@ -108,9 +110,7 @@ fn skipped(message: String) -> TestCaseStatus {
 pub fn wrong(case: &CaseResult) -> String {
     let wrong = case.flows.iter().filter(|flow| !flow.passed());
     let paragraphs = wrong.map(|flow| {
-        let family = flow
-            .family
-            .map_or_else(String::new, |family| format!(", {family}"));
+        let family = of_family(flow);
         format!(
             "{}: {} -> {} ({}{family})\n  expected  {}\n  got       {}\n{}",
             flow.check,

@@ -13,6 +13,7 @@ mod markdown;
 mod source;
 
 use onehop_harness::run::{CaseResult, Results};
+use onehop_harness::verdict::FlowResult;
 
 pub use compare::{
     BenchPair, Change, Comparison, Difference, FALSE_ALARM, Loss, MeasurePair, Moved, Pair, Ratio,
@@ -28,6 +29,12 @@ pub use source::source_link;
 
 /// Reads a file of a case's evidence by its name, such as `vm1.conntrack`, if it is there.
 pub type Evidence<'a> = &'a dyn Fn(&CaseResult, &str) -> Option<String>;
+
+/// The family that a row is about, for the end of what is said of it.
+fn of_family(row: &FlowResult) -> String {
+    let family = row.family;
+    family.map_or_else(String::new, |family| format!(", {family}"))
+}
 
 /// A file that is made from results and their evidence, and what makes it.
 pub type File = (&'static str, fn(&Results, Evidence<'_>) -> String);

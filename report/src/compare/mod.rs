@@ -16,6 +16,8 @@ use onehop_harness::run::{CaseResult, ProxyResults, Results, Verdict};
 use onehop_harness::verdict::{AddressKind, FlowResult};
 use serde::Serialize;
 
+use crate::of_family;
+
 pub use bench::{BenchPair, MeasurePair, SELDOM};
 pub use statistics::{Difference, Ratio};
 
@@ -429,9 +431,7 @@ fn moved(rows: &[Rows<'_>]) -> (usize, Vec<Moved>) {
 }
 
 fn row_text(row: &FlowResult) -> String {
-    let family = row
-        .family
-        .map_or_else(String::new, |family| format!(", {family}"));
+    let family = of_family(row);
     format!(
         "{}: {} to {}, {}{family}",
         row.check, row.from, row.to, row.protocol

@@ -10,7 +10,7 @@ use onehop_harness::verdict::FlowResult;
 use super::matrix::class;
 use super::{anchor, mark, shares, world};
 use crate::explain::{Tracked, WrongRow, explain, of_rules};
-use crate::{Evidence, journey, source_link};
+use crate::{Evidence, journey, of_family, source_link};
 
 /// A case, folded unless it is to be open.
 pub(super) fn case(
@@ -60,7 +60,7 @@ fn evidence_of(case: &CaseResult, evidence: Evidence<'_>) -> Markup {
             details.evidence {
                 summary { "Evidence" }
                 @for WrongRow { row, ways, rules, .. } in &explanation.rows {
-                    @let family = row.family.map_or_else(String::new, |family| format!(", {family}"));
+                    @let family = of_family(row);
                     p.claim { (row.check) ": " (row.from) " to " (row.to) (family) }
                     ul { @for way in ways { li { (way.sample.outcome) ": " (way.conclusion) } } }
                     @for Tracked { node, entries } in ways.iter().filter(|way| shown.insert(way.number)).flat_map(|way| &way.tracked) {
