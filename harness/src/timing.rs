@@ -60,9 +60,8 @@ pub struct Timing {
     pub health_check_timeout: Duration,
     /// Checks in a row, with the other result, that change a node's health.
     pub health_check_threshold: u32,
-    /// How much longer than its health checks need a load balancer may go on sending to a node that has nobody left: what the
-    /// proxy takes from its rules to its health check port, and the load balancer from its verdict to its own rules. Long
-    /// for a machine that is busy.
+    /// How long a node that has nobody left may go on passing health checks after a connection was known to be lost there:
+    /// what the proxy takes from its rules to its health check port. Long for a machine that is busy.
     #[serde(with = "seconds")]
     #[schemars(with = "f64")]
     pub health_check_slack: Duration,
@@ -102,12 +101,6 @@ impl Timing {
     /// the most.
     pub fn pause_after(&self, waited: Duration) -> Duration {
         self.converge_pause.max(waited / 8)
-    }
-
-    /// How long connections may be lost that a load balancer sends to a node which has nobody left: until so many health
-    /// checks in a row have said so, and the slack.
-    pub fn unnoticed(&self) -> Duration {
-        self.health_check_interval * self.health_check_threshold + self.health_check_slack
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) fn question(asked: &Question) -> String {
         Question::Held { name, expect } => format!("what was opened as {name:?}: {expect}"),
         Question::Answered(name) => format!("what goes on as {name:?}: every connection answered"),
         Question::LostUntilNoticed(name) => format!(
-            "what goes on as {name:?}: dropped for no longer than the load balancer's health checks take"
+            "what goes on as {name:?}: dropped until the load balancer has left the node, which fails its health checks in good time"
         ),
         Question::NodePortAllocated(allocated) => format!("nodePort allocated: {allocated}"),
         Question::HealthCheck {

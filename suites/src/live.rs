@@ -228,8 +228,8 @@ fn ends() -> Vec<Case> {
         ),
         begins(
             "live/gone-at-once-behind-a-load-balancer",
-            "Under Local, when the only pod of a node is gone at once, connections to the load-balancer address are lost for \
-             no longer than the load balancer takes to notice by its health checks, and are dropped.",
+            "Under Local, when the only pod of a node is gone at once, connections to the load-balancer address are dropped until \
+             the load balancer has left the node, which fails its health checks as soon as it drops.",
         )
         .change(Change::Backends(ready(&["web-1", "web-2"])))
         .check(

@@ -3,7 +3,6 @@
 //! Each test target uses its own part of this.
 #![allow(dead_code, reason = "every test target uses a part of it")]
 
-use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
+use std::{fmt, fs};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -98,13 +98,24 @@ fn schema() -> &'static jsonschema::Validator {
 }
 
 /// How a command ended, and what it said.
-#[derive(Debug)]
 pub(crate) struct Ended {
     /// The exit code; none when a signal ended it.
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     /// In one line: with the marks and line ends of a report replaced by single spaces.
     pub(crate) stderr: String,
+}
+
+/// For the message of a failed test: line by line, as a person would read it, and without the cases
+/// that a run was content with. Where only the beginning of a message is kept, it says what failed.
+impl fmt::Debug for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "exit code {:?}, {:?}", self.code, self.stderr)?;
+        let content = ["PASS  ", "SKIP  "];
+        let said = self.stdout.lines();
+        said.filter(|line| !content.iter().any(|verdict| line.starts_with(verdict)))
+            .try_for_each(|line| writeln!(f, "{line}"))
+    }
 }
 
 /// Runs a command to its end.

@@ -23,6 +23,7 @@ use super::{dataplane, health, watch as api};
 use crate::case::BalancerMode;
 use crate::error::chain;
 use crate::netns::Namespace;
+use crate::tap;
 use crate::timing::Timing;
 use crate::world::{AddressPlan, Dual, Family, Node, World};
 
@@ -51,6 +52,8 @@ pub(super) enum Event {
         round: u64,
         family: Family,
         node: usize,
+        /// When the check was begun, by the clock of the taps.
+        begun: Duration,
         outcome: Outcome,
     },
     /// A part does not work, or works again.
@@ -228,6 +231,9 @@ impl Controller {
                 continue;
             }
             let programmed = self.program();
+            if programmed.is_ok() {
+                self.note_programmed();
+            }
             retry = programmed.is_err().then(|| Instant::now() + RETRY);
             let problem = programmed.err().map(|error| chain(&error));
             self.set_problem(DATAPLANE.to_owned(), problem);
@@ -251,6 +257,7 @@ impl Controller {
                 round,
                 family,
                 node,
+                begun,
                 outcome,
             } => {
                 let now = self.started.elapsed();
@@ -259,7 +266,7 @@ impl Controller {
                     .get_mut(&service)
                     .and_then(|served| served.health.get_mut(&family))
                     .filter(|of| of.round == round)
-                    .is_some_and(|of| of.nodes[node].record(outcome, now, rules))
+                    .is_some_and(|of| of.nodes[node].record(begun, outcome, now, rules))
             }
             Event::Problem { what, text } => self.set_problem(what, text),
         }
@@ -378,12 +385,13 @@ impl Controller {
         for (index, node) in self.nodes.iter().enumerate() {
             let (namespace, sender) = (self.namespace.clone(), self.sender.clone());
             let service = name.to_owned();
-            let found = move |outcome| {
+            let found = move |begun, outcome| {
                 let event = Event::Checked {
                     service: service.clone(),
                     round,
                     family,
                     node: index,
+                    begun,
                     outcome,
                 };
                 sender.send(event).is_ok()
@@ -515,6 +523,16 @@ impl Controller {
         std::iter::zip(&self.nodes, tallies).map(shown).collect()
     }
 
+    /// Takes in that the kernel has the rules of the present state.
+    fn note_programmed(&mut self) {
+        let now = tap::now();
+        let known = self.services.values_mut();
+        let known = known.flat_map(|served| served.health.values_mut());
+        for node in known.flat_map(|health| &mut health.nodes) {
+            node.program(now);
+        }
+    }
+
     /// Shows the present state; of the Services only if the kernel has their rules, because
     /// whoever waits for a view sends packets next.
     fn show(&self, programmed: bool) {
@@ -547,9 +565,14 @@ async fn check_again_and_again(
     node: IpAddr,
     check: HealthCheck,
     timing: Timing,
-    found: impl Fn(Outcome) -> bool,
+    found: impl Fn(Duration, Outcome) -> bool,
 ) {
-    while found(health::check(&namespace, node, check, timing.health_check_timeout).await) {
+    loop {
+        let begun = tap::now();
+        let outcome = health::check(&namespace, node, check, timing.health_check_timeout).await;
+        if !found(begun, outcome) {
+            return;
+        }
         sleep(timing.health_check_interval).await;
     }
 }
@@ -564,6 +587,7 @@ fn shown_health(tally: &Tally, weight: u32) -> NodeHealth {
         healthy: tally.healthy(),
         weight,
         since: tally.since(),
+        passed: tally.passed(),
         settled: tally.settled(),
         last: tally.last().to_owned(),
     }

@@ -62,8 +62,10 @@ impl Rules {
 #[derive(Clone, Debug)]
 pub(super) struct Tally {
     healthy: bool,
-    /// When `healthy` last changed, counted from the start of the balancer.
-    since: Duration,
+    /// When the last check that it passed was begun, by the clock of the taps.
+    passed: Option<Duration>,
+    /// Whether the rules that the kernel has are of a healthy node, and since when, by the clock of the taps.
+    programmed: (bool, Duration),
     last: String,
     weight: u32,
     /// Whether `healthy` was found under the current check.
@@ -78,7 +80,8 @@ impl Tally {
     pub(super) fn new(now: Duration) -> Self {
         Self {
             healthy: false,
-            since: now,
+            passed: None,
+            programmed: (false, Duration::ZERO),
             last: "not checked yet".to_owned(),
             weight: UNSTATED,
             settled: false,
@@ -94,11 +97,19 @@ impl Tally {
         self.begun = now;
     }
 
-    /// Counts a result. True if anything that is visible from outside changed.
-    pub(super) fn record(&mut self, outcome: Outcome, now: Duration, rules: Rules) -> bool {
+    /// Counts the result of a check that was begun at this time by the clock of the taps. True if anything that is visible
+    /// from outside changed.
+    pub(super) fn record(
+        &mut self,
+        begun: Duration,
+        outcome: Outcome,
+        now: Duration,
+        rules: Rules,
+    ) -> bool {
         let before = (self.healthy, self.settled, self.weight);
         let passed = outcome.finding == Finding::Passed;
         if passed {
+            self.passed = Some(begun);
             self.weight = outcome.weight.unwrap_or(UNSTATED);
         }
         if self.settled {
@@ -108,20 +119,20 @@ impl Tally {
                 self.streak + 1
             };
             if self.streak >= rules.threshold {
-                self.turn(passed, now);
+                self.turn(passed);
             }
         } else {
             match outcome.finding {
-                Finding::Passed => self.turn(true, now),
+                Finding::Passed => self.turn(true),
                 Finding::Denied => {
                     self.streak += 1;
                     if self.streak >= rules.threshold {
-                        self.turn(false, now);
+                        self.turn(false);
                     }
                 }
                 Finding::Unanswered => {
                     if now.saturating_sub(self.begun) >= rules.patience {
-                        self.turn(false, now);
+                        self.turn(false);
                     }
                 }
             }
@@ -131,11 +142,8 @@ impl Tally {
         text_changed || before != (self.healthy, self.settled, self.weight)
     }
 
-    fn turn(&mut self, healthy: bool, now: Duration) {
-        if self.healthy != healthy {
-            self.healthy = healthy;
-            self.since = now;
-        }
+    fn turn(&mut self, healthy: bool) {
+        self.healthy = healthy;
         self.settled = true;
         self.streak = 0;
     }
@@ -152,8 +160,19 @@ impl Tally {
         self.weight
     }
 
+    /// Takes in that the kernel has the rules of its present health, at this time by the clock of the taps.
+    pub(super) fn program(&mut self, now: Duration) {
+        if self.programmed.0 != self.healthy {
+            self.programmed = (self.healthy, now);
+        }
+    }
+
     pub(super) fn since(&self) -> Duration {
-        self.since
+        self.programmed.1
+    }
+
+    pub(super) fn passed(&self) -> Option<Duration> {
+        self.passed
     }
 
     pub(super) fn last(&self) -> &str {
@@ -180,7 +199,7 @@ mod tests {
                 text: format!("{finding:?}"),
                 weight: None,
             };
-            tally.record(outcome, at(index), RULES);
+            tally.record(at(index), outcome, at(index), RULES);
             health.push(tally.healthy());
         }
         health
@@ -209,7 +228,20 @@ mod tests {
             ),
             [true, true, true, true, false, false, true]
         );
-        assert_eq!(tally.since(), Duration::from_millis(600));
+    }
+
+    #[test]
+    fn a_node_is_left_when_the_kernel_knows_and_its_last_pass_is_known() {
+        let at = Duration::from_millis;
+        let mut tally = Tally::new(Duration::ZERO);
+        assert_eq!(tally.passed(), None);
+        play(&mut tally, 0, &[Passed, Passed]);
+        tally.program(at(150));
+        play(&mut tally, 200, &[Denied, Denied]);
+        assert_eq!((tally.since(), tally.passed()), (at(150), Some(at(100))));
+        tally.program(at(310));
+        tally.program(at(400));
+        assert_eq!((tally.since(), tally.passed()), (at(310), Some(at(100))));
     }
 
     #[test]
@@ -243,8 +275,9 @@ mod tests {
             text: "200".to_owned(),
             weight: None,
         };
-        assert!(tally.record(passed.clone(), Duration::ZERO, RULES));
-        assert!(!tally.record(passed, Duration::from_secs(1), RULES));
+        let mut record = |outcome, now| tally.record(now, outcome, now, RULES);
+        assert!(record(passed.clone(), Duration::ZERO));
+        assert!(!record(passed, Duration::from_secs(1)));
     }
 
     #[test]
@@ -256,7 +289,7 @@ mod tests {
                 text: String::new(),
                 weight,
             };
-            let changed = tally.record(outcome, Duration::ZERO, RULES);
+            let changed = tally.record(Duration::ZERO, outcome, Duration::ZERO, RULES);
             (changed, tally.weight())
         };
         assert_eq!(record(Passed, Some(3)), (true, 3));

@@ -31,8 +31,11 @@ pub struct NodeHealth {
     /// Its weight among the healthy ones, by which their shares of new connections are measured. One, unless the mode
     /// goes by what nodes announce.
     pub weight: u32,
-    /// When `healthy` last changed, as the time since the load balancer started.
+    /// Since when the kernel has the rules for `healthy` as it is, by the clock of the taps ([`tap::now`](crate::tap::now)):
+    /// whoever calls later meets them.
     pub since: Duration,
+    /// When the last health check that it passed was begun, by the same clock; none where it has never passed any.
+    pub passed: Option<Duration>,
     /// Whether `healthy` was found by the current check; otherwise it is what the check before
     /// had found, and the current one has no verdict yet.
     pub settled: bool,

@@ -66,11 +66,12 @@ pub enum Question {
     },
     /// Whether every connection of this traffic was answered by a pod that is ever one of the backends, since it began.
     Answered(&'static str),
-    /// For how long connections of this traffic were lost, since it began: no longer than a load balancer may take to find
-    /// out, by its health checks, that a node has nobody left ([`unnoticed`]). Lost means dropped. The others were answered
-    /// by a pod that is ever one of the backends.
+    /// For how long connections of this traffic were lost, since it began: no longer than until the load balancer has found
+    /// out, by its health checks, that a node has nobody left; and the node passes none of them for longer than
+    /// [`health_check_slack`] after the first was lost. Lost means dropped. The others were answered by a pod that is ever
+    /// one of the backends.
     ///
-    /// [`unnoticed`]: crate::timing::Timing::unnoticed
+    /// [`health_check_slack`]: crate::timing::Timing::health_check_slack
     LostUntilNoticed(&'static str),
     /// Whether `spec.healthCheckNodePort` is allocated.
     HealthCheckAllocated(bool),

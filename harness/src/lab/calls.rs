@@ -263,7 +263,7 @@ impl Lab {
         &self,
         probe: impl Future<Output = Result<T, AgentError>>,
     ) -> Result<(Duration, T), LabError> {
-        let since = tap::now().saturating_sub(self.epoch);
+        let since = self.now();
         Ok((since, probe.await?))
     }
 

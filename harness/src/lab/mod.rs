@@ -52,7 +52,7 @@ use crate::case::{Need, Target};
 use crate::cluster::Cluster;
 use crate::probe::HttpOutcome;
 use crate::profile::{Feature, Known, Profile, Program};
-use crate::tap::Clocks;
+use crate::tap::{self, Clocks};
 use crate::timing::Timing;
 use crate::verdict::{Baseline, Ground};
 use crate::world::{Dual, Family, World};
@@ -289,6 +289,16 @@ impl Lab {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// The time now, by the clock of the taps, since the lab began.
+    pub(crate) fn now(&self) -> Duration {
+        self.by_taps(tap::now())
+    }
+
+    /// A time of [`tap::now`], since the lab began: what sightings and calls of this lab are stamped with.
+    pub(crate) fn by_taps(&self, time: Duration) -> Duration {
+        time.saturating_sub(self.epoch)
     }
 
     /// How its load balancer serves a Service (`namespace/name`); nothing if it does not.

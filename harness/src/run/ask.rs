@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::held::HeldByName;
 use super::row::{Answer, allocated, row, text};
-use super::traffic::TrafficByName;
+use super::traffic::{Left, Notice, TrafficByName};
 use super::{proxy_health, stray_segment};
-use crate::balancer::HealthCheck;
+use crate::balancer::{HealthCheck, NodeHealth};
 use crate::case::{
     BalancerCheck, Check, Expectation, FlowCheck, HEALTH_PATH, NodeAddress, Question, Service,
     Target, Together, weighed,
@@ -90,8 +91,8 @@ pub(super) async fn ask(
             }
             Question::LostUntilNoticed(name) => {
                 let going = subject.traffic.get(name).expect("cases are checked");
-                let bound = subject.lab.timing().unnoticed();
-                going.lost_for(bound).await.map_err(|error| *error)
+                let notice = subject.notice().await?;
+                going.lost_until(&notice).await.map_err(|error| *error)
             }
             Question::HealthCheckAllocated(expected) => {
                 let got = subject.service.health_check_node_port.is_some();
@@ -325,6 +326,28 @@ impl Subject<'_> {
             format!("body {} instead of {body}", answer.body),
         );
         wrong
+    }
+
+    /// Which nodes the load balancer has left, and for how long they passed its health checks.
+    async fn notice(&self) -> Result<Notice, LabError> {
+        let view = self.lab.view(&format!("{NAMESPACE}/{}", self.name)).await?;
+        let by_taps = |time: Duration| self.lab.by_taps(time);
+        let left = |nodes: BTreeMap<String, NodeHealth>| {
+            let left = nodes.into_iter().filter(|(_, health)| !health.healthy);
+            let left = left.map(|(node, health)| Left {
+                node,
+                at: by_taps(health.since),
+                passed: health.passed.map(by_taps),
+            });
+            left.collect()
+        };
+        let families = view.into_iter().flat_map(|view| view.nodes);
+        Ok(Notice {
+            left: families
+                .map(|(family, nodes)| (family, left(nodes)))
+                .collect(),
+            slack: self.lab.timing().health_check_slack,
+        })
     }
 
     async fn healthy_nodes(

@@ -30,7 +30,10 @@ pub(super) const FAULTS: &[Fault] = &[
                 // The load balancer may come to believe it only while the last round is asked.
                 "vm1+vm2+vm3|dropped (",
             ),
-            ("live/gone-at-once-behind-a-load-balancer", "lost for "),
+            (
+                "live/gone-at-once-behind-a-load-balancer",
+                "lost, and the load balancer has left no node since",
+            ),
             (
                 "live/terminating-behind-a-load-balancer",
                 "status 200 instead of 503",

@@ -1,5 +1,7 @@
 //! Traffic that goes on while a case changes the world.
 
+mod tally;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,11 +10,12 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
+use self::tally::Tally;
+pub(super) use self::tally::{Left, Notice};
 use super::row::{Answer, row};
 use crate::case::{Place, Traffic};
 use crate::lab::{Allocated, Calls, Lab, LabError, join_results};
 use crate::probe::{Connection, Outcome};
-use crate::tap::Sample;
 use crate::world::{Family, Length, Protocol};
 
 /// The traffic of a case, by its name.
@@ -22,8 +25,6 @@ pub(super) type TrafficByName = BTreeMap<&'static str, Ongoing>;
 const TOGETHER: usize = 4;
 /// The pause between two waves.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Fewer connections say nothing about a change that they were to go on through.
-const FEW: u64 = 20;
 
 /// Traffic that ends when this is dropped.
 pub(super) struct Ongoing {
@@ -75,25 +76,6 @@ impl Answering {
     }
 }
 
-/// What has become of its connections so far.
-#[derive(Default)]
-struct Tally {
-    /// When the first were made, by the clock of the taps.
-    began: Option<Duration>,
-    /// When the last were made.
-    last: Duration,
-    /// The longest time from some to the next. What was not served for less may have been missed.
-    longest_pause: Duration,
-    answered: u64,
-    others: BTreeMap<String, u64>,
-    /// The way of the first of each of those.
-    samples: BTreeMap<String, Sample>,
-    /// When the first and the last of the others was made, since it began.
-    lost: Option<(Duration, Duration)>,
-    /// Why it could not go on. That says nothing about the proxy.
-    error: Option<Box<LabError>>,
-}
-
 impl Ongoing {
     /// Begins it, in each family that the Service has now. Who may answer listens on `port`, by this protocol.
     ///
@@ -140,20 +122,20 @@ impl Ongoing {
         self.judged("every connection answered", None).await
     }
 
-    /// Whether connections were lost for no longer than this, and none came to anything else than a drop, in each family.
+    /// Whether connections were lost until the load balancer had left their node and no longer, and none came to anything
+    /// else than a drop, in each family.
     ///
     /// # Errors
     /// When the probes could not go on.
-    pub(super) async fn lost_for(&self, bound: Duration) -> Result<Vec<Answer>, Box<LabError>> {
-        let expected = format!("dropped for {} at most", seconds(bound));
-        self.judged(&expected, Some(bound)).await
+    pub(super) async fn lost_until(&self, notice: &Notice) -> Result<Vec<Answer>, Box<LabError>> {
+        self.judged(&notice.to_string(), Some(notice)).await
     }
 
-    /// What each family's has come to, where connections may be dropped for `bound`, or not at all.
+    /// What each family's has come to, where connections may be dropped until that is noticed, or not at all.
     async fn judged(
         &self,
         expected: &str,
-        bound: Option<Duration>,
+        notice: Option<&Notice>,
     ) -> Result<Vec<Answer>, Box<LabError>> {
         let each = self.by_family.iter().map(async |(family, tally)| {
             let mut tally = tally.lock().await;
@@ -165,9 +147,10 @@ impl Ongoing {
             let mut row = row(&from.to_string(), &to, Some(*family));
             row.protocol = self.protocol;
             row.count = tally.total();
-            row.failed = tally.failed(bound).map(|(_, n)| n).sum();
+            row.failed = tally.failed(notice);
             row.lost = Some(tally.lost());
-            let result = row.expect_all(expected, &tally.text(), tally.wrong(bound));
+            let got = tally.text(*family, notice);
+            let result = row.expect_all(expected, &got, tally.wrong(*family, notice));
             let samples = if result.passed() {
                 Vec::new()
             } else {
@@ -177,80 +160,6 @@ impl Ongoing {
         });
         join_results(each).await
     }
-}
-
-impl Tally {
-    /// Takes in that some connections are made at this time, by the clock of the taps.
-    fn begin(&mut self, at: Duration) {
-        if self.began.is_some() {
-            let pause = at.saturating_sub(self.last);
-            self.longest_pause = self.longest_pause.max(pause);
-        }
-        self.began.get_or_insert(at);
-        self.last = at;
-    }
-
-    /// Takes in what became of a connection that was made at this time, by the clock of the taps.
-    fn count(&mut self, at: Duration, connection: &Connection, answering: &Answering, port: u16) {
-        if answering.has_answered(connection, port) {
-            self.answered += 1;
-            return;
-        }
-        let at = at.saturating_sub(self.began.unwrap_or(at));
-        let (first, _) = self.lost.unwrap_or((at, at));
-        self.lost = Some((first, at));
-        *self.others.entry(connection.outcome.kind()).or_default() += 1;
-    }
-
-    fn text(&self) -> String {
-        let others = self.others.iter().map(|(kind, n)| format!(", {kind} ×{n}"));
-        let window = self.lost.map(|(first, last)| {
-            let time = seconds(last - first);
-            let (from, to) = (seconds(first), seconds(last));
-            format!(", for {time}, from {from} to {to} after it began")
-        });
-        format!(
-            "answered ×{}{}{}; {} apart at the most",
-            self.answered,
-            others.collect::<String>(),
-            window.unwrap_or_default(),
-            seconds(self.longest_pause)
-        )
-    }
-
-    /// How many connections have ended, in whatever way.
-    fn total(&self) -> u64 {
-        self.answered + self.lost()
-    }
-
-    /// How many of them nobody has answered who may.
-    fn lost(&self) -> u64 {
-        self.others.values().sum()
-    }
-
-    /// What its connections came to that they may not: anything else than an answer, or than a drop where there is a bound.
-    fn failed(&self, bound: Option<Duration>) -> impl Iterator<Item = (&String, u64)> {
-        let may = bound.map(|_| Outcome::Dropped.kind());
-        let others = self.others.iter();
-        let failed = others.filter(move |(kind, _)| Some(*kind) != may.as_ref());
-        failed.map(|(kind, n)| (kind, *n))
-    }
-
-    /// What is wrong, in words that tell what went wrong all the while from what a check sees.
-    fn wrong(&self, bound: Option<Duration>) -> Vec<String> {
-        let total = self.total();
-        let failed = self.failed(bound);
-        let failed = failed.map(|(kind, n)| format!("meanwhile {kind} ({n} of {total})"));
-        let few = (total < FEW).then(|| format!("only {total} connections were made"));
-        let lost = self.lost.map(|(first, last)| last - first);
-        let longer = bound.zip(lost).filter(|(bound, lost)| lost > bound);
-        let text = |(bound, lost)| format!("lost for {}, not {}", seconds(lost), seconds(bound));
-        failed.chain(few).chain(longer.map(text)).collect()
-    }
-}
-
-fn seconds(time: Duration) -> String {
-    format!("{:.3} s", time.as_secs_f64())
 }
 
 struct Going {
@@ -277,18 +186,23 @@ impl Going {
                 backends: &self.backends,
             };
             let mut tally = self.tally.lock().await;
-            let (at, made) = match self.lab.outcomes(calls).await {
+            let (made_at, made) = match self.lab.outcomes(calls).await {
                 Ok(made) => made,
                 Err(error) => {
                     tally.error = Some(Box::new(error));
                     return;
                 }
             };
-            tally.begin(at);
+            let under_way = made_at..self.lab.now();
+            tally.begin(made_at);
             for one in &made {
-                tally.count(at, one, &self.answering, self.port);
+                if self.answering.has_answered(one, self.port) {
+                    tally.answer();
+                } else {
+                    tally.lose(&under_way, one.outcome.kind());
+                }
             }
-            self.look_at_losses(at, &made, &mut tally).await;
+            self.look_at_losses(made_at, &made, &mut tally).await;
             drop(tally);
             tokio::time::sleep(PAUSE).await;
         }
@@ -310,6 +224,9 @@ impl Going {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
+    use super::tally::FEW;
     use super::*;
     use crate::probe::Identity;
 
@@ -337,55 +254,17 @@ mod tests {
     }
 
     #[test]
-    fn one_connection_that_nobody_of_the_case_answers_is_wrong() {
-        let tally = |other: Option<Connection>| {
-            let mut tally = Tally::default();
-            let answering = Answering::Workload("a-b-".to_owned());
-            for _ in 0..FEW {
-                tally.count(Duration::ZERO, &reached("a-b-1", 7), &answering, 7);
-            }
-            if let Some(other) = other {
-                tally.count(Duration::ZERO, &other, &answering, 7);
-            }
-            tally.wrong(None)
-        };
-        assert!(tally(None).is_empty());
+    fn only_who_is_of_the_case_answers_and_only_on_its_port() {
+        let answering = Answering::Workload("a-b-".to_owned());
+        assert!(answering.has_answered(&reached("a-b-1", 7), 7));
         for other in [
             connection(Outcome::Dropped),
             connection(Outcome::Broken("reset".to_owned())),
             reached("web-0", 7),
             reached("a-b-1", 8),
         ] {
-            assert_eq!(tally(Some(other.clone())).len(), 1, "{other:?}");
+            assert!(!answering.has_answered(&other, 7), "{other:?}");
         }
-    }
-
-    #[test]
-    fn connections_may_be_lost_for_a_while_and_for_no_longer_and_only_be_dropped() {
-        let wrong = |first: u64, last: u64, others: &[(&str, u64)]| {
-            let others = others.iter().map(|(kind, n)| ((*kind).to_owned(), *n));
-            let window = [first, last].map(Duration::from_millis);
-            let tally = Tally {
-                answered: FEW,
-                others: others.collect(),
-                lost: Some(window.into()),
-                ..Tally::default()
-            };
-            let bound = Some(Duration::from_millis(1200));
-            let failed: u64 = tally.failed(bound).map(|(_, n)| n).sum();
-            (failed, tally.wrong(bound))
-        };
-        assert_eq!(wrong(5000, 6200, &[("dropped", 7)]), (0, vec![]));
-        assert_eq!(
-            wrong(5000, 6201, &[("dropped", 7)]),
-            (0, vec!["lost for 1.201 s, not 1.200 s".to_owned()])
-        );
-        assert_eq!(
-            wrong(5000, 5100, &[("dropped", 7), ("refused (RST)", 1)]),
-            (1, vec!["meanwhile refused (RST) (1 of 28)".to_owned()])
-        );
-        let nothing = Tally::default().wrong(Some(Duration::MAX));
-        assert_eq!(nothing, ["only 0 connections were made"]);
     }
 
     #[tokio::test]
@@ -402,37 +281,15 @@ mod tests {
             _tasks: JoinSet::new(),
         };
         let mut under_way = Arc::clone(&tally).lock_owned().await;
-        under_way.answered = FEW;
+        (0..FEW).for_each(|_| under_way.answer());
         let waved = async {
             tokio::time::sleep(Duration::from_millis(20)).await;
-            let answering = Answering::Workload("a-b-".to_owned());
-            under_way.count(Duration::ZERO, &connection(Outcome::Dropped), &answering, 7);
+            under_way.lose(&Range::default(), Outcome::Dropped.kind());
             drop(under_way);
         };
         let (asked, ()) = tokio::join!(going.answered(), waved);
         let asked = asked.expect("the probes go on");
         assert_eq!(asked[0].result.protocol, Protocol::Udp);
         assert_eq!(asked[0].result.wrong, ["meanwhile dropped (1 of 21)"]);
-    }
-
-    #[test]
-    fn how_far_apart_connections_were_is_said() {
-        let mut tally = Tally::default();
-        for at in [1.0, 1.02, 1.06, 1.09] {
-            tally.begin(Duration::from_secs_f64(at));
-        }
-        assert!(
-            tally.text().ends_with("; 0.040 s apart at the most"),
-            "{}",
-            tally.text()
-        );
-    }
-
-    #[test]
-    fn hardly_any_connection_proves_nothing() {
-        assert_eq!(
-            Tally::default().wrong(None),
-            ["only 0 connections were made"]
-        );
     }
 }
