@@ -66,6 +66,7 @@ struct FeaturesDocument {
 struct KnownDocument {
     cases: Vec<Spanned<String>>,
     shows: Vec<String>,
+    at_most: Option<u64>,
     #[serde(default)]
     sometimes: bool,
     from: Option<Spanned<String>>,
@@ -295,6 +296,7 @@ impl Checker<'_> {
         Ok(Known {
             cases: known.cases.into_iter().map(|case| case.value).collect(),
             shows: known.shows,
+            at_most: known.at_most,
             sometimes: known.sometimes,
             from: version("known.from", known.from)?,
             to: version("known.to", known.to)?,

@@ -12,6 +12,8 @@ pub struct Known {
     pub cases: Vec<String>,
     /// What it shows: of all that is wrong in a case, each begins with one of these texts. Anything else is news.
     pub shows: Vec<String>,
+    /// How many connections of a case it makes go wrong at the most; `None` where that is no matter. More are news.
+    pub at_most: Option<u64>,
     /// Whether it does not show each time. A case that passes tells of it then all the same.
     pub sometimes: bool,
     /// The first version that is known to have it; `None` where all before do.
@@ -37,12 +39,13 @@ impl Known {
         self.from.is_none_or(|from| from <= version) && self.to.is_none_or(|to| version <= to)
     }
 
-    /// Whether these texts, of what is wrong in a case, are all what it shows.
+    /// Whether these texts, of what is wrong in a case, are all what it shows, and no more connections went wrong than it makes.
     /// Nothing is what none of its questions found: a Service that is still served when it is deleted, for one.
-    pub fn explains<'a>(&self, wrong: impl IntoIterator<Item = &'a str>) -> bool {
+    pub fn explains<'a>(&self, wrong: impl IntoIterator<Item = &'a str>, connections: u64) -> bool {
         let mut wrong = wrong.into_iter().peekable();
         let shown = |text: &str| self.shows.iter().any(|shown| text.starts_with(shown));
-        wrong.peek().is_some() && wrong.all(shown)
+        let few = self.at_most.is_none_or(|most| connections <= most);
+        few && wrong.peek().is_some() && wrong.all(shown)
     }
 }
 
@@ -62,6 +65,7 @@ mod tests {
         Known {
             cases: vec!["subject/claim".to_owned()],
             shows: vec!["lost".to_owned(), "refused (RST)".to_owned()],
+            at_most: None,
             sometimes: false,
             from: from.map(version),
             to: to.map(version),
@@ -88,11 +92,17 @@ mod tests {
     #[test]
     fn only_what_a_defect_shows_is_explained_by_it() {
         let known = known(None, None);
-        assert!(known.explains(["lost (3 of 20)", "refused (RST) (1 of 20)"]));
+        assert!(known.explains(["lost (3 of 20)", "refused (RST) (1 of 20)"], 4));
         for news in ["reached web-3 (1 of 20)", "cut: refused (RST) (1 of 20)"] {
-            assert!(!known.explains(["lost (3 of 20)", news]), "{news}");
+            assert!(!known.explains(["lost (3 of 20)", news], 4), "{news}");
         }
-        assert!(!known.explains([]));
+        assert!(!known.explains([], 0));
+        let few = Known {
+            at_most: Some(4),
+            ..known
+        };
+        let lost = |connections| few.explains(["lost"], connections);
+        assert_eq!([4, 5].map(lost), [true, false]);
     }
 
     #[test]

@@ -66,6 +66,8 @@ enum Deed {
     First(fn(&Changes) -> Changes, Duration),
     /// Tells by health check ports what is to be programmed, this long before it is.
     HealthFirst(Duration),
+    /// Tells by health check ports what is programmed, this long after it was.
+    HealthLast(Duration),
     /// Leaves the health check port of a Service open that is gone.
     HealthOutlives,
     /// Waits before every sync.
@@ -178,6 +180,14 @@ pub(crate) fn first(changes: &Changes) -> Option<(Changes, Duration)> {
 pub(crate) fn health_is_ahead() -> Option<Duration> {
     match deed() {
         Some(Deed::HealthFirst(time)) => Some(time),
+        _ => None,
+    }
+}
+
+/// The same seam: how long they are behind.
+pub(crate) fn health_is_behind() -> Option<Duration> {
+    match deed() {
+        Some(Deed::HealthLast(time)) => Some(time),
         _ => None,
     }
 }

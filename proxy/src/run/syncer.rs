@@ -148,6 +148,10 @@ impl Syncer {
         let concerned = self.dataplane.udp_fronts(&changes);
         self.around.flows.withhold(concerned);
         let applied = self.dataplane.apply(changes);
+        #[cfg(feature = "faults")]
+        if let Some(time) = crate::faults::health_is_behind() {
+            tokio::time::sleep(time).await;
+        }
         self.in_step = applied.is_ok();
         let took = self.around.clock.now().steady.duration_since(started);
         let report = match applied {

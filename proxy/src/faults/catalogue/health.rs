@@ -87,6 +87,13 @@ pub(super) const FAULTS: &[Fault] = &[
         deed: Deed::HealthFirst(Duration::from_millis(500)),
     },
     Fault {
+        name: "health-port-is-behind-the-rules",
+        breaks: "healthCheckNodePort: 503 as soon as the node drops.",
+        sources: &[SERVICE_HEALTH, "metallb#2577"],
+        caught_by: &["live/gone-at-once-behind-a-load-balancer"],
+        deed: Deed::HealthLast(Duration::from_secs(2)),
+    },
+    Fault {
         name: "health-port-never-opens",
         breaks: "healthCheckNodePort exists for type LoadBalancer under Local.",
         sources: &[SERVICE_HEALTH, "kr#455"],
