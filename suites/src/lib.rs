@@ -167,6 +167,20 @@ mod tests {
         }
     }
 
+    /// What has connections while a Service changes may lose one to it (docs/findings/packets-between-two-generations.md).
+    #[test]
+    fn what_traffic_may_lose_beside_kube_proxy_is_known_of_every_case_with_traffic() {
+        let profile = Profile::load("kube-proxy-nftables").expect("valid");
+        let of_traffic = |text: &String| text.starts_with("meanwhile");
+        let known = profile.known.iter();
+        let known = known.filter(|known| known.shows.iter().all(of_traffic));
+        let known: BTreeSet<_> = known.flat_map(|known| known.cases.clone()).collect();
+        let cases = catalogue();
+        let with_traffic = cases.iter().filter(|case| case.traffics().count() > 0);
+        let with_traffic: BTreeSet<_> = with_traffic.map(|case| case.id.clone()).collect();
+        assert_eq!(known, with_traffic);
+    }
+
     fn reaches(case: &Case) -> Vec<Reach> {
         let flows = case.flows().into_iter();
         let reaches = flows.filter_map(|flow| match flow.expect {

@@ -229,7 +229,7 @@ fn ends() -> Vec<Case> {
         begins(
             "live/gone-at-once-behind-a-load-balancer",
             "Under Local, when the only pod of a node is gone at once, connections to the load-balancer address are dropped until \
-             the load balancer has left the node, which fails its health checks as soon as it drops.",
+             the load balancer has left the node, which fails its health checks within a second from then on.",
         )
         .change(Change::Backends(ready(&["web-1", "web-2"])))
         .check(

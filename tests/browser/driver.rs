@@ -38,6 +38,8 @@ impl Browser {
         let profile = TempDir::new()?;
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
+            // What both leave behind goes with the profile.
+            .env("TMPDIR", profile.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()?;

@@ -56,11 +56,11 @@ fn judged(home: &Home, proxy: &str, more: &[&str]) -> Result<Value, Failed> {
         "kind",
     ];
     let ended = run(&mut home.onehop(&[&arguments, more].concat()));
-    let results = home.results("kind");
-    println!("{}", table(&results));
     if ended.code != Some(0) {
         return Err(format!("on kind: {ended:?}").into());
     }
+    let results = home.results("kind");
+    println!("{}", table(&results));
     let cases = cases(&results);
     let skipped: Vec<_> = cases
         .iter()

@@ -32,7 +32,7 @@ pub(crate) fn an_existing_cluster() -> Result<(), Failed> {
 
     let ended = existing(&home, &["--out", "all"]);
     if ended.code != Some(0) {
-        return Err(format!("{}{}", ended.stdout, ended.stderr).into());
+        return Err(format!("{ended:?}").into());
     }
     same_verdicts(&home)?;
     unchanged(&before, "after a run")?;

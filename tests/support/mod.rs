@@ -106,8 +106,8 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
 }
 
-/// For the message of a failed test: line by line, as a person would read it, and without the cases
-/// that a run was content with. Where only the beginning of a message is kept, it says what failed.
+/// For the message of a failed test: what the command said without the cases that a run was content with, so that where only the
+/// beginning of a message is kept, it says what failed.
 impl fmt::Debug for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "exit code {:?}, {:?}", self.code, self.stderr)?;

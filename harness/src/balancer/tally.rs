@@ -278,6 +278,14 @@ mod tests {
         let mut record = |outcome, now| tally.record(now, outcome, now, RULES);
         assert!(record(passed.clone(), Duration::ZERO));
         assert!(!record(passed, Duration::from_secs(1)));
+        let failed = Outcome {
+            finding: Denied,
+            text: "503".to_owned(),
+            weight: None,
+        };
+        // By which it is shown when the last one was that it passed.
+        assert!(record(failed, Duration::from_secs(2)));
+        assert_eq!(tally.passed(), Some(Duration::from_secs(1)));
     }
 
     #[test]

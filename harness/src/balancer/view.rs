@@ -32,9 +32,10 @@ pub struct NodeHealth {
     /// goes by what nodes announce.
     pub weight: u32,
     /// Since when the kernel has the rules for `healthy` as it is, by the clock of the taps ([`tap::now`](crate::tap::now)):
-    /// whoever calls later meets them.
+    /// whoever calls later meets them. Zero for a node that it has never sent anything to.
     pub since: Duration,
-    /// When the last health check that it passed was begun, by the same clock; none where it has never passed any.
+    /// When the last health check that it passed was begun, by the same clock; none where it has never passed any. As of the last
+    /// change of the view: one more that it passes is none, the first that it fails is one.
     pub passed: Option<Duration>,
     /// Whether `healthy` was found by the current check; otherwise it is what the check before
     /// had found, and the current one has no verdict yet.

@@ -66,10 +66,9 @@ pub enum Question {
     },
     /// Whether every connection of this traffic was answered by a pod that is ever one of the backends, since it began.
     Answered(&'static str),
-    /// For how long connections of this traffic were lost, since it began: no longer than until the load balancer has found
-    /// out, by its health checks, that a node has nobody left; and the node passes none of them for longer than
-    /// [`health_check_slack`] after the first was lost. Lost means dropped. The others were answered by a pod that is ever
-    /// one of the backends.
+    /// Until when connections of this traffic were dropped, since it began: until the load balancer's rules have left a node,
+    /// of which its health checks have told it; and the node passes none of them for longer than [`health_check_slack`]
+    /// after the first drop was known. The others were answered by a pod that is ever one of the backends.
     ///
     /// [`health_check_slack`]: crate::timing::Timing::health_check_slack
     LostUntilNoticed(&'static str),

@@ -66,7 +66,11 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Reset => f.write_str("RST"),
-            Self::Icmp { kind, code, .. } => write!(f, "ICMP {kind}/{code}"),
+            Self::Icmp { kind, code, from } => {
+                // The numbers mean other things in each.
+                let version = if from.is_ipv6() { "v6" } else { "" };
+                write!(f, "ICMP{version} {kind}/{code}")
+            }
         }
     }
 }

@@ -282,6 +282,10 @@ impl Checker<'_> {
             let problem = "a known defect says what it shows, or it would excuse everything";
             return Err(self.invalid("known.shows", finding.referenced, problem));
         }
+        if known.at_most == Some(0) {
+            let problem = "a defect that makes no connection go wrong would excuse nothing";
+            return Err(self.invalid("known.atMost", finding.referenced, problem));
+        }
         if finding.value.is_empty() {
             let problem = "a known defect says where it is written up";
             return Err(self.invalid("known.finding", finding.referenced, problem));

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use serde_json::json;
 
@@ -328,24 +327,25 @@ impl Subject<'_> {
         wrong
     }
 
-    /// Which nodes the load balancer has left, and for how long they passed its health checks.
+    /// Which nodes the load balancer has left, and until when they passed its health checks: what a view says of that is of its last
+    /// change, and the last of a node that is left was that it failed.
     async fn notice(&self) -> Result<Notice, LabError> {
         let view = self.lab.view(&format!("{NAMESPACE}/{}", self.name)).await?;
-        let by_taps = |time: Duration| self.lab.by_taps(time);
         let left = |nodes: BTreeMap<String, NodeHealth>| {
             let left = nodes.into_iter().filter(|(_, health)| !health.healthy);
-            let left = left.map(|(node, health)| Left {
-                node,
-                at: by_taps(health.since),
-                passed: health.passed.map(by_taps),
+            let left = left.filter_map(|(node, health)| {
+                Some(Left {
+                    node,
+                    at: self.lab.by_taps(health.since),
+                    passed: self.lab.by_taps(health.passed?),
+                })
             });
             left.collect()
         };
         let families = view.into_iter().flat_map(|view| view.nodes);
+        let left = families.map(|(family, nodes)| (family, left(nodes)));
         Ok(Notice {
-            left: families
-                .map(|(family, nodes)| (family, left(nodes)))
-                .collect(),
+            left: left.collect(),
             slack: self.lab.timing().health_check_slack,
         })
     }

@@ -25,8 +25,10 @@ pub(super) fn excuse(result: &mut CaseResult, known: &Known) {
 mod tests {
     use super::*;
     use crate::case::{Case, Service};
+    use crate::profile::Profile;
     use crate::run::row::row;
     use crate::run::skipped;
+    use crate::run::traffic::TOGETHER;
 
     fn known(sometimes: bool) -> Known {
         Known {
@@ -69,6 +71,21 @@ mod tests {
                 (Verdict::Error, false)
             );
             assert_eq!(of(Verdict::Skip, &[]), (Verdict::Skip, false));
+        }
+    }
+
+    #[test]
+    fn no_built_in_profile_excuses_a_whole_wave_of_traffic() {
+        let wave = TOGETHER as u64;
+        let profiles = Profile::built_in().map(|name| Profile::load(name).expect("valid"));
+        let known: Vec<_> = profiles.flat_map(|profile| profile.known).collect();
+        let of_traffic = |known: &&Known| known.shows.iter().any(|text| text.contains("meanwhile"));
+        let of_traffic: Vec<_> = known.iter().filter(of_traffic).collect();
+        assert!(!of_traffic.is_empty());
+        for known in of_traffic {
+            let refused = "meanwhile refused (RST) (4 of 1000)";
+            assert!(known.explains([refused], 1), "{known:?}");
+            assert!(!known.explains([refused], wave), "{known:?}");
         }
     }
 

@@ -148,10 +148,6 @@ impl Syncer {
         let concerned = self.dataplane.udp_fronts(&changes);
         self.around.flows.withhold(concerned);
         let applied = self.dataplane.apply(changes);
-        #[cfg(feature = "faults")]
-        if let Some(time) = crate::faults::health_is_behind() {
-            tokio::time::sleep(time).await;
-        }
         self.in_step = applied.is_ok();
         let took = self.around.clock.now().steady.duration_since(started);
         let report = match applied {
@@ -176,6 +172,10 @@ impl Syncer {
                 .tell(&self.around.events, self.dataplane.conflicts());
         }
         *pending = Pending::default();
+        #[cfg(feature = "faults")]
+        if let Some(time) = crate::faults::health_is_behind() {
+            tokio::time::sleep(time).await;
+        }
         self.tell(triggers).await;
         #[cfg(feature = "faults")]
         if crate::faults::keeps_stale_flows() {

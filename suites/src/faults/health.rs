@@ -32,7 +32,7 @@ pub(super) const FAULTS: &[Fault] = &[
             ),
             (
                 "live/gone-at-once-behind-a-load-balancer",
-                "lost, and the load balancer has left no node since",
+                "dropped, and the load balancer has left no node since",
             ),
             (
                 "live/terminating-behind-a-load-balancer",

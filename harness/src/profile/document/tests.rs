@@ -58,7 +58,7 @@ mode: ipvs
 version: [./proxy, version]
 features: {unsupported: [sctp, source-ranges]}
 variations: {hairpin-vip-source: node}
-known: [{cases: [a/b, c], shows: [lost], from: v1.34.4, finding: \"a#1\"}]
+known: [{cases: [a/b, c], shows: [lost], atMost: 2, sometimes: true, from: v1.34.4, finding: \"a#1\"}]
 kind:
   kubeProxyMode: none
   manifests: [my-proxy.yaml]
@@ -79,6 +79,7 @@ kind:
     };
     assert_eq!(known.cases, ["a/b", "c"]);
     assert_eq!(known.shows, ["lost"]);
+    assert_eq!((known.at_most, known.sometimes), (Some(2), true));
     assert_eq!(
         known.from.map(|v| v.to_string()).as_deref(),
         Some("v1.34.4")

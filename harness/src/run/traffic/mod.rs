@@ -1,6 +1,6 @@
 //! Traffic that goes on while a case changes the world.
 
-mod tally;
+mod toll;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-use self::tally::Tally;
-pub(super) use self::tally::{Left, Notice};
+use self::toll::Toll;
+pub(super) use self::toll::{Left, Notice};
 use super::row::{Answer, row};
 use crate::case::{Place, Traffic};
 use crate::lab::{Allocated, Calls, Lab, LabError, join_results};
@@ -22,7 +22,7 @@ use crate::world::{Family, Length, Protocol};
 pub(super) type TrafficByName = BTreeMap<&'static str, Ongoing>;
 
 /// Connections that are made together: one wave, which waits for its fence once.
-const TOGETHER: usize = 4;
+pub(super) const TOGETHER: usize = 4;
 /// The pause between two waves.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -30,8 +30,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub(super) struct Ongoing {
     traffic: Traffic,
     protocol: Protocol,
-    /// Whoever makes calls holds the tally until they are counted: who asks waits for those that are under way.
-    by_family: Vec<(Family, Arc<Mutex<Tally>>)>,
+    /// Whoever makes calls holds the toll until they are counted: who asks waits for those that are under way.
+    by_family: Vec<(Family, Arc<Mutex<Toll>>)>,
     _tasks: JoinSet<()>,
 }
 
@@ -92,7 +92,7 @@ impl Ongoing {
         let has = |family: &&Family| service.families.contains(*family);
         let by_family = lab.families().iter().filter(has).map(|family| {
             let remote = lab.resolve(&traffic.to, service, *family);
-            let tally = Arc::new(Mutex::new(Tally::default()));
+            let toll = Arc::new(Mutex::new(Toll::default()));
             let going = Going {
                 lab: Arc::clone(lab),
                 from: traffic.from.clone(),
@@ -101,10 +101,10 @@ impl Ongoing {
                 answering: answering.clone(),
                 protocol,
                 port,
-                tally: Arc::clone(&tally),
+                toll: Arc::clone(&toll),
             };
             tasks.spawn(going.go_on());
-            (*family, tally)
+            (*family, toll)
         });
         Self {
             traffic: traffic.clone(),
@@ -137,24 +137,24 @@ impl Ongoing {
         expected: &str,
         notice: Option<&Notice>,
     ) -> Result<Vec<Answer>, Box<LabError>> {
-        let each = self.by_family.iter().map(async |(family, tally)| {
-            let mut tally = tally.lock().await;
-            if let Some(error) = tally.error.take() {
+        let each = self.by_family.iter().map(async |(family, toll)| {
+            let mut toll = toll.lock().await;
+            if let Some(error) = toll.error.take() {
                 return Err(error);
             }
             let Traffic { name, from, to } = &self.traffic;
             let to = format!("{to}, all the while as {name:?}");
             let mut row = row(&from.to_string(), &to, Some(*family));
             row.protocol = self.protocol;
-            row.count = tally.total();
-            row.failed = tally.failed(notice);
-            row.lost = Some(tally.lost());
-            let got = tally.text(*family, notice);
-            let result = row.expect_all(expected, &got, tally.wrong(*family, notice));
+            row.count = toll.total();
+            row.failed = toll.failed(notice);
+            row.lost = Some(toll.lost());
+            let got = toll.text(*family, notice);
+            let result = row.expect_all(expected, &got, toll.wrong(*family, notice));
             let samples = if result.passed() {
                 Vec::new()
             } else {
-                tally.samples.values().cloned().collect()
+                toll.samples.values().cloned().collect()
             };
             Ok(Answer { result, samples })
         });
@@ -170,7 +170,7 @@ struct Going {
     answering: Answering,
     protocol: Protocol,
     port: u16,
-    tally: Arc<Mutex<Tally>>,
+    toll: Arc<Mutex<Toll>>,
 }
 
 impl Going {
@@ -185,48 +185,46 @@ impl Going {
                 remotes: &remotes,
                 backends: &self.backends,
             };
-            let mut tally = self.tally.lock().await;
+            let mut toll = self.toll.lock().await;
             let (made_at, made) = match self.lab.outcomes(calls).await {
                 Ok(made) => made,
                 Err(error) => {
-                    tally.error = Some(Box::new(error));
+                    toll.error = Some(Box::new(error));
                     return;
                 }
             };
-            let under_way = made_at..self.lab.now();
-            tally.begin(made_at);
+            let known_at = self.lab.now();
+            toll.begin(made_at);
             for one in &made {
                 if self.answering.has_answered(one, self.port) {
-                    tally.answer();
+                    toll.answer();
                 } else {
-                    tally.lose(&under_way, one.outcome.kind());
+                    toll.lose(made_at, known_at, one.outcome.kind());
                 }
             }
-            self.look_at_losses(made_at, &made, &mut tally).await;
-            drop(tally);
+            self.look_at_losses(made_at, &made, &mut toll).await;
+            drop(toll);
             tokio::time::sleep(PAUSE).await;
         }
     }
 
     /// Keeps the way of the first connection of each kind that nobody of the case has answered. The taps forget.
-    async fn look_at_losses(&self, since: Duration, made: &[Connection], tally: &mut Tally) {
+    async fn look_at_losses(&self, since: Duration, made: &[Connection], toll: &mut Toll) {
         let lost = |one: &&Connection| !self.answering.has_answered(one, self.port);
         for one in made.iter().filter(lost) {
             let kind = one.outcome.kind();
-            if tally.samples.contains_key(&kind) {
+            if toll.samples.contains_key(&kind) {
                 continue;
             }
             let way = self.lab.way_of(&self.from, since, one).await;
-            tally.samples.insert(kind, way);
+            toll.samples.insert(kind, way);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::ops::Range;
-
-    use super::tally::FEW;
+    use super::toll::FEW;
     use super::*;
     use crate::probe::Identity;
 
@@ -269,7 +267,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_under_way_is_counted_before_the_question_is_answered() {
-        let tally = Arc::new(Mutex::new(Tally::default()));
+        let toll = Arc::new(Mutex::new(Toll::default()));
         let going = Ongoing {
             traffic: Traffic {
                 name: "outside",
@@ -277,14 +275,15 @@ mod tests {
                 to: crate::case::Target::ClusterIp,
             },
             protocol: Protocol::Udp,
-            by_family: vec![(Family::V4, Arc::clone(&tally))],
+            by_family: vec![(Family::V4, Arc::clone(&toll))],
             _tasks: JoinSet::new(),
         };
-        let mut under_way = Arc::clone(&tally).lock_owned().await;
+        let mut under_way = Arc::clone(&toll).lock_owned().await;
         (0..FEW).for_each(|_| under_way.answer());
         let waved = async {
             tokio::time::sleep(Duration::from_millis(20)).await;
-            under_way.lose(&Range::default(), Outcome::Dropped.kind());
+            let at = Duration::ZERO;
+            under_way.lose(at, at, Outcome::Dropped.kind());
             drop(under_way);
         };
         let (asked, ()) = tokio::join!(going.answered(), waved);
