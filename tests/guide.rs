@@ -160,10 +160,7 @@ fn the_guide_is_built_and_its_links_lead_somewhere() -> Result<(), Failed> {
     // What its summary does not name, it leaves out without a word.
     for finding in files(&root().join("docs/findings"), ".md") {
         let name = finding.file_stem().expect("a name").to_string_lossy();
-        let page = match &*name {
-            "README" => built.join("findings/index.html"),
-            name => built.join(format!("findings/{name}.html")),
-        };
+        let page = built.join(format!("findings/{name}.html"));
         assert!(page.exists(), "docs/SUMMARY.md does not name {name}");
     }
     none_dead(&pages, &links)
