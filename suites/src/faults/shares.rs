@@ -2,7 +2,7 @@
 
 use onehop_harness::world::Protocol;
 
-use super::rules::{Rules, chain, rewrite_arriving, rewrite_leaving};
+use super::rules::{Rules, chain, filter_arriving, rewrite_arriving, rewrite_leaving};
 use super::scene::Scene;
 use super::{Deed, Fault, NFTABLES};
 
@@ -43,6 +43,15 @@ pub(super) const FAULTS: &[Fault] = &[
         ],
         spares: &["external/cluster/reply-returns-by-the-entry-node"],
         deed: Deed::Rules(lose_one_of_a_hundred),
+    },
+    Fault {
+        name: "refuses-four-connections-in-a-row",
+        breaks: "No connection is refused while endpoints change, as in a moment without rules.",
+        sources: &[NFTABLES, "k#99299"],
+        // What kube-proxy is known to lose now and then is less.
+        caught_by: &[("live/churn/local", "meanwhile refused (RST) (4 of ")],
+        spares: &["external/local/node-without-pods-drops"],
+        deed: Deed::Rules(refuse_four),
     },
     Fault {
         name: "forgets-which-pod-a-client-has-drawn",
@@ -125,6 +134,20 @@ fn by_tickets(scene: &Scene<'_>, rules: &mut Rules, node: &'static str, tickets:
         map.join(", ")
     );
     rules.on(node, &(rewrite_arriving(&rule) + &scene.masquerade()));
+}
+
+/// On vm3, four connections to the node port in a row, once: more than a first check makes, and fewer than there are while
+/// the pods of a Service come and go in quick turns.
+fn refuse_four(scene: &Scene<'_>, rules: &mut Rules) {
+    if scene.ip() == "ip"
+        && scene.protocol() == "tcp"
+        && let Some(called) = scene.node_port()
+    {
+        let begun = "tcp flags & (syn | ack) == syn";
+        let rule =
+            format!("{called} {begun} numgen inc mod 1000000 {{ 150-153 }} reject with tcp reset");
+        rules.on("vm3", &filter_arriving(&rule));
+    }
 }
 
 /// Whichever node sends a connection to web-0, one of a hundred is lost. What goes there without being rewritten, as the
