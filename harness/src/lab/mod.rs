@@ -301,12 +301,12 @@ impl Lab {
         time.saturating_sub(self.epoch)
     }
 
-    /// How its load balancer serves a Service (`namespace/name`); nothing if it does not.
+    /// How its load balancer serves a Service of this name, in [`NAMESPACE`]; nothing if it does not.
     ///
     /// # Errors
     /// When the load balancer cannot be asked.
     pub async fn view(&self, service: &str) -> Result<Option<View>, LabError> {
-        self.provider.view(service).await
+        self.provider.view(&format!("{NAMESPACE}/{service}")).await
     }
 
     /// What does not work of its load balancer.

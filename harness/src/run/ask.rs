@@ -330,7 +330,7 @@ impl Subject<'_> {
     /// Which nodes the load balancer has left, and until when they passed its health checks: what a view says of that is of its last
     /// change, and the last of a node that is left was that it failed.
     async fn notice(&self) -> Result<Notice, LabError> {
-        let view = self.lab.view(&format!("{NAMESPACE}/{}", self.name)).await?;
+        let view = self.lab.view(self.name).await?;
         let left = |nodes: BTreeMap<String, NodeHealth>| {
             let left = nodes.into_iter().filter(|(_, health)| !health.healthy);
             let left = left.filter_map(|(node, health)| {
@@ -356,7 +356,7 @@ impl Subject<'_> {
         nodes: &BTreeMap<String, u32>,
         family: Family,
     ) -> Result<Answer, LabError> {
-        let view = self.lab.view(&format!("{NAMESPACE}/{}", self.name)).await?;
+        let view = self.lab.view(self.name).await?;
         let used = view.as_ref().and_then(|view| match view.check? {
             HealthCheck::HealthCheckNodePort { .. } => Some(BalancerCheck::HealthCheckNodePort),
             HealthCheck::NodePort { .. } => Some(BalancerCheck::NodePort),

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::ruled::{RULES_MET, Ruled};
-use crate::lab::{Lab, NAMESPACE};
+use crate::lab::Lab;
 
 /// Writes what the provider can tell of each node, the load balancer's view of the Service, and
 /// these journeys and the rules that calls like them met, to a directory.
@@ -24,7 +24,7 @@ pub(super) async fn capture(
     if !ruled.is_empty() {
         fs::write(dir.join(RULES_MET), serde_json::to_string_pretty(ruled)?)?;
     }
-    let view = match lab.view(&format!("{NAMESPACE}/{service}")).await {
+    let view = match lab.view(service).await {
         Ok(view) => serde_json::to_string_pretty(&view)?,
         Err(error) => crate::error::chain(&error),
     };

@@ -1,6 +1,6 @@
 //! Faults of who is drawn, how often, and for how long: those that show only now and then among them.
 
-use onehop_harness::world::Protocol;
+use onehop_harness::world::{Family, Protocol};
 
 use super::rules::{Rules, chain, filter_arriving, rewrite_arriving, rewrite_leaving};
 use super::scene::Scene;
@@ -139,7 +139,7 @@ fn by_tickets(scene: &Scene<'_>, rules: &mut Rules, node: &'static str, tickets:
 /// On vm3, four connections to the node port in a row, once: more than a first check makes, and fewer than there are while
 /// the pods of a Service come and go in quick turns.
 fn refuse_four(scene: &Scene<'_>, rules: &mut Rules) {
-    if scene.ip() == "ip"
+    if scene.family == Family::V4
         && scene.protocol() == "tcp"
         && let Some(called) = scene.node_port()
     {

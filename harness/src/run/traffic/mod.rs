@@ -2,6 +2,7 @@
 
 mod toll;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -198,26 +199,17 @@ impl Going {
             for one in &made {
                 if self.answering.has_answered(one, self.port) {
                     toll.answer();
-                } else {
-                    toll.lose(made_at, known_at, one.outcome.kind());
+                    continue;
+                }
+                let kind = one.outcome.kind();
+                toll.lose(made_at, known_at, kind.clone());
+                // The way of the first of each kind is kept: the taps forget.
+                if let Entry::Vacant(first) = toll.samples.entry(kind) {
+                    first.insert(self.lab.way_of(&self.from, made_at, one).await);
                 }
             }
-            self.look_at_losses(made_at, &made, &mut toll).await;
             drop(toll);
             tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    /// Keeps the way of the first connection of each kind that nobody of the case has answered. The taps forget.
-    async fn look_at_losses(&self, since: Duration, made: &[Connection], toll: &mut Toll) {
-        let lost = |one: &&Connection| !self.answering.has_answered(one, self.port);
-        for one in made.iter().filter(lost) {
-            let kind = one.outcome.kind();
-            if toll.samples.contains_key(&kind) {
-                continue;
-            }
-            let way = self.lab.way_of(&self.from, since, one).await;
-            toll.samples.insert(kind, way);
         }
     }
 }

@@ -175,10 +175,8 @@ impl Toll {
         let Some(last) = left.iter().map(|left| left.at).max() else {
             return vec!["dropped, and the load balancer has left no node since".to_owned()];
         };
-        let (after, total) = (
-            self.drops().filter(|drop| drop.made >= last).count(),
-            self.total(),
-        );
+        let total = self.total();
+        let after = self.drops().filter(|drop| drop.made >= last).count();
         let after =
             (after > 0).then(|| format!("dropped after a node had been left ({after} of {total})"));
         let passed = left.iter().filter_map(|left| {
